@@ -1,0 +1,77 @@
+"""The run and the stage that the current code belongs to."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowdapt.resources import Workflow
+    from flowdapt.runs import Run
+
+
+@dataclass(eq=False)
+class WorkflowRunContext:
+    """What a stage may ask about its run.
+
+    :param input: the run's input, whole, in every stage
+    :param config: the data of the configs that select the workflow, merged
+    :param executor: the executor's kind, such as ``local``
+    :param stage: the stage that runs now
+    :param item: the index of the element, in a parameterized stage
+    :param run_data: the run as plain data; :attr:`run` is the same as a model
+    :param definition_data: the workflow as plain data; :attr:`definition` is the same as a model
+    """
+
+    input: dict[str, Any] = field(default_factory=dict)
+    namespace: str = "default"
+    executor: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    stage: str = ""
+    item: int | None = None
+    run_data: dict[str, Any] = field(default_factory=dict)
+    definition_data: dict[str, Any] = field(default_factory=dict)
+
+    # Built on first use: most stages never ask, and a worker need not import the models for them.
+    @cached_property
+    def run(self) -> Run:
+        """A copy of the run: its ``uid``, ``name``, ``workflow``, ``started_at`` and so on."""
+        from flowdapt.runs import Run
+
+        return Run.model_validate(self.run_data)
+
+    @cached_property
+    def definition(self) -> Workflow:
+        """A copy of the workflow as the run began with it."""
+        from flowdapt.resources import Workflow
+
+        return Workflow.model_validate(self.definition_data)
+
+
+_current: ContextVar[WorkflowRunContext] = ContextVar("flowdapt_run_context")
+
+
+def get_run_context() -> WorkflowRunContext:
+    """Return the context of the run that the calling code belongs to.
+
+    :raises RuntimeError: the caller is not part of a stage
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError(
+            "there is no run context here: get_run_context() works inside a stage, and in what a "
+            "stage calls in the same thread or task"
+        ) from None
+
+
+def set_run_context(context: WorkflowRunContext) -> Token[WorkflowRunContext]:
+    """Make ``context`` the current one; give the token to :func:`reset_run_context`."""
+    return _current.set(context)
+
+
+def reset_run_context(token: Token[WorkflowRunContext]) -> None:
+    """Go back to the context before :func:`set_run_context`."""
+    _current.reset(token)

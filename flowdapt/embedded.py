@@ -1,0 +1,111 @@
+"""A whole flowdapt inside the calling process, without a server, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flowdapt import files
+from flowdapt.errors import InvalidResource
+from flowdapt.executors import Executor, Host, StageFailed
+from flowdapt.inline import InlineExecutor
+from flowdapt.memory import MemoryStorage
+from flowdapt.plugins import Plugins
+from flowdapt.resources import Workflow
+from flowdapt.runs import Run, RunState
+from flowdapt.storage import LogBlock
+from flowdapt.walks import Walk, kernel_types, stage_types
+
+
+def run(
+    workflow: Workflow | Mapping[str, Any] | str | Path,
+    input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that users know
+    *,
+    config: Mapping[str, Any] | None = None,
+    namespace: str = "default",
+    executor: str | Executor = "inline",
+) -> Any:
+    """Run a workflow in this process, without a server, and return its result.
+
+    :param workflow: a workflow, the same as plain data, or the path of a file with one; the target
+        of a stage may be a function
+    :param input: what stages without dependencies receive as keyword arguments
+    :param config: what stages find as ``get_run_context().config``
+    :param executor: ``inline`` computes in this thread, where breakpoints stop; another name, such
+        as ``local``, starts that executor for the duration of the call
+    :return: what the last stage returned, as it is
+    :raises InvalidResource: the workflow is not valid
+    :raises Exception: what a stage raised, itself where it could be brought here
+    """
+    work = _run(_workflow(workflow), input, config, namespace, executor)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1, "flowdapt") as thread:  # a notebook runs a loop of its own
+        return thread.submit(asyncio.run, work).result()
+
+
+def _workflow(given: Workflow | Mapping[str, Any] | str | Path) -> Workflow:
+    if isinstance(given, Workflow):
+        return given
+    if isinstance(given, Mapping):
+        data = {"metadata": {"name": "workflow"}, **given}
+        return Workflow.parse(data, where="workflow", strict=True)
+    found = [d for d in files.read(Path(given)) if d.data.get("kind") == "workflow"]
+    if len(found) != 1:
+        raise InvalidResource.at(str(given), (), f"holds {len(found)} workflows, and must hold one")
+    return Workflow.parse(found[0].data, where=found[0].where, strict=True)
+
+
+async def _run(
+    workflow: Workflow,
+    values: Mapping[str, Any] | None,
+    config: Mapping[str, Any] | None,
+    namespace: str,
+    executor: str | Executor,
+) -> Any:
+    types = kernel_types()
+    if executor != "inline" or not {stage.type for stage in workflow.spec.stages} <= set(types):
+        plugins = Plugins.load(cache_dir=None)
+        types = stage_types(plugins)
+    if isinstance(executor, Executor):
+        made = executor
+    elif executor == "inline":
+        made = InlineExecutor()
+    else:
+        made = plugins.resolve("executors", executor)()
+    run = Run(
+        workflow=workflow.name,
+        namespace=namespace,
+        source="manual",
+        input=dict(values or {}),
+        config=dict(config or {}),
+    ).to(RunState.RUNNING)
+    storage = MemoryStorage()
+    await storage.add_run(run)
+    walk = Walk(run, workflow, storage, made, types)
+    with tempfile.TemporaryDirectory(prefix="flowdapt-") as folder:
+        await made.start(Host(app_dir=Path(folder), on_log=_print))
+        try:
+            return await made.fetch((await walk.compute()).ref)
+        except StageFailed as error:
+            raise error.original() from None
+        finally:
+            await made.release(run.uid)
+            await made.stop()
+
+
+def _print(_: UUID, block: LogBlock) -> None:
+    """Show what a stage wrote in another process, where the script's own output goes."""
+    for line in block.lines.splitlines():
+        record = json.loads(line)
+        stream = sys.stdout if record.get("stream") == "stdout" else sys.stderr
+        print(record.get("message", ""), file=stream)  # noqa: T201 - the stage's own output

@@ -1,0 +1,493 @@
+"""The walk: apply, store, fire, run, publish. Decides; the interfaces around it only ask."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+from uuid import UUID, uuid4
+
+from flowdapt import events
+from flowdapt.errors import (
+    Draining,
+    FlowdaptError,
+    InvalidInput,
+    InvalidResource,
+    ResourceChanged,
+    ResourceNotFound,
+    TargetNotFound,
+)
+from flowdapt.events import Event, Events
+from flowdapt.executors import Executor, Host, Progress
+from flowdapt.payloads import to_json
+from flowdapt.resources import (
+    KINDS,
+    SERVER_ANNOTATIONS,
+    Config,
+    Resource,
+    Workflow,
+    merged_data,
+    now,
+)
+from flowdapt.runs import Failure, Run, RunState, StageRecord
+from flowdapt.snapshots import Snapshots
+from flowdapt.storage import Document, LogBlock, RunQuery, Storage, StoredRun
+from flowdapt.walks import Type, Walk, failure_of
+
+logger = logging.getLogger(__name__)
+
+LOOKUP_SECONDS = 10.0  #: how long applying a workflow waits for its targets to be imported
+RETRY_SECONDS = 0.2  #: pause before the final state of a run is tried to be stored once more
+
+_Kind = TypeVar("_Kind", bound=Resource)
+Verdict = Literal["created", "changed", "unchanged"]
+
+
+def identifier(text: str) -> str | UUID:
+    """Return a uid where ``text`` is one, in any case and with or without dashes, else the name."""
+    if re.fullmatch(r"(?i)[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+        return UUID(text)
+    return text
+
+
+class Engine:
+    """Keeps resources, starts runs and sees them through.
+
+    :param storage: where resources and runs are kept; started and stopped by the caller
+    :param executor: where stages are computed; started and stopped by the engine
+    :param host: what the executor is told; the engine adds what it wants to hear
+    :param kinds: models of resources by kind
+    :param types: stage types by the names that stages use
+    :param namespace: of runs that name none
+    :param keep_runs: whether runs stay stored once they ended
+    :param log_limit: bytes of log that are kept for a run
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        executor: Executor,
+        host: Host,
+        *,
+        types: Mapping[str, Type],
+        kinds: Mapping[str, type[Resource]] = KINDS,
+        namespace: str = "default",
+        keep_runs: bool = True,
+        log_limit: int = 16 * 1024 * 1024,
+    ) -> None:
+        self.storage, self.executor = storage, executor
+        self.kinds, self.types = kinds, types
+        self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
+        self.events = Events()
+        self.draining = False
+        self.snapshots: Snapshots = host.snapshots
+        self._host = host
+        self._walks: dict[UUID, Walk] = {}
+        self._ends: dict[UUID, asyncio.Task[StoredRun]] = {}
+        self._known: dict[str, dict[str, Resource]] = {}
+        self._writing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start the executor, and end the runs that an earlier server left behind."""
+        host = Host(
+            app_dir=self._host.app_dir,
+            snapshots=self._host.snapshots,
+            on_progress=self._on_progress,
+            on_log=self._on_log,
+            log_level=self._host.log_level,
+        )
+        await self._end_abandoned()
+        await self.executor.start(host)
+
+    async def stop(self) -> None:
+        """Cancel what runs, and stop the executor."""
+        self.draining = True
+        for run in list(self._ends):
+            self._ends[run].cancel()
+        await asyncio.gather(*self._ends.values(), return_exceptions=True)
+        await self.executor.stop()
+
+    async def drained(self) -> None:
+        """Wait until no run is in progress."""
+        while self._ends:
+            await asyncio.wait(list(self._ends.values()))
+
+    async def _end_abandoned(self) -> None:
+        """Fail runs that were in progress when the last server ended without ending them."""
+        states = (RunState.PENDING, RunState.RUNNING)
+        for stored in await self.storage.list_runs(RunQuery(states=states)):
+            failure = Failure(
+                type="ServerStopped", message="the server stopped while this run was in progress"
+            )
+            run = stored.run.to(RunState.FAILED, failure=failure)
+            await self.storage.save_run(run, was=stored.run.state, result=_said(failure))
+
+    # Resources -------------------------------------------------------------------------------
+
+    def model(self, kind: str) -> type[Resource]:
+        """Return the model of a kind.
+
+        :raises InvalidResource: no plugin offers that kind
+        """
+        if kind not in self.kinds:
+            known = ", ".join(map(repr, self.kinds))
+            raise InvalidResource.at(
+                "resource", ("kind",), f"{kind!r} is no kind of resource; there are {known}"
+            )
+        return self.kinds[kind]
+
+    async def list(self, kind: type[_Kind]) -> list[_Kind]:
+        """Return all resources of a kind, in the order in which they were created."""
+        return list((await self._of(kind)).values())
+
+    async def get(self, kind: type[_Kind], name: str | UUID) -> _Kind:
+        """Return a resource by name or uid.
+
+        :raises ResourceNotFound: there is none
+        """
+        known = await self._of(kind)
+        wanted = identifier(name) if isinstance(name, str) else name
+        if isinstance(wanted, str) and wanted in known:
+            return known[wanted]
+        for resource in known.values():
+            if resource.metadata.uid == wanted:
+                return resource
+        raise ResourceNotFound(_kind(kind), str(name))
+
+    async def _of(self, kind: type[_Kind]) -> dict[str, _Kind]:
+        """Return a kind's resources by name; they are read once and after each change."""
+        key = _kind(kind)
+        if key not in self._known:
+            documents = await self.storage.list(key)
+            read = [kind.parse(d, where=f"stored {key}") for d in documents]
+            self._known[key] = {resource.name: resource for resource in read}
+        return self._known[key]  # type: ignore[return-value]  # filled from the same kind above
+
+    async def create(
+        self, kind: type[_Kind], data: object, *, strict: bool = False, where: str = "request body"
+    ) -> _Kind:
+        """Check and store a new resource.
+
+        :param data: the resource as plain data; its uid and times are given here
+        :param strict: refuse unknown fields
+        :raises InvalidResource: with the paths of the faults; nothing was stored
+        :raises ResourceExists: one of the kind has the name
+        """
+        resource = kind.parse(data, where=where, strict=strict)
+        time = now()
+        resource = _with(resource, uid=uuid4(), created_at=time, updated_at=time, generation=1)
+        await self._check(resource, where)
+        async with self._writing:
+            await self.storage.create(_document(resource))
+            self._known.pop(_kind(kind), None)
+        return resource
+
+    async def replace(
+        self,
+        kind: type[_Kind],
+        name: str | UUID,
+        data: object,
+        *,
+        expected: int | None = None,
+        strict: bool = False,
+        where: str = "request body",
+    ) -> _Kind:
+        """Check a resource and store it in place of another; it may have a new name.
+
+        :param expected: the generation that is being replaced; absent, whichever there is
+        :raises InvalidResource: with the paths of the faults; nothing was stored
+        :raises ResourceNotFound: there is none to replace
+        :raises ResourceChanged: its generation is not ``expected``; nothing was stored
+        """
+        await self.get(kind, name)
+        resource = kind.parse(data, where=where, strict=strict)
+        await self._check(resource, where)
+        async with self._writing:
+            old = await self.get(kind, name)
+            generation = old.metadata.generation
+            if expected is not None and expected != generation:
+                raise ResourceChanged(_kind(kind), old.name, expected, generation)
+            resource = _with(
+                resource,
+                uid=old.metadata.uid,
+                created_at=old.metadata.created_at,
+                updated_at=now(),
+                generation=generation + 1,
+                annotations={**_server_annotations(old), **resource.metadata.annotations},
+            )
+            await self.storage.replace(_document(resource), expected=generation)
+            self._known.pop(_kind(kind), None)
+        return resource
+
+    async def apply(
+        self, data: Document, *, strict: bool = True, where: str = "resource"
+    ) -> tuple[Resource, Verdict]:
+        """Create a resource, or replace the one of its kind that has its name if it differs."""
+        kind = self.model(str(data.get("kind")))
+        wanted = kind.parse(data, where=where, strict=strict)
+        try:
+            present = await self.get(kind, wanted.name)
+        except ResourceNotFound:
+            return await self.create(kind, data, strict=strict, where=where), "created"
+        notes = {**_server_annotations(present), **wanted.metadata.annotations}
+        if wanted.spec == present.spec and notes == present.metadata.annotations:
+            return present, "unchanged"
+        changed = await self.replace(kind, wanted.name, data, strict=strict, where=where)
+        return changed, "changed"
+
+    async def delete(self, kind: type[_Kind], name: str | UUID) -> _Kind:
+        """Remove a resource and return it; runs of a workflow stay.
+
+        :raises ResourceNotFound: there is none
+        """
+        async with self._writing:
+            resource = await self.get(kind, name)
+            await self.storage.delete(_kind(kind), resource.metadata.uid)
+            self._known.pop(_kind(kind), None)
+        return resource
+
+    async def _check(self, resource: Resource, where: str) -> None:
+        """Refuse what the model alone cannot: unknown stage types, mistyped targets."""
+        if not isinstance(resource, Workflow):
+            return
+        for i, stage in enumerate(resource.spec.stages):
+            if stage.type not in self.types:
+                known = ", ".join(map(repr, self.types))
+                problem = f"{stage.type!r} is no stage type; there are {known}"
+                raise InvalidResource.at(where, ("spec", "stages", i, "type"), problem)
+        targets = {s.target: i for i, s in enumerate(resource.spec.stages) if s.type in self.types}
+        try:
+            wrong = await asyncio.wait_for(
+                self.executor.lookup(list(targets), code=self.snapshots.take()), LOOKUP_SECONDS
+            )
+        except (TimeoutError, FlowdaptError) as error:
+            logger.warning("the targets of %r were not looked up: %r", resource.name, error)
+            return
+        for target, fault in wrong.items():
+            # A module that is missing may be installed before the run; a missing name is a typo.
+            if isinstance(fault, TargetNotFound) and fault.mistyped:
+                path = ("spec", "stages", targets[target], "target")
+                raise InvalidResource.at(where, path, str(fault))
+
+    # Runs ------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        name: str | UUID,
+        input: object = None,  # noqa: A002 - the word that users and the contract know
+        *,
+        namespace: str | None = None,
+        source: str = "api",
+    ) -> Run:
+        """Accept a run of a stored workflow, store it, and start it.
+
+        :param input: an object of named values; absent means none
+        :raises ResourceNotFound: there is no such workflow
+        :raises InvalidInput: the input is no object
+        :raises Draining: no runs are accepted at present
+        """
+        if self.draining:
+            raise Draining()
+        workflow = await self.get(Workflow, name)
+        config = merged_data(await self.list(Config), workflow)
+        return await self.begin(workflow, input, config=config, namespace=namespace, source=source)
+
+    async def begin(
+        self,
+        workflow: Workflow,
+        input: object = None,  # noqa: A002
+        *,
+        config: Mapping[str, Any] | None = None,
+        namespace: str | None = None,
+        source: str = "manual",
+    ) -> Run:
+        """Do what :meth:`submit` does, with a workflow and a config that need not be stored."""
+        if input is not None and not isinstance(input, dict):
+            raise InvalidInput(f"input must be an object of named values, not {_shape(input)}")
+        run = Run(
+            workflow=workflow.name,
+            workflow_uid=workflow.metadata.uid,
+            namespace=namespace or self.namespace,
+            source=source,
+            input=input or {},
+            config=dict(config or {}),
+            code=self.snapshots.take(),
+        ).to(RunState.RUNNING)
+        walk = Walk(
+            run,
+            workflow,
+            self.storage,
+            self.executor,
+            self.types,
+            changed=self._on_stage,
+            log_limit=self.log_limit,
+        )
+        await self.storage.add_run(run)
+        self._walks[run.uid] = walk
+        self._publish(events.RUN_STARTED, walk.seen())
+        self._ends[run.uid] = asyncio.create_task(self._see_through(walk), name=run.name)
+        return run
+
+    async def wait(self, run: UUID) -> StoredRun:
+        """Return a run once it has ended. Cancelling the wait does not stop the run."""
+        end = self._ends.get(run)
+        return await (self.storage.get_run(run) if end is None else asyncio.shield(end))
+
+    async def _see_through(self, walk: Walk) -> StoredRun:
+        """Compute a run, store how it ended, and tell."""
+        uid, result = walk.run.uid, None
+        try:
+            result = (await walk.compute()).json
+            end, failure = RunState.FINISHED, None
+        except asyncio.CancelledError:
+            await self.executor.cancel(uid)
+            end = RunState.CANCELLED
+            failure = Failure(type="RunCancelled", message="the run was cancelled")
+        except Exception as error:
+            end, failure = RunState.FAILED, failure_of(_innermost(error))
+            if not isinstance(_innermost(error), FlowdaptError):
+                logger.exception("run %s ended by a fault of flowdapt itself", walk.run.name)
+        try:
+            await walk.settle()
+            return await self._end(walk, end, failure, result)
+        finally:
+            await self.executor.release(uid)
+            self._walks.pop(uid, None)
+            self._ends.pop(uid, None)
+
+    async def _end(
+        self,
+        walk: Walk,
+        state: RunState,
+        failure: Failure | None,
+        result: bytes | memoryview | None,
+    ) -> StoredRun:
+        was, open_run = walk.run.state, walk.run
+        walk.run = open_run.to(state, failure=failure)
+        text = _said(failure) if failure is not None else result
+        try:
+            await self.storage.save_run(walk.run, was=was, result=text)
+        except ResourceNotFound:
+            logger.info("run %s was deleted while it was in progress", walk.run.name)
+        except FlowdaptError as error:
+            # Such as a full disk. The result may have been too much for it; the end is not.
+            logger.exception("the end of run %s could not be stored; once more", walk.run.name)
+            await asyncio.sleep(RETRY_SECONDS)
+            failure = failure_of(error)
+            walk.run, text = open_run.to(RunState.FAILED, failure=failure), _said(failure)
+            await self.storage.save_run(walk.run, was=was, result=text)
+        if not self.keep_runs:
+            await self.storage.delete_run(walk.run.uid)
+        seen = walk.seen(text)
+        self._publish(events.RUN_FINISHED, seen)
+        return seen
+
+    async def get_run(self, name: str | UUID) -> StoredRun:
+        """Return a run by name or uid, with its result.
+
+        :raises ResourceNotFound: there is none
+        """
+        return await self.storage.get_run(identifier(name) if isinstance(name, str) else name)
+
+    async def list_runs(self, query: RunQuery) -> Sequence[StoredRun]:
+        """Return runs, newest first."""
+        return await self.storage.list_runs(query)
+
+    async def stages(self, run: UUID) -> Sequence[StageRecord]:
+        """Return how the stages of a run stand, also while they are computed.
+
+        :raises ResourceNotFound: there is no such run
+        """
+        if (walk := self._walks.get(run)) is not None:
+            return list(walk.records.values())
+        await self.storage.get_run(run)
+        return await self.storage.list_stages(run)
+
+    async def read_log(
+        self, run: UUID, *, after: int = 0, limit: int = 100
+    ) -> Mapping[int, LogBlock]:
+        """Return blocks of a run's log, each under its position."""
+        return await self.storage.read_log(run, after=after, limit=limit)
+
+    async def cancel(self, name: str | UUID) -> StoredRun:
+        """Stop a run, and return it once it has ended; a run that has ended stays as it is.
+
+        :raises ResourceNotFound: there is none
+        """
+        stored = await self.get_run(name)
+        end = self._ends.get(stored.run.uid)
+        if end is None:
+            return stored
+        end.cancel()
+        return await asyncio.shield(end)
+
+    async def delete_run(self, name: str | UUID) -> StoredRun:
+        """Remove a run and return it; one in progress is cancelled first.
+
+        :raises ResourceNotFound: there is none
+        """
+        stored = await self.cancel(name)
+        if self.keep_runs:
+            await self.storage.delete_run(stored.run.uid)
+        return stored
+
+    async def expire_runs(self, seconds: float, *, limit: int = 500) -> int:
+        """Remove runs that ended more than ``seconds`` ago; return how many, at most ``limit``."""
+        expired = await self.storage.expired_runs(seconds, limit=limit)
+        for uid in expired:
+            await self.storage.delete_run(uid)
+        return len(expired)
+
+    # What is told ----------------------------------------------------------------------------
+
+    def _on_progress(self, progress: Progress) -> None:
+        if (walk := self._walks.get(progress.run)) is not None:
+            walk.on_progress(progress)
+
+    def _on_log(self, run: UUID, block: LogBlock) -> None:
+        if (walk := self._walks.get(run)) is not None:
+            walk.on_log(block)
+
+    def _on_stage(self, run: UUID, record: StageRecord) -> None:
+        if self.events.heard:
+            data = {"run": str(run), **record.model_dump(mode="json")}
+            self.events.publish(Event(type=events.STAGE_CHANGED, data=data))
+
+    def _publish(self, what: str, stored: StoredRun) -> None:
+        if self.events.heard:
+            self.events.publish(Event(type=what, data=stored))
+
+
+def _kind(model: type[Resource]) -> str:
+    return str(model.model_fields["kind"].default)
+
+
+def _document(resource: Resource) -> Document:
+    return resource.model_dump(mode="json")
+
+
+def _with(resource: _Kind, **metadata: Any) -> _Kind:
+    changed = resource.metadata.model_copy(update=metadata)
+    return resource.model_copy(update={"metadata": changed})
+
+
+def _server_annotations(resource: Resource) -> dict[str, str]:
+    notes = resource.metadata.annotations.items()
+    return {key: value for key, value in notes if key.startswith(SERVER_ANNOTATIONS)}
+
+
+def _said(failure: Failure) -> bytes:
+    """Return the result of a failed run, as the contract has it."""
+    return to_json([failure.type, failure.message])
+
+
+def _shape(value: object) -> str:
+    return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,261 @@
+"""The contract of an executor: where stages are computed.
+
+An executor is handed calls and answers with references. What one stage returns and the next takes
+stays with the executor: the engine passes references on and never looks into them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID
+
+from flowdapt import payloads
+from flowdapt.context import WorkflowRunContext
+from flowdapt.errors import StageError, nearest
+from flowdapt.runs import Failure
+from flowdapt.snapshots import Snapshots
+from flowdapt.storage import LogBlock
+
+LOST_ATTEMPTS = 3  #: how often a call is tried when each time the process computing it dies
+FAILURES_KEPT = 10  #: how many failures of elements are kept with their tracebacks
+
+Ref = Any  #: a result that stays with its executor; only that executor looks into it
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One stage of one run, ready to be computed.
+
+    :param run: whose call it is; with ``stage`` it is the call's identity
+    :param context: what the stage sees as its run context; one object for all calls of a run
+    :param target: an import path, or the function itself where a script gave one
+    :param type: the address of the stage type, as ``module:attribute``
+    :param options: the stage's options, for its type
+    :param args: results of the stages that it depends on, in order
+    :param takes_input: the run's input becomes keyword arguments
+    :param resources: amounts, ``memory`` in bytes; without ``cpus`` a call takes one
+    :param code: names the source of user modules to use; see :mod:`flowdapt.snapshots`
+    :param final: the result is the run's: give it as JSON too
+    :param mapped_on: a later stage maps over the result: keep it in parts if it is a list
+    """
+
+    run: UUID
+    stage: str
+    context: WorkflowRunContext
+    target: str | Callable[..., Any]
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Ref, ...] = ()
+    takes_input: bool = False
+    resources: Mapping[str, float] = field(default_factory=dict)
+    code: str = ""
+    final: bool = False
+    mapped_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MapCall(Call):
+    """A stage that is computed once for each element of a list.
+
+    :param over: the list: a result, or the handle of another mapped call, whose elements may be
+        taken as they come; ``None`` means the list ``context.input[map_on]``
+    :param map_on: a key of the run's input that holds the list
+    :param allow_partial_failure: leave out elements that raise, instead of failing
+    :param chunk_size: elements a message; by default it follows the measured time
+    """
+
+    over: Ref | Handle | None = None
+    map_on: str | None = None
+    allow_partial_failure: bool = True
+    chunk_size: int | None = None
+
+
+def name_of(call: Call) -> str:
+    """Return what to call the function in messages."""
+    return (
+        call.target
+        if isinstance(call.target, str)
+        else getattr(call.target, "__qualname__", repr(call.target))
+    )
+
+
+def elements_of(call: MapCall) -> Any:
+    """Return the list of the run's input that a call maps over.
+
+    :raises ValueError: the input has no such key, or its value is no list
+    """
+    key, values = call.map_on, call.context.input
+    if key is None:
+        raise ValueError(
+            f"stage {call.stage!r} is parameterized and depends on no stage; "
+            "set the option 'map_on' to the key of the run's input to map over"
+        )
+    if key not in values:
+        raise ValueError(
+            f"stage {call.stage!r} maps over the input {key!r}, which the run was not given"
+            f"{nearest(key, values)}"
+        )
+    if isinstance(values[key], str | bytes) or not isinstance(values[key], Iterable):
+        kind = type(values[key]).__name__
+        raise ValueError(f"stage {call.stage!r} maps over the input {key!r}, a {kind}: give a list")
+    return values[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stage was computed.
+
+    :param ref: the result, for later calls of the same run
+    :param json: the result as JSON text, of a final call
+    :param stored: the result as opaque bytes, if it is small; ``ref`` can be made from it again
+    :param items: how many elements a mapped call had
+    :param failures: elements that were left out, the first :data:`FAILURES_KEPT` of them
+    """
+
+    ref: Ref
+    json: bytes | memoryview | None = None
+    stored: bytes | None = None
+    items: int | None = None
+    items_failed: int = 0
+    failures: tuple[Failure, ...] = ()
+    attempts: int = 1
+    worker: str | None = None
+    cpu_seconds: float = 0.0
+
+
+class StageFailed(StageError):
+    """A stage raised.
+
+    :param failure: what is known of it as text
+    :param exception: the exception itself, where it was raised in this process
+    :param pickled: the exception as a payload, where it was raised in another
+    """
+
+    def __init__(
+        self,
+        failure: Failure,
+        exception: BaseException | None = None,
+        *,
+        pickled: bytes | None = None,
+    ) -> None:
+        super().__init__(f"stage {failure.stage!r} failed: {failure.type}: {failure.message}")
+        self.failure, self.exception, self.pickled = failure, exception, pickled
+
+    def original(self) -> BaseException:
+        """Return what the stage raised, or this error where that cannot be made again here.
+
+        May import the user's modules, so it is for scripts and not for servers.
+        """
+        if self.exception is not None:
+            return self.exception
+        try:
+            made = None if self.pickled is None else payloads.load(self.pickled)
+        except Exception:  # an exception may refuse to be made again, or its module be missing
+            made = None
+        return made if isinstance(made, BaseException) else self
+
+
+class Handle:
+    """A call that was submitted.
+
+    :param outcome: done when the call is; raises :class:`StageFailed`, or another
+        :class:`~flowdapt.errors.StageError` where the stage is not to blame
+    """
+
+    def __init__(self, outcome: asyncio.Future[Outcome]) -> None:
+        self.outcome = outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A call moved on: it started on a worker, or elements of it were computed."""
+
+    run: UUID
+    stage: str
+    worker: str | None = None
+    items: int | None = None
+    items_done: int = 0
+    items_failed: int = 0
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What an executor is told of the server it belongs to.
+
+    :param app_dir: a folder for its files
+    :param snapshots: the source of user modules, as runs began with it
+    :param on_progress: to be called, in the event loop, when a call moves on; may be frequent
+    :param on_log: to be called, in the event loop, with lines that a stage wrote
+    :param log_level: of the records of the logging module that are captured
+    """
+
+    app_dir: Path
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    on_progress: Callable[[Progress], None] = lambda _: None
+    on_log: Callable[[UUID, LogBlock], None] = lambda _run, _block: None
+    log_level: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine, or a part of one, on which calls are computed."""
+
+    name: str
+    alive: bool
+    resources: Mapping[str, float]
+    free: Mapping[str, float]
+    workers: int
+
+
+class Executor(ABC):
+    """Computes stages.
+
+    :param options: the keys beside ``target`` in the settings
+    """
+
+    kind: ClassVar[str]  #: what stages see as ``context.executor``
+
+    @abstractmethod
+    async def start(self, host: Host) -> None:
+        """Get ready to take calls."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End everything that was started. Harmless when not started."""
+
+    @abstractmethod
+    def submit(self, call: Call) -> Handle:
+        """Have a call computed; a :class:`MapCall` once for each element.
+
+        :raises NeverFits: it asks for resources that the executor will never have
+        """
+
+    @abstractmethod
+    async def fetch(self, ref: Ref) -> Any:
+        """Return the value behind a reference, as the stage returned it."""
+
+    @abstractmethod
+    async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
+        """Import targets where stages are computed; return what is wrong, by target."""
+
+    @abstractmethod
+    async def cancel(self, run: UUID) -> None:
+        """Stop what is computed for a run; nothing of it starts afterwards."""
+
+    @abstractmethod
+    async def release(self, run: UUID) -> None:
+        """Forget a run that has ended: its references are not used any more."""
+
+    @abstractmethod
+    async def nodes(self) -> Sequence[Node]:
+        """Return where calls are computed, and what is free there."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for the server's status."""
+        return {}

@@ -1,0 +1,81 @@
+"""Stages as a graph: what is ready once these are done. Pure; knows names only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from flowdapt.errors import ResourceError
+
+
+class GraphError(ResourceError):
+    """The dependencies of a workflow's stages make no graph.
+
+    :param stage: the stage at which the fault was found
+    """
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+class Graph:
+    """Names and what each depends on.
+
+    :param depends_on: for each stage, in file order, the stages whose results it takes
+    :raises GraphError: a dependency is missing, or stages depend on each other in a circle
+    """
+
+    def __init__(self, depends_on: Mapping[str, Sequence[str]]) -> None:
+        self.depends_on = {name: tuple(deps) for name, deps in depends_on.items()}
+        self.dependents: dict[str, list[str]] = {name: [] for name in self.depends_on}
+        for name, deps in self.depends_on.items():
+            for dep in dict.fromkeys(deps):
+                if dep not in self.dependents:
+                    raise GraphError(name, f"stage {name!r} depends on {dep!r}, which is no stage")
+                self.dependents[dep].append(name)
+        self._levels = self._measure()
+
+    def _measure(self) -> dict[str, int]:
+        """Return each stage's level: 0 without dependencies, else one more than the deepest."""
+        waiting = {name: len(set(deps)) for name, deps in self.depends_on.items()}
+        levels = {name: 0 for name, count in waiting.items() if not count}
+        queue = list(levels)
+        for name in queue:
+            for after in self.dependents[name]:
+                waiting[after] -= 1
+                levels[after] = max(levels.get(after, 0), levels[name] + 1)
+                if not waiting[after]:
+                    queue.append(after)
+        if len(queue) < len(waiting):
+            cycle = self._cycle({name for name, count in waiting.items() if count})
+            raise GraphError(cycle[0], f"stages depend on each other: {' -> '.join(cycle)}")
+        return levels
+
+    def _cycle(self, stuck: set[str]) -> list[str]:
+        """Return one circle among ``stuck``, its first stage repeated at the end."""
+        path = [min(stuck, key=list(self.depends_on).index)]
+        while path[-1] not in path[:-1]:
+            path.append(next(dep for dep in self.depends_on[path[-1]] if dep in stuck))
+        return path[path.index(path[-1]) :]
+
+    def ready(self, done: Collection[str]) -> set[str]:
+        """Return the stages that are not done while all they depend on is."""
+        return {
+            name
+            for name, deps in self.depends_on.items()
+            if name not in done and all(dep in done for dep in deps)
+        }
+
+    def ready_after(self, stage: str, done: Collection[str]) -> Iterable[str]:
+        """Return the dependents of ``stage`` that its completion, with ``done``, made ready."""
+        return [
+            name
+            for name in self.dependents[stage]
+            if all(dep in done for dep in self.depends_on[name])
+        ]
+
+    @property
+    def result(self) -> str:
+        """The stage whose output is the run's: the last, in file order, of the deepest level."""
+        deepest = max(self._levels.values())
+        return [name for name in self.depends_on if self._levels[name] == deepest][-1]

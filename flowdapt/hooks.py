@@ -1,0 +1,142 @@
+"""Every hook specification, in the order in which a server and a run meet them.
+
+Hooks are synchronous and cheap, because pluggy cannot await and because they are called for every
+command, even ``flowdapt --help``. A plural name offers parts: it returns providers, a name and an
+address each, and the object behind an address is imported when it is first used. The others react.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from flowdapt.events import Event
+
+NAMESPACE = "flowdapt"  #: the pluggy project name; hooks of plugins carry it as a prefix
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+# The markers are untyped in pluggy; the cast keeps the types of what they decorate.
+_spec = cast("Callable[[_Function], _Function]", pluggy.HookspecMarker(NAMESPACE))
+hookimpl = pluggy.HookimplMarker(NAMESPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A part that a plugin offers: a name and an address, not an object.
+
+    :param name: what users write in settings, resources and on the command line
+    :param target: ``package.module:attribute``, imported when the part is first used
+    :param help: one line for people
+    :param extra: the extra of ``flowdapt`` that installs what the target imports, if any
+    :param aliases: further names that mean the same, such as import paths of earlier releases
+    """
+
+    name: str
+    target: str
+    help: str = ""
+    extra: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+def load(target: str) -> Any:
+    """Import what an address names.
+
+    :param target: ``package.module:attribute``
+    :raises ImportError: the module cannot be imported, or has no such attribute
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except AttributeError:
+        raise ImportError(f"module {module!r} has no {attribute!r}", name=module) from None
+
+
+@_spec
+def flowdapt_commands() -> Iterable[Provider]:
+    """Offer commands of the program ``flowdapt``.
+
+    Called once for each start of the program, before anything else is read. Each ``target`` is a
+    function in typer's style, or a ``typer.Typer`` for a group of commands; ``help`` is what the
+    overview shows.
+
+    :return: one provider for each command; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_kinds() -> Iterable[Provider]:
+    """Offer kinds of resources beside the kernel's ``workflow`` and ``config``.
+
+    Called once, before the storage is opened. Each ``target`` is a subclass of
+    :class:`flowdapt.resources.Resource`; its ``kind`` is the provider's name.
+
+    :return: one provider for each kind; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_storages() -> Iterable[Provider]:
+    """Offer storages, the places where resources and runs are kept.
+
+    Called once, before the settings choose one under ``database``. Each ``target`` is a subclass of
+    :class:`flowdapt.storage.Storage`.
+
+    :return: one provider for each storage; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_services() -> Iterable[Provider]:
+    """Offer services, the long-lived parts of a server.
+
+    Called once for each start of a server. Each ``target`` is a subclass of
+    :class:`flowdapt.services.Service`. All are started, in the order of their ``order``.
+
+    :return: one provider for each service; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_stages() -> Iterable[Provider]:
+    """Offer stage types beside the kernel's ``simple`` and ``parameterized``.
+
+    Called once, before a workflow is validated. Each ``target`` is a subclass of
+    :class:`flowdapt.stages.StageType`.
+
+    :return: one provider for each type; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_executors() -> Iterable[Provider]:
+    """Offer executors, the places where stages are computed.
+
+    Called once, before the settings choose one under ``services.compute.executor``. Each ``target``
+    is a subclass of :class:`flowdapt.executors.Executor`.
+
+    :return: one provider for each executor; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_event(event: Event) -> None:
+    """React to something that happened, such as the end of a run.
+
+    Called in the server's event loop for every event, after what it tells of was stored; it must
+    return at once. What it raises is logged with the plugin's name, and nobody else notices.
+
+    :param event: a fact; it cannot be changed
+    """
+    raise AssertionError("specification only")

@@ -1,0 +1,219 @@
+"""Computes stages in the calling process: for scripts, notebooks, debuggers and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flowdapt import payloads, snapshots, stages
+from flowdapt.context import WorkflowRunContext, set_run_context
+from flowdapt.errors import NeverFits, RunCancelled, StageError
+from flowdapt.executors import (
+    FAILURES_KEPT,
+    Call,
+    Executor,
+    Handle,
+    Host,
+    MapCall,
+    Node,
+    Outcome,
+    Progress,
+    Ref,
+    StageFailed,
+    elements_of,
+    name_of,
+)
+from flowdapt.hooks import load
+from flowdapt.runs import Failure
+
+AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
+
+
+class InlineExecutor(Executor):
+    """Computes stages in this process, one after another, in the thread of the event loop.
+
+    A breakpoint in a stage stops there. References are the values themselves, so one stage's
+    result is the next one's argument without a copy.
+
+    :param threads: compute in so many threads instead
+    """
+
+    kind = "local"
+
+    def __init__(self, *, threads: int = 0) -> None:
+        self.threads = threads
+        self.host: Host | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._tasks: dict[UUID, set[asyncio.Task[Outcome]]] = {}
+        self._code = ""
+
+    async def start(self, host: Host) -> None:
+        """Get ready to take calls."""
+        self.host = host
+        if self.threads:
+            self._pool = ThreadPoolExecutor(self.threads, "flowdapt-stage")
+
+    async def stop(self) -> None:
+        """Cancel what is computed and wait for its end."""
+        tasks = [task for of_run in self._tasks.values() for task in of_run]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def submit(self, call: Call) -> Handle:
+        """Have a call computed as a task of the event loop."""
+        cpus = call.resources.get("cpus", 0)
+        if cpus > (os.cpu_count() or 1):
+            raise NeverFits(call.stage, "cpus", cpus, os.cpu_count() or 1)
+        task = asyncio.create_task(self._compute(call), name=f"{call.run}/{call.stage}")
+        tasks = self._tasks.setdefault(call.run, set())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return Handle(task)
+
+    async def fetch(self, ref: Ref) -> Any:
+        """Return the value, which is the reference itself."""
+        return ref
+
+    async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
+        """Import targets in this process."""
+        self._activate(code)
+        wrong: dict[str, StageError] = {}
+        for target in targets:
+            try:
+                stages.resolve(target)
+            except StageError as error:
+                wrong[target] = error
+        return wrong
+
+    async def cancel(self, run: UUID) -> None:
+        """Cancel what waits; a sync function that is being computed goes on to its end."""
+        for task in list(self._tasks.get(run, ())):
+            task.cancel()
+
+    async def release(self, run: UUID) -> None:
+        """Forget the run's tasks."""
+        self._tasks.pop(run, None)
+
+    async def nodes(self) -> Sequence[Node]:
+        """Return this process."""
+        total = {"cpus": float(os.cpu_count() or 1)}
+        return [Node(f"process {os.getpid()}", True, total, total, self.threads or 1)]
+
+    def describe(self) -> dict[str, Any]:
+        """Return how stages are computed."""
+        return {"processes": False, "cpus": self.threads or 1}
+
+    def _activate(self, code: str) -> None:
+        if self.host is not None and self.host.snapshots.roots:
+            snapshots.activate_now(self.host.snapshots, code, self._code)
+            self._code = code
+
+    async def _compute(self, call: Call) -> Outcome:
+        self._activate(call.code)
+        worker = f"process {os.getpid()}"
+        try:
+            made = load(call.type)().function(call.target, call.options)
+            function = stages.Function(made, name_of(call))
+            if isinstance(call, MapCall):
+                outcome = await self._map(call, function)
+            else:
+                values = call.context.input if call.takes_input else None
+                arguments = (
+                    function.by_position(call.args)
+                    if values is None
+                    else function.by_keyword(values)
+                )
+                self._moved(call, worker=worker)
+                outcome = Outcome(await self._call(function, arguments, call.context, call.stage))
+            if call.final:
+                outcome = replace(outcome, json=payloads.to_json(outcome.ref))
+            return replace(outcome, worker=worker)
+        except StageError:
+            raise
+        except asyncio.CancelledError:
+            raise RunCancelled() from None
+        except Exception as error:
+            raise StageFailed(stages.failure(error, call.stage), error) from error
+
+    async def _map(self, call: MapCall, function: stages.Function) -> Outcome:
+        over = elements_of(call) if call.over is None else call.over
+        if isinstance(over, Handle):
+            over = (await over.outcome).ref
+        elements = over if isinstance(over, list) else list(over)
+        values = call.context.input if call.takes_input else {}
+        bind = function.by_element(call.args, values, call.map_on)
+        results: list[Any] = []
+        failures: list[Failure] = []
+        failed = 0
+        self._moved(call, items=len(elements))
+        at_once = AT_ONCE if function.is_async else max(1, self.threads)
+        numbered = enumerate(elements)
+        while batch := list(itertools.islice(numbered, at_once)):
+            answers = await asyncio.gather(
+                *(self._element(call, function, bind, i, element) for i, element in batch),
+                return_exceptions=call.allow_partial_failure,
+            )
+            for (i, _), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, StageFailed):
+                    failed += 1
+                    if len(failures) < FAILURES_KEPT:
+                        failures.append(answer.failure)
+                elif isinstance(answer, BaseException):
+                    raise answer
+                else:
+                    results.append(answer)
+                del i
+            self._moved(
+                call, items=len(elements), items_done=len(results) + failed, items_failed=failed
+            )
+        return Outcome(results, items=len(elements), items_failed=failed, failures=tuple(failures))
+
+    async def _element(
+        self,
+        call: MapCall,
+        function: stages.Function,
+        bind: Callable[[Any], stages.Arguments],
+        index: int,
+        element: Any,
+    ) -> Any:
+        context = replace(call.context, item=index)
+        try:
+            return await self._call(function, bind(element), context, call.stage)
+        except Exception as error:
+            raise StageFailed(stages.failure(error, call.stage, index), error) from error
+
+    async def _call(
+        self,
+        function: stages.Function,
+        arguments: stages.Arguments,
+        context: WorkflowRunContext,
+        stage: str,
+    ) -> Any:
+        args, kwargs = arguments
+        variables = copy_context()
+        variables.run(set_run_context, replace(context, stage=stage))
+        if function.is_async:
+            coroutine = function.call(*args, **kwargs)
+            return await asyncio.create_task(coroutine, context=variables)
+        if self._pool is None:
+            return variables.run(function.call, *args, **kwargs)
+        work = functools.partial(variables.run, function.call, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _moved(self, call: Call, **facts: Any) -> None:
+        if self.host is not None:
+            self.host.on_progress(Progress(call.run, call.stage, **facts))

@@ -1,0 +1,177 @@
+"""Values as bytes: pickled once by the process that makes them, unpickled once by the one that uses them.
+
+A payload is one block: the number of segments (4 bytes), their lengths (8 bytes each), and the
+segments, each on a 64-byte boundary. The first segment is the pickle (protocol 5); the others are
+the buffers that it refers to, such as the memory of an array, so that mapping the block is enough
+to have them without a copy.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import mmap
+import pickle
+import struct
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from typing import Any
+from uuid import UUID
+
+import cloudpickle
+import orjson
+
+from flowdapt.errors import ResultNotPicklable
+
+ALIGNMENT = 64  #: bytes; what vectorized code wants of an array's memory
+
+Segments = list[Any]  # buffers: bytes, or memoryviews of the value's own memory
+
+
+def dump(value: Any, what: str = "the value") -> Segments:
+    """Pickle a value; large buffers are referred to, not copied.
+
+    :param what: names the value in the error
+    :raises ResultNotPicklable: naming the type at fault
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        try:
+            head = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            buffers.clear()  # functions and classes of scripts and notebooks go by value
+            stream = io.BytesIO()
+            cloudpickle.CloudPickler(stream, 5, buffers.append).dump(value)
+            head = stream.getvalue()
+    except Exception as error:
+        raise ResultNotPicklable(
+            f"{what} cannot be pickled: {_culprit(value)}: {type(error).__name__}: {error}"
+        ) from error
+    return [head, *(buffer.raw() for buffer in buffers)]
+
+
+def _culprit(value: Any) -> str:
+    """Return the type name of the innermost part of ``value`` that cannot be pickled."""
+    parts: list[Any] = []
+    if isinstance(value, dict):
+        parts = list(value.values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = list(value)
+    for part in parts:
+        try:
+            cloudpickle.dumps(part)
+        except Exception:
+            return _culprit(part)
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def size(segments: Segments) -> int:
+    """Return how many bytes :func:`pack` makes of the segments."""
+    end = 4 + 8 * len(segments)
+    for segment in segments:
+        end = _aligned(end) + len(segment)
+    return end
+
+
+def _aligned(offset: int) -> int:
+    return (offset + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+def laid_out(segments: Segments) -> Iterator[Any]:
+    """Yield the parts of the block in order: header, segments, and zeros up to each boundary."""
+    lengths = [len(segment) for segment in segments]
+    yield struct.pack(f"<I{len(lengths)}Q", len(lengths), *lengths)
+    end = 4 + 8 * len(lengths)
+    for segment, length in zip(segments, lengths, strict=True):
+        yield bytes(_aligned(end) - end)
+        yield segment
+        end = _aligned(end) + length
+
+
+def pack(segments: Segments) -> bytes:
+    """Return the segments as one block."""
+    return b"".join(laid_out(segments))
+
+
+def load(block: bytes | bytearray | memoryview | mmap.mmap) -> Any:
+    """Return the value of a block.
+
+    Arrays and the like are views of ``block``. They can be written to: where the block cannot, it
+    is copied first, which is why large blocks are mapped copy-on-write.
+    """
+    view = memoryview(block)
+    (count,) = struct.unpack_from("<I", view)
+    if count > 1 and view.readonly:
+        view = memoryview(bytearray(view))
+    segments: list[memoryview] = []
+    end = 4 + 8 * count
+    for length in struct.unpack_from(f"<{count}Q", view, 4):
+        start = _aligned(end)
+        end = start + length
+        segments.append(view[start:end])
+    return pickle.loads(segments[0], buffers=segments[1:])  # noqa: S301 - from our own workers
+
+
+# JSON ----------------------------------------------------------------------------------------
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+DEEPEST = 200  #: levels of nesting in a JSON text; deeper values become text
+
+
+def to_json(value: Any) -> bytes:
+    """Return any value as JSON text; what JSON has no form for becomes text.
+
+    Tuples and sets are arrays, times and UUIDs their canonical text, NaN and infinities null,
+    bytes UTF-8 text, integers beyond 64 bits decimal text.
+    """
+    try:
+        return orjson.dumps(value, _plain, _OPTIONS)
+    except (TypeError, ValueError, RecursionError):  # such as a large integer, or half a surrogate
+        return orjson.dumps(_rebuilt(value, DEEPEST), _plain, _OPTIONS)
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON-like form of one value that orjson does not know."""
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode(errors="replace")
+    dump = getattr(value, "model_dump", None)  # pydantic's models
+    if callable(dump) and not isinstance(value, type):
+        return dump(mode="json")
+    to_list = getattr(value, "tolist", None)  # numpy's scalars, and arrays that are not contiguous
+    if callable(to_list) and type(value).__module__ == "numpy":
+        return to_list()
+    return _text(str(value))
+
+
+def _text(value: str) -> str:
+    return value.encode(errors="replace").decode()
+
+
+def _rebuilt(value: Any, depth: int) -> Any:
+    """Return ``value`` rebuilt of what orjson always takes; slow, so only where it refused."""
+    if depth == 0:
+        return _text(repr(value)[:200])
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {_key(key): _rebuilt(part, depth - 1) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_rebuilt(part, depth - 1) for part in value]
+    if isinstance(value, datetime | date | time | UUID):
+        return value
+    plain = _plain(value)
+    return plain if isinstance(plain, str) else _rebuilt(plain, depth - 1)
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, bool) or key is None:
+        return {True: "true", False: "false", None: "null"}[key]
+    return key.isoformat() if isinstance(key, datetime | date | time) else _text(str(key))

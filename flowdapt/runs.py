@@ -1,0 +1,117 @@
+"""One run of a workflow: what is kept of it, its states, and which state may follow which."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import Field
+
+from flowdapt.errors import UnlawfulTransition
+from flowdapt.resources import Model, Timestamp, now
+
+
+class RunState(StrEnum):
+    """Where a run stands; the last three are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return not _FOLLOWS[self]
+
+
+_FOLLOWS: dict[RunState, frozenset[RunState]] = {
+    RunState.PENDING: frozenset({RunState.RUNNING, RunState.FAILED, RunState.CANCELLED}),
+    RunState.RUNNING: frozenset({RunState.FINISHED, RunState.FAILED, RunState.CANCELLED}),
+    RunState.FINISHED: frozenset(),
+    RunState.FAILED: frozenset(),
+    RunState.CANCELLED: frozenset(),
+}
+
+
+class Failure(Model):
+    """Why a run, a stage or an item failed, as text that outlives the process it happened in."""
+
+    type: str = Field(description="The exception's class name.")
+    message: str
+    traceback: str = Field("", description="Of the process where it happened, as Python prints it.")
+    stage: str | None = None
+    item: int | None = Field(None, description="Index of the element that was being computed.")
+
+
+class Run(Model):
+    """One run of a workflow.
+
+    The result is kept beside it, as JSON text, because it may be large: see
+    :meth:`flowdapt.storage.Storage.result`.
+    """
+
+    uid: UUID = Field(default_factory=uuid4)
+    name: str = Field(default_factory=lambda: run_name())
+    workflow: str = Field(description="The workflow's name at the time.")
+    workflow_uid: UUID | None = None
+    namespace: str = "default"
+    source: str | None = Field(None, description="`api`, `trigger` or `manual`.")
+    input: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict, description="As merged at its start.")
+    code: str = Field("", description="Names the source of user modules that the run began with.")
+    state: RunState = RunState.PENDING
+    started_at: Timestamp = Field(default_factory=now, description="When the run was accepted.")
+    finished_at: Timestamp | None = None
+    failure: Failure | None = None
+
+    def to(self, state: RunState, *, failure: Failure | None = None) -> Run:
+        """Return the run in its next state.
+
+        :raises UnlawfulTransition: ``state`` may not follow the present one
+        """
+        if state not in _FOLLOWS[self.state]:
+            raise UnlawfulTransition(self.name, self.state, state)
+        change: dict[str, Any] = {"state": state, "failure": failure}
+        if state.final:
+            change["finished_at"] = now()
+        return self.model_copy(update=change)
+
+
+class StageRecord(Model):
+    """How one stage of a run went."""
+
+    stage: str
+    state: RunState = RunState.RUNNING
+    started_at: Timestamp = Field(default_factory=now)
+    finished_at: Timestamp | None = None
+    attempts: int = 1
+    worker: str | None = Field(None, description="Who computed it last, such as a process id.")
+    items: int | None = Field(None, description="Elements of a parameterized stage.")
+    items_done: int = Field(0, description="Elements that were computed, failed ones included.")
+    items_failed: int = 0
+    failures: tuple[Failure, ...] = Field((), description="Of elements, the first few.")
+    failure: Failure | None = None
+    cpu_seconds: float = 0.0
+    result: bytes | None = Field(
+        None, exclude=True, description="The pickled result where it is small; for resuming."
+    )
+
+
+_FIRST = (
+    "amber brisk calm clear coral crisp dapper early fair fleet gentle golden hazel ivory jolly "
+    "keen lively lucid mellow nimble opal polar quiet rapid silver sunny swift tidal vivid warm"
+).split()
+_SECOND = (
+    "badger bison crane dolphin eagle falcon finch fox gecko heron ibis jackal kestrel lark lynx "
+    "marten newt orca otter owl panda puffin quail raven robin seal stork swan tern wren"
+).split()
+
+
+def run_name() -> str:
+    """Return a fresh name: two words and 8 hex digits, such as ``amber-otter-1f3c9a02``."""
+    digits = f"{random.getrandbits(32):08x}"  # noqa: S311 - a name, not a secret
+    return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{digits}"  # noqa: S311

@@ -1,0 +1,201 @@
+"""A server put together from settings and plugins: storage, executor, engine and services."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from flowdapt.engine import Engine
+from flowdapt.errors import PluginError, ServerError, SettingsError
+from flowdapt.executors import Executor, Host
+from flowdapt.plugins import Plugins
+from flowdapt.resources import KINDS, Resource
+from flowdapt.services import Service, Services
+from flowdapt.settings import Component, Settings
+from flowdapt.snapshots import Root, Snapshots
+from flowdapt.storage import Storage
+from flowdapt.walks import stage_types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 60.0  #: how often runs past their retention are looked for
+USER_MODULES = "user_modules"
+
+
+class Server:
+    """Everything that one process serves, as an async context: all of it up, or nothing.
+
+    :param roots: folders with user modules, beside the one in the application directory
+    :param only: names of the services to start; absent, all that the settings do not disable
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plugins: Plugins,
+        *,
+        roots: tuple[Root, ...] = (),
+        only: frozenset[str] | None = None,
+    ) -> None:
+        self.settings, self.plugins, self.only = settings, plugins, only
+        self.roots = (Root(settings.app_dir, settings.app_dir / USER_MODULES), *roots)
+        self.services: dict[str, Service] = {}
+        #: where the server can be reached, as services report it, such as ``http://127.0.0.1:8080``
+        self.addresses: dict[str, str] = {}
+        self.stopping = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        settings, plugins = self.settings, self.plugins
+        async with AsyncExitStack() as stack:
+            self._lock = stack.enter_context(_locked(settings.app_dir))
+            _make_user_modules(settings.app_dir)
+            self.storage: Storage = _made(
+                plugins, "storages", settings.database, app_dir=settings.app_dir
+            )
+            await self.storage.start()
+            stack.push_async_callback(self.storage.stop)
+            compute = settings.services.compute
+            self.executor: Executor = _made(plugins, "executors", compute.executor)
+            self.engine = Engine(
+                self.storage,
+                self.executor,
+                Host(
+                    app_dir=settings.app_dir,
+                    snapshots=Snapshots(self.roots, settings.app_dir / "code"),
+                    log_level=logging.getLevelNamesMapping()[settings.logging.level.upper()],
+                ),
+                kinds=kinds(plugins),
+                types=stage_types(plugins),
+                namespace=compute.default_namespace,
+                keep_runs=compute.run_retention_duration != 0,
+                log_limit=settings.logging.run_limit,
+            )
+            stack.enter_context(self.engine.events.listening(plugins.notify))
+            await self.engine.start()
+            stack.push_async_callback(self.engine.stop)
+            if compute.run_retention_duration > 0:
+                await stack.enter_async_context(self._sweeping(compute.run_retention_duration))
+            await stack.enter_async_context(Services(self._chosen_services()))
+            self._note_addresses()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.stopping.set()
+        await self._stack.aclose()
+
+    def _chosen_services(self) -> list[Service]:
+        for name in self.plugins.providers("services"):
+            wanted = name in self.only if self.only is not None else True
+            if wanted and self.settings.service_enabled(name):
+                options = self.settings.service_options(name)
+                try:
+                    made = self.plugins.resolve("services", name)
+                except PluginError:
+                    logger.exception("service %r is left out", name)
+                    continue
+                self.services[name] = made(self, **options)
+        missing = (self.only or frozenset()) - set(self.services)
+        for name in sorted(missing):
+            self.plugins.resolve("services", name)  # raises, saying what there is instead
+        return sorted(self.services.values(), key=lambda service: service.order)
+
+    def _note_addresses(self) -> None:
+        """Tell whoever tries to start a second server here where this one is."""
+        self._lock.seek(0)
+        self._lock.truncate()
+        json.dump({"pid": os.getpid(), "addresses": self.addresses}, self._lock)
+        self._lock.flush()
+
+    @asynccontextmanager
+    async def _sweeping(self, seconds: float) -> AsyncIterator[None]:
+        """Remove runs past their retention, now and then, until the context ends."""
+
+        async def sweep() -> None:
+            while True:
+                try:
+                    while await self.engine.expire_runs(seconds):
+                        await asyncio.sleep(0)
+                except Exception:
+                    logger.exception("runs past their retention could not be removed")
+                await asyncio.sleep(min(SWEEP_SECONDS, seconds))
+
+        task = asyncio.create_task(sweep(), name="retention")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def kinds(plugins: Plugins) -> Mapping[str, type[Resource]]:
+    """Return the models of the kernel's kinds and of those that plugins offer."""
+    offered = {name: plugins.resolve("kinds", name) for name in plugins.providers("kinds")}
+    return {**KINDS, **offered}
+
+
+def _made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
+    """Make the part that the settings name.
+
+    :raises SettingsError: its options are not what the part takes
+    """
+    made = plugins.resolve(part, component.target)
+    try:
+        return made(**facts, **component.options)
+    except TypeError as error:
+        message = str(error).partition("() ")[2] or str(error)
+        raise SettingsError(f"the settings of {part} {component.target!r}: {message}") from error
+
+
+def _make_user_modules(app_dir: Path) -> None:
+    folder = app_dir / USER_MODULES
+    folder.mkdir(exist_ok=True)
+    (folder / "__init__.py").touch(exist_ok=True)
+
+
+@contextmanager
+def _locked(app_dir: Path) -> Iterator[IO[str]]:
+    """Hold the application directory: one server each.
+
+    :raises ServerError: another server holds it, or it cannot be written to
+    """
+    try:
+        lock = open(app_dir / "server.lock", "a+")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ServerError(
+            f"the application directory {app_dir} cannot be written to ({error.strerror}); "
+            "choose another with --app-dir or FLOWDAPT__APP_DIR"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ServerError(_held(app_dir, lock)) from None
+        yield lock
+
+
+def _held(app_dir: Path, lock: IO[str]) -> str:
+    lock.seek(0)
+    try:
+        facts = json.load(lock)
+    except ValueError:  # it is just starting
+        facts = {}
+    who = f"process {facts['pid']}" if "pid" in facts else "another process"
+    where = ", ".join(facts.get("addresses", {}).values())
+    at = f" at {where}" if where else ""
+    return (
+        f"the application directory {app_dir} belongs to a running server ({who}{at}); "
+        "stop it, or choose another directory with --app-dir"
+    )

@@ -1,0 +1,61 @@
+"""The contract of a service: a long-lived part of a server, started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from flowdapt.server import Server
+
+logger = logging.getLogger(__name__)
+
+
+class Service(ABC):
+    """A long-lived part, such as the HTTP interface.
+
+    :param server: what the service belongs to; its engine is ready when the service is started
+    :param options: the service's own section of the settings
+    """
+
+    order: ClassVar[int] = 50  #: services are started in this order, and by name within it
+
+    def __init__(self, server: Server, **options: Any) -> None:
+        self.server, self.options = server, options
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin to work; return once the service is up."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """End; called only after a start that succeeded."""
+
+
+class Services:
+    """Services on one exit stack: all up, or none."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._services = services
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for service in self._services:
+                await service.start()
+                stack.push_async_callback(self._stop, service)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    @staticmethod
+    async def _stop(service: Service) -> None:
+        try:
+            await service.stop()
+        except Exception:  # the others are to be stopped all the same
+            logger.exception("service %s did not stop cleanly", type(service).__name__)

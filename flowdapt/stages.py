@@ -1,0 +1,217 @@
+"""A stage's function, its arguments, and how a worker calls it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter
+from types import TracebackType
+from typing import Any, ClassVar
+
+from flowdapt.errors import TargetNotFound, nearest
+from flowdapt.runs import Failure
+
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
+
+
+class StageType(ABC):
+    """How a stage's definition becomes a function. Plugins add types; made in the worker."""
+
+    mapped: ClassVar[bool] = False  #: the function is called once for each element of a list
+
+    @abstractmethod
+    def function(
+        self, target: str | Callable[..., Any], options: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """Return what is to be called, sync or async.
+
+        :raises TargetNotFound: the target cannot be imported
+        """
+
+
+class Simple(StageType):
+    """The target is called once."""
+
+    def function(
+        self, target: str | Callable[..., Any], options: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """Return the target itself."""
+        del options
+        return resolve(target)
+
+
+class Parameterized(Simple):
+    """The target is called once for each element of a list."""
+
+    mapped = True
+
+
+TYPES = {"simple": "flowdapt.stages:Simple", "parameterized": "flowdapt.stages:Parameterized"}
+
+
+def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
+    """Import the function at ``package.module.function``.
+
+    :raises TargetNotFound: naming what is missing, and the nearest names there are
+    """
+    if not isinstance(target, str):
+        return target
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+        its_own = module_name == missing or module_name.startswith(f"{missing}.")
+        reason = f"there is no module {missing!r}" if its_own else f"its module needs {missing!r}"
+        raise TargetNotFound(target, reason) from error
+    except BaseException as error:  # a module may do anything while it is imported, even exit
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        reason = f"importing {module_name} raised {type(error).__name__}: {error}"
+        raise TargetNotFound(target, reason) from error
+    function = getattr(module, attribute, None)
+    if function is None:
+        names = [name for name, value in vars(module).items() if callable(value)]
+        reason = f"module {module_name!r} has no {attribute!r}{nearest(attribute, names)}"
+        raise TargetNotFound(target, reason, mistyped=True)
+    if not callable(function):
+        reason = f"it is a {type(function).__name__}, not a function"
+        raise TargetNotFound(target, reason, mistyped=True)
+    return function  # type: ignore[no-any-return]  # callable() narrows Any to nothing better
+
+
+class Function:
+    """A function and how arguments reach it.
+
+    :raises ValueError: it has a parameter named ``context``
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.call, self.name = function, name
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+        )
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (ValueError, TypeError):  # some functions written in C do not say
+            parameters = [
+                Parameter("args", Parameter.VAR_POSITIONAL),
+                Parameter("kwargs", Parameter.VAR_KEYWORD),
+            ]
+        self.any_positional = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+        self.any_keyword = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
+        variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        self.named = {p.name: p for p in parameters if p.kind not in variable}
+        self.positional = [
+            p.name for p in self.named.values() if p.kind is not Parameter.KEYWORD_ONLY
+        ]
+        if "context" in self.named:
+            raise ValueError(
+                f"{name} has a parameter named 'context', which is reserved; "
+                "use flowdapt.get_run_context() instead"
+            )
+
+    def by_keyword(self, values: Mapping[str, Any]) -> Arguments:
+        """Return arguments for a stage without dependencies: values that it names."""
+        return self._checked(*self._keywords(values))
+
+    def by_position(self, values: Sequence[Any]) -> Arguments:
+        """Return arguments for a stage with dependencies: results, as many as it takes."""
+        if not self.any_positional:
+            if values and not self.positional:
+                raise ValueError(
+                    f"{self.name} takes no arguments, and its stage depends on others; "
+                    "write it with *args to take none of their results"
+                )
+            values = values[: len(self.positional)]
+        return self._checked(values, {})
+
+    def by_element(
+        self, rest: Sequence[Any], values: Mapping[str, Any], map_on: str | None
+    ) -> Callable[[Any], Arguments]:
+        """Return what makes arguments of one element of the list that is mapped over.
+
+        :param rest: results that follow the element by position
+        :param values: the run's input, for a stage without dependencies, else empty
+        :param map_on: the key under which the list stands in ``values``
+        """
+        # Checked once, with any element, so that each one costs next to nothing.
+        if not values:
+            args, _ = self.by_position((None, *rest))
+            after = tuple(args[1:])
+            return lambda element: ((element, *after), {})
+        others = {key: value for key, value in values.items() if key != map_on}
+        name = map_on if map_on in self.named else next(iter(self.positional), None)
+        if name is None or self.named[name].kind is Parameter.POSITIONAL_ONLY:
+            args, kwargs = self._keywords({k: v for k, v in others.items() if k != name})
+            self._checked((None, *args), kwargs)
+            return lambda element: ((element, *args), kwargs)
+        _, kwargs = self.by_keyword({**others, name: None})
+        return lambda element: ((), {**kwargs, name: element})
+
+    def _keywords(self, values: Mapping[str, Any]) -> Arguments:
+        only = [n for n in self.positional if self.named[n].kind is Parameter.POSITIONAL_ONLY]
+        args = []
+        for name in only:
+            if name not in values:
+                break
+            args.append(values[name])
+        kwargs = {
+            key: value
+            for key, value in values.items()
+            if key not in only and (self.any_keyword or key in self.named)
+        }
+        return args, kwargs
+
+    def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+        """Refuse arguments that leave a required parameter without a value."""
+        given = {*self.positional[: len(args)], *kwargs}
+        missing = [
+            name
+            for name, parameter in self.named.items()
+            if parameter.default is Parameter.empty and name not in given
+        ]
+        if missing:
+            raise ValueError(
+                f"{self.name} needs {', '.join(map(repr, missing))}, which "
+                f"{'is' if len(missing) == 1 else 'are'} not given; "
+                f"given {'is' if len(given) == 1 else 'are'} "
+                f"{', '.join(map(repr, sorted(given))) or 'nothing'}"
+            )
+        return args, kwargs
+
+
+# Failures ------------------------------------------------------------------------------------
+
+_OWN = os.path.dirname(os.path.abspath(__file__))
+_OWN_FOLDERS = (_OWN + os.sep, os.sep + "flowdapt_")
+
+
+def failure(error: BaseException, stage: str, item: int | None = None) -> Failure:
+    """Return what is to be kept of an exception; the traceback begins with the user's code."""
+    frames: TracebackType | None = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames)
+    return Failure(
+        type=type(error).__name__,
+        message=_said(error),
+        traceback="".join(lines),
+        stage=stage,
+        item=item,
+    )
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(_OWN_FOLDERS[0]) or _OWN_FOLDERS[1] in filename
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception of the user's may fail to say anything
+        return f"<{type(error).__name__} that cannot be shown>"

@@ -1,0 +1,265 @@
+"""One run on its way through its graph: what is submitted when, and what is on record of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from flowdapt.context import WorkflowRunContext
+from flowdapt.errors import PluginError, RunCancelled, StageError
+from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
+from flowdapt.hooks import load
+from flowdapt.plugins import Plugins
+from flowdapt.resources import Stage, Workflow, amounts, now
+from flowdapt.runs import Failure, Run, RunState, StageRecord
+from flowdapt.stages import TYPES
+from flowdapt.storage import LogBlock, Storage, StoredRun
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What the engine knows of a stage type: where it is, and whether it maps."""
+
+    address: str
+    mapped: bool
+
+
+def kernel_types() -> dict[str, Type]:
+    """Return the stage types that need no plugin, by name."""
+    return {name: Type(target, load(target).mapped) for name, target in TYPES.items()}
+
+
+def stage_types(plugins: Plugins) -> dict[str, Type]:
+    """Return the stage types of the kernel and those that plugins offer, by name."""
+    types = kernel_types()
+    for name, provider in plugins.providers("stages").items():
+        try:
+            types[name] = Type(provider.target, plugins.resolve("stages", name).mapped)
+        except PluginError:
+            logger.exception("stage type %r is left out", name)
+    return types
+
+
+@dataclass
+class Walk:
+    """One run in progress.
+
+    :param types: by the names that stages use
+    :param changed: to be called when the record of a stage changed
+    :param log_limit: bytes of log that are kept; what follows is dropped, and that is said
+    """
+
+    run: Run
+    workflow: Workflow
+    storage: Storage
+    executor: Executor
+    types: Mapping[str, Type]
+    changed: Callable[[UUID, StageRecord], None] = lambda _run, _record: None
+    log_limit: int = 16 * 1024 * 1024
+    records: dict[str, StageRecord] = field(default_factory=dict)
+    _handles: dict[str, Handle] = field(default_factory=dict)
+    _outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _writes: set[asyncio.Task[None]] = field(default_factory=set)
+    _logged: int = 0
+
+    async def compute(self) -> Outcome:
+        """Compute every stage, each as soon as what it depends on is there.
+
+        :return: of the stage whose output is the run's, with its JSON
+        :raises StageError: a stage failed; what else was under way is stopped
+        """
+        graph = self.workflow.spec.graph()
+        self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
+        self.dependents = graph.dependents
+        self.context = WorkflowRunContext(
+            input=self.run.input,
+            namespace=self.run.namespace,
+            executor=self.executor.kind,
+            config=self.run.config,
+            run_data=self.run.model_dump(),
+            definition_data=self.workflow.model_dump(),
+        )
+        self.result = graph.result
+        for stage in self.stages.values():
+            if stage.type not in self.types:
+                raise StageError(
+                    f"stage {stage.name!r} has the type {stage.type!r}, which no plugin offers"
+                )
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                for name in self.stages:
+                    if not graph.depends_on[name]:
+                        self._start(name)
+        except* StageError as group:
+            await self.executor.cancel(self.run.uid)
+            raise _first(group) from None
+        return self._outcomes[self.result]
+
+    def _start(self, name: str) -> None:
+        self._group.create_task(self._stage(self.stages[name]), name=f"{self.run.name}/{name}")
+
+    async def _stage(self, stage: Stage) -> None:
+        """Compute one stage, store that it is done, and start those that waited for it."""
+        self._record(StageRecord(stage=stage.name))
+        try:
+            handle = self.executor.submit(self._call(stage))
+            self._handles[stage.name] = handle
+            for name in self.dependents[stage.name]:
+                if self._streams(self.stages[name]):
+                    self._start(name)
+            outcome = await handle.outcome
+        except StageError as error:
+            await self._ended(stage.name, RunState.FAILED, failure=failure_of(error, stage.name))
+            raise
+        except asyncio.CancelledError:
+            await self._ended(stage.name, RunState.CANCELLED)
+            raise
+        await self._ended(
+            stage.name,
+            RunState.FINISHED,
+            attempts=outcome.attempts,
+            worker=outcome.worker,
+            items=outcome.items,
+            items_done=outcome.items or 0,
+            items_failed=outcome.items_failed,
+            failures=outcome.failures,
+            cpu_seconds=outcome.cpu_seconds,
+            result=outcome.stored,
+        )
+        self._outcomes[stage.name] = outcome
+        for name in self.dependents[stage.name]:
+            waiting = self.stages[name]
+            ready = all(dep in self._outcomes for dep in waiting.depends_on)
+            if name not in self.records and (ready or self._streams(waiting)):
+                self._start(name)
+
+    def _streams(self, stage: Stage) -> bool:
+        """Tell whether a stage can begin while the one that it maps over is still at it."""
+        if stage.name in self.records or not self._maps_over_dependency(stage):
+            return False
+        first, *others = stage.depends_on
+        return (
+            first not in others
+            and self.types[self.stages[first].type].mapped
+            and first in self._handles
+            and all(dep in self._outcomes for dep in others)
+        )
+
+    def _maps_over_dependency(self, stage: Stage) -> bool:
+        mapped = self.types[stage.type].mapped
+        return mapped and not stage.map_on and bool(stage.depends_on)
+
+    def _call(self, stage: Stage) -> Call:
+        refs = [self._outcomes[d].ref for d in stage.depends_on if d in self._outcomes]
+        facts: dict[str, Any] = {
+            "run": self.run.uid,
+            "stage": stage.name,
+            "context": self.context,
+            "target": stage.target,
+            "type": self.types[stage.type].address,
+            "options": stage.options,
+            "takes_input": not stage.depends_on,
+            "resources": amounts(stage.resources),
+            "code": self.run.code,
+            "final": stage.name == self.result,
+            "mapped_on": any(
+                self._maps_over_dependency(self.stages[name])
+                and self.stages[name].depends_on[0] == stage.name
+                for name in self.dependents[stage.name]
+            ),
+        }
+        if not self.types[stage.type].mapped:
+            return Call(**facts, args=tuple(refs))
+        over: Any = None
+        if self._maps_over_dependency(stage):
+            first = stage.depends_on[0]
+            if first in self._outcomes:
+                over = refs.pop(0)
+            else:
+                over = self._handles[first]
+        chunk = stage.options.get("chunk_size")
+        return MapCall(
+            **facts,
+            args=tuple(refs),
+            over=over,
+            map_on=stage.map_on,
+            allow_partial_failure=stage.allow_partial_failure,
+            chunk_size=int(chunk) if chunk else None,
+        )
+
+    # Records ---------------------------------------------------------------------------------
+
+    def _record(self, record: StageRecord) -> StageRecord:
+        self.records[record.stage] = record
+        self.changed(self.run.uid, record)
+        return record
+
+    async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
+        facts |= {"state": state, "finished_at": now()}
+        record = self._record(self.records[stage].model_copy(update=facts))
+        await self.storage.save_stage(self.run.uid, record)
+
+    def on_progress(self, progress: Progress) -> None:
+        """Note that a call moved on."""
+        record = self.records.get(progress.stage)
+        if record is None or record.state.final:
+            return
+        facts: dict[str, Any] = {"attempts": max(record.attempts, progress.attempts)}
+        if progress.worker is not None:
+            facts["worker"] = progress.worker
+        if progress.items is not None:
+            facts["items"] = progress.items
+            facts["items_done"] = progress.items_done
+            facts["items_failed"] = progress.items_failed
+        self._record(record.model_copy(update=facts))
+
+    def on_log(self, block: LogBlock) -> None:
+        """Store lines of a stage, up to the limit of a run."""
+        over = self._logged > self.log_limit
+        self._logged += len(block.lines)
+        if over:
+            return
+        if self._logged > self.log_limit:
+            note = b'{"stream": "flowdapt", "level": "WARNING", "message": "the log of this run is '
+            note += b'full (logging.run_limit); what follows is dropped"}\n'
+            block = LogBlock(block.stage, block.lines + note, block.count + 1)
+        task = asyncio.create_task(self._write_log(block))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _write_log(self, block: LogBlock) -> None:
+        try:
+            await self.storage.append_log(self.run.uid, block)
+        except Exception:
+            logger.exception("lines of run %s could not be stored", self.run.name)
+
+    async def settle(self) -> None:
+        """Wait until the lines that were written so far are stored."""
+        if self._writes:
+            await asyncio.gather(*self._writes)
+
+    def seen(self, result: bytes | memoryview | None = None) -> StoredRun:
+        """Return the run as it stands."""
+        text = None if result is None else bytes(result)
+        return StoredRun(self.run, text, len(text or b""))
+
+
+def failure_of(error: BaseException, stage: str | None = None) -> Failure:
+    """Return what is to be kept of an error that ended a stage or a run."""
+    if isinstance(error, StageFailed):
+        return error.failure
+    return Failure(type=type(error).__name__, message=str(error), stage=stage)
+
+
+def _first(group: BaseExceptionGroup[StageError]) -> StageError:
+    """Return the error that came first; cancelled siblings do not count."""
+    errors: list[StageError] = []
+    for error in group.exceptions:
+        errors.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
+    return next((e for e in errors if not isinstance(e, RunCancelled)), errors[0])
