@@ -1,0 +1,86 @@
+"""What the server tells a worker about a call, and what it gets back. Opaque bytes stay opaque."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowdapt_local.spool import Part
+
+Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pickled exception
+
+
+@dataclass(slots=True)
+class Piece:
+    """Consecutive elements of a list, pickled together.
+
+    :param first: index of the first element in its list
+    :param part: absent for elements of the run's input, which every worker has
+    """
+
+    first: int
+    count: int
+    part: Part | None = None
+
+
+@dataclass(slots=True)
+class Value:
+    """A result that stays with the executor.
+
+    :param part: the result as a whole; absent where it is a list that is only kept in pieces
+    :param pieces: the elements, where a later stage maps over them
+    """
+
+    part: Part | None = None
+    pieces: list[Piece] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is the same for all elements of a stage, or the whole of a call.
+
+    :param target: an import path, or a pickled function
+    :param mapped: whether the function is called for each element
+    """
+
+    run: str
+    stage: str
+    target: str | bytes
+    name: str
+    type: str
+    options: Mapping[str, Any]
+    args: tuple[Value, ...] = ()
+    takes_input: bool = False
+    final: bool = False
+    mapped_on: bool = False
+    mapped: bool = False
+    map_on: str | None = None
+    allow_partial_failure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A call was computed, or a chunk of one.
+
+    :param json: of a final call
+    :param failed: elements that were left out, the first few of them
+    :param seconds: wall time in the function
+    """
+
+    value: Value
+    json: Part | None = None
+    failures: tuple[Failed, ...] = ()
+    items_failed: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a worker is told when it is made."""
+
+    spool: tuple[str, ...]
+    snapshot: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log_level: int = 20

@@ -1,0 +1,273 @@
+"""What waits to be computed: calls as a whole, and mapped stages chunk by chunk. Pure bookkeeping."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowdapt.errors import WorkerLost
+from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
+from flowdapt.runs import Failure
+from flowdapt_local.calls import Done, Piece, Task, Value
+from flowdapt_local.processes import Kind
+from flowdapt_local.spool import content
+
+CHUNK_SECONDS = 0.01  #: how much work a message of a mapped stage should hold
+ASYNC_CHUNK = 8  #: elements of an async stage in a message
+ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
+
+
+@dataclass(slots=True)
+class Unit:
+    """What one message asks a worker to compute.
+
+    :param piece: absent for a call as a whole
+    :param attempt: from 1; counts the workers that died over it
+    """
+
+    job: Job
+    piece: Piece | None = None
+    order: tuple[int, ...] = ()
+    start: int = 0
+    count: int = 1
+    attempt: int = 1
+    deferred: bool = False
+
+
+class Job(ABC):
+    """Something to be computed.
+
+    :param wanted: resources of one unit
+    """
+
+    def __init__(self, call: Call, task: Task, kind: Kind, wanted: Mapping[str, float]) -> None:
+        self.call, self.task, self.kind, self.wanted = call, task, kind, wanted
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.attempts = 1
+        self.worker: str | None = None
+        self.cpu_seconds = 0.0
+        self.is_async = False
+
+    @abstractmethod
+    def waiting(self) -> bool:
+        """Tell whether there is a unit to be given to a worker now."""
+
+    @abstractmethod
+    def next(self, workers: int) -> Unit:
+        """Return the next unit; there is one.
+
+        :param workers: how many compute at once, for the size of chunks
+        """
+
+    @abstractmethod
+    def done(self, unit: Unit, done: Done) -> None:
+        """Note the answer to a unit."""
+
+    def failed(self, error: BaseException) -> None:
+        """End in an error; what comes afterwards is ignored."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # whoever waited may have gone, which is no fault
+
+    @abstractmethod
+    def lost(self, unit: Unit, cause: str) -> None:
+        """Note that the worker died that had this unit."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for the outcome any more."""
+        return self.outcome.done()
+
+
+class Single(Job):
+    """A call that is computed as a whole."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._unit: Unit | None = Unit(self)
+
+    def waiting(self) -> bool:
+        """Tell whether the call is yet to be given to a worker."""
+        return self._unit is not None
+
+    def next(self, workers: int) -> Unit:
+        """Return the call."""
+        del workers
+        unit, self._unit = self._unit, None
+        assert unit is not None  # noqa: S101 - the caller asked waiting()
+        return unit
+
+    def done(self, unit: Unit, done: Done) -> None:
+        """End with the result."""
+        if not self.outcome.done():
+            self.outcome.set_result(
+                Outcome(
+                    done.value,
+                    json=None if done.json is None else memoryview(content(done.json)),
+                    stored=done.value.part if isinstance(done.value.part, bytes) else None,
+                    attempts=unit.attempt,
+                    worker=self.worker,
+                    cpu_seconds=done.cpu_seconds,
+                )
+            )
+
+    def lost(self, unit: Unit, cause: str) -> None:
+        """Try again, or fail once it was tried often enough."""
+        if unit.attempt >= LOST_ATTEMPTS:
+            self.failed(WorkerLost(self.call.stage, cause, unit.attempt))
+        else:
+            unit.attempt += 1
+            self.attempts = unit.attempt
+            unit.deferred = False
+            self._unit = unit
+
+
+@dataclass(slots=True)
+class _Cut:
+    """A piece that is given out from its start on."""
+
+    order: tuple[int, ...]
+    piece: Piece
+    taken: int = 0
+
+
+@dataclass
+class Counts:
+    """How far a mapped stage is."""
+
+    known: int = 0  #: elements that are there so far
+    done: int = 0
+    failed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+class Mapped(Job):
+    """A stage that is computed for each element of a list, in chunks.
+
+    Pieces of the list may come while it is computed: from a mapped stage that is still at it. An
+    order (a tuple of positions) goes with each, so that results come out in the order of elements.
+    """
+
+    call: MapCall
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.counts = Counts()
+        self.closed = False
+        self.listeners: list[Mapped] = []
+        self.number = 0  #: under which workers know the stage
+        self._cuts: deque[_Cut] = deque()
+        self._again: deque[Unit] = deque()
+        self.results: dict[tuple[int, ...], Piece] = {}
+        self._out = 0
+        self._seconds: float | None = None
+
+    def add(self, piece: Piece, order: tuple[int, ...]) -> None:
+        """Take elements to compute."""
+        self.counts.known += piece.count
+        self._cuts.append(_Cut(order, piece))
+
+    def close(self) -> None:
+        """Learn that no more elements come."""
+        self.closed = True
+        self._end_if_done()
+
+    def waiting(self) -> bool:
+        """Tell whether there are elements to be given out."""
+        return bool(self._cuts or self._again)
+
+    def next(self, workers: int) -> Unit:
+        """Return the next chunk, sized by how long elements took so far."""
+        self._out += 1
+        if self._again:
+            return self._again.popleft()
+        cut = self._cuts[0]
+        count = min(self._size(workers), cut.piece.count - cut.taken)
+        unit = Unit(self, cut.piece, (*cut.order, cut.taken), cut.taken, count)
+        cut.taken += count
+        if cut.taken >= cut.piece.count:
+            self._cuts.popleft()
+        return unit
+
+    def _size(self, workers: int) -> int:
+        if self.call.chunk_size:
+            return self.call.chunk_size
+        left = self.counts.known - self.counts.done
+        fair = max(1, left // (2 * workers))  # smaller towards the end: workers finish together
+        if self.is_async:
+            return min(fair, ASYNC_CHUNK)
+        if self._seconds is None:
+            return 1
+        return max(1, min(fair, int(CHUNK_SECONDS / max(self._seconds, 1e-7))))
+
+    def done(self, unit: Unit, done: Done) -> None:
+        """Note a chunk's results and failures, and hand the results on to who maps over them."""
+        self._out -= 1
+        if not unit.deferred:
+            seconds = done.seconds / unit.count
+            self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
+        self.cpu_seconds += done.cpu_seconds
+        self.counts.done += unit.count
+        self.counts.failed += done.items_failed
+        for failure, _ in done.failures[: FAILURES_KEPT - len(self.counts.failures)]:
+            self.counts.failures.append(Failure.model_validate(failure))
+        for piece in done.value.pieces or ():
+            if piece.count:
+                self.results[unit.order] = piece
+                for listener in self.listeners:
+                    listener.add(piece, unit.order)
+        self._end_if_done()
+
+    def lost(self, unit: Unit, cause: str) -> None:
+        """Try the chunk's elements again, one by one, so that the one at fault is found."""
+        self._out -= 1
+        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
+        if unit.attempt < LOST_ATTEMPTS:
+            self.attempts = max(self.attempts, unit.attempt + 1)
+            for i in range(unit.count):
+                order = (*unit.order[:-1], unit.start + i)
+                again = Unit(self, unit.piece, order, unit.start + i, 1, unit.attempt + 1)
+                self._again.append(again)
+            return
+        error = WorkerLost(self.call.stage, cause, unit.attempt)
+        if not self.call.allow_partial_failure:
+            self.failed(error)
+            return
+        self._out += 1
+        index = unit.piece.first + unit.start
+        failure = Failure(type="WorkerLost", message=str(error), stage=self.call.stage, item=index)
+        self.done(unit, Done(Value(), failures=((failure.model_dump(), None),), items_failed=1))
+
+    def _end_if_done(self) -> None:
+        if self.outcome.done() or not self.closed or self._out or self.waiting():
+            return
+        pieces, first = [], 0
+        for order in sorted(self.results):
+            piece = self.results[order]
+            pieces.append(Piece(first, piece.count, piece.part))
+            first += piece.count
+        self.outcome.set_result(
+            Outcome(
+                Value(pieces=pieces),
+                items=self.counts.done,
+                items_failed=self.counts.failed,
+                failures=tuple(self.counts.failures),
+                attempts=self.attempts,
+                worker=self.worker,
+                cpu_seconds=self.cpu_seconds,
+            )
+        )
+        for listener in self.listeners:
+            listener.close()
+
+
+class MapHandle(Handle):
+    """A mapped call whose results may be taken as they come."""
+
+    def __init__(self, outcome: asyncio.Future[Outcome], job: Mapped) -> None:
+        super().__init__(outcome)
+        self.job = job

@@ -1,0 +1,382 @@
+"""A worker process: takes calls from the server, one after another, and answers them.
+
+A sync function is computed in the main thread. An async one is handed to an event loop in a second
+thread, where hundreds may wait at once, and the main thread goes on to the next call.
+
+From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", id, Task)``,
+``("chunk", id, map, Piece, start, count)``, ``("forget", run)``, ``("unmap", map)``,
+``("cancel", run)``, ``("lookup", id, targets)``.
+To the server: ``("done", id, Done)``, ``("failed", id, Failed)``, ``("deferred", id)``,
+``("found", id, problems)``, ``("log", run, stage, lines, count)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import copy_context
+from dataclasses import replace
+from typing import Any
+
+from flowdapt import payloads, snapshots, stages
+from flowdapt.context import WorkflowRunContext, set_run_context
+from flowdapt.errors import ResultNotPicklable, StageError
+from flowdapt.executors import FAILURES_KEPT
+from flowdapt.hooks import load
+from flowdapt_local import spool, wire
+from flowdapt_local.calls import Done, Facts, Failed, Piece, Task, Value
+from flowdapt_local.output import Output, end_lines
+
+PIECES = 128  #: a list that is mapped over is kept in about so many pieces
+
+
+class Interrupted(BaseException):
+    """The run of what is being computed was cancelled. Not an Exception: stages shall not catch it."""
+
+
+def serve(end: socket.socket, facts: Facts) -> None:
+    """Work until the server is gone."""
+    os.environ.update(facts.environment)
+    if facts.snapshot is not None:
+        snapshots.activate_file(facts.snapshot)
+    worker = Worker(end, facts)
+    signal.signal(signal.SIGINT, worker.interrupt)
+    worker.output.install(facts.log_level)
+    worker.loop()
+
+
+class _Mapping:
+    """A mapped stage as this worker knows it: what every element shares is loaded once."""
+
+    def __init__(self, task: Task, function: stages.Function, worker: Worker) -> None:
+        self.task, self.function = task, function
+        context = worker.contexts[task.run]
+        values = context.input if task.takes_input else {}
+        rest = [worker.value(arg) for arg in task.args]
+        self.bind = function.by_element(rest, values, task.map_on)
+        self.input: Sequence[Any] = ()
+        if task.map_on is not None:
+            given = context.input[task.map_on]
+            self.input = given if isinstance(given, list) else list(given)
+        self._piece: Piece | None = None
+        self._elements: list[Any] = []
+
+    def elements(self, piece: Piece, start: int, count: int) -> Sequence[Any]:
+        """Return some elements of a piece, which is kept unpickled while it is in use."""
+        if piece.part is None:
+            return self.input[piece.first + start : piece.first + start + count]
+        if (
+            self._piece is None
+            or self._piece.first != piece.first
+            or self._piece.part != piece.part
+        ):
+            self._piece, self._elements = piece, payloads.load(spool.content(piece.part))
+        return self._elements[start : start + count]
+
+
+class Worker:
+    """The state of a worker process."""
+
+    def __init__(self, end: socket.socket, facts: Facts) -> None:
+        self._pipe = wire.Pipe(end)
+        self._sending = threading.Lock()
+        self._spool = spool.Spool(facts.spool)
+        self.output = Output(self._send_log)
+        self.contexts: dict[str, WorkflowRunContext] = {}
+        self._functions: dict[tuple[str, str | bytes], stages.Function] = {}
+        self._mappings: dict[int, _Mapping | Failed] = {}
+        self._async: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        self._computing = False
+
+    def loop(self) -> None:
+        """Take messages until the server is gone."""
+        while (message := self._pipe.receive()) is not None:
+            kind, *rest = message
+            getattr(self, f"_on_{kind}")(*rest)
+
+    def interrupt(self, *_: object) -> None:
+        """Stop what is being computed in the main thread; the server sends the signal."""
+        if self._computing:
+            self._computing = False
+            raise Interrupted
+
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            self._pipe.send(message)
+
+    def _send_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
+        self._send("log", run, stage, lines, count)
+
+    # Messages --------------------------------------------------------------------------------
+
+    def _on_context(self, run: str, block: bytes) -> None:
+        self.contexts[run] = payloads.load(block)
+
+    def _on_forget(self, run: str) -> None:
+        self.contexts.pop(run, None)
+
+    def _on_unmap(self, number: int) -> None:
+        self._mappings.pop(number, None)
+
+    def _on_cancel(self, run: str) -> None:
+        if self._async is not None:
+            self._async.call_soon_threadsafe(self._cancel_tasks, run)
+
+    def _cancel_tasks(self, run: str) -> None:
+        for task in self._tasks.get(run, ()):
+            task.cancel()
+
+    def _on_lookup(self, number: int, targets: Sequence[str]) -> None:
+        problems: dict[str, StageError] = {}
+        for target in targets:
+            try:
+                stages.resolve(target)
+            except StageError as error:
+                error.__cause__ = error.__context__ = error.__traceback__ = None
+                problems[target] = error
+        self._send("found", number, problems)
+
+    def _on_call(self, number: int, task: Task) -> None:
+        self._attempt(number, task, lambda: self._call(number, task))
+
+    def _on_map(self, number: int, task: Task) -> None:
+        try:
+            self.output.main = (task.run, task.stage, None)
+            self._mappings[number] = _Mapping(task, self._function(task), self)
+        except Exception as error:
+            self._mappings[number] = _failed(error, task)
+
+    def _on_chunk(self, number: int, mapping: int, piece: Piece, start: int, count: int) -> None:
+        known = self._mappings[mapping]
+        if isinstance(known, _Mapping):
+            work = self._chunk(number, known, piece, start, count)
+            self._attempt(number, known.task, work)
+        else:
+            self._send("failed", number, known)
+
+    def _attempt(self, number: int, task: Task, work: Callable[[], Done | None]) -> None:
+        """Do work in the main thread and answer, unless the answer comes later."""
+        self.output.main = (task.run, task.stage, None)
+        cpu, begun = time.thread_time(), time.perf_counter()
+        try:
+            self._computing = True
+            done = work()
+            self._computing = False
+        except BaseException as error:
+            self._computing = False
+            end_lines()
+            self.output.flush()
+            self._send("failed", number, _failed(error, task))
+            if isinstance(error, MemoryError):
+                raise SystemExit(1) from None  # what is left of this process cannot be trusted
+        else:
+            if done is not None:
+                seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+                end_lines()
+                self.output.flush()
+                self._send("done", number, replace(done, seconds=seconds, cpu_seconds=cpu))
+
+    # Calls -----------------------------------------------------------------------------------
+
+    def _function(self, task: Task) -> stages.Function:
+        key = (task.type, task.target)
+        if key not in self._functions or task.options:
+            target = (
+                task.target if isinstance(task.target, str) else pickle.loads(task.target)  # noqa: S301
+            )
+            made = load(task.type)().function(target, task.options)
+            self._functions[key] = stages.Function(made, task.name)
+        return self._functions[key]
+
+    def value(self, value: Value) -> Any:
+        """Return an argument, assembled where it is kept in pieces."""
+        if value.part is not None:
+            return payloads.load(spool.content(value.part))
+        elements: list[Any] = []
+        for piece in value.pieces or ():
+            assert piece.part is not None  # noqa: S101 - only the run's input comes without
+            elements += payloads.load(spool.content(piece.part))
+        return elements
+
+    def _call(self, number: int, task: Task) -> Done | None:
+        function, context = self._function(task), self.contexts[task.run]
+        if task.takes_input:
+            args, kwargs = function.by_keyword(context.input)
+        else:
+            args, kwargs = function.by_position([self.value(arg) for arg in task.args])
+        context = replace(context, stage=task.stage)
+        if function.is_async:
+
+            async def work() -> Done:
+                return self._kept(task, await function.call(*args, **kwargs))
+
+            self._defer(number, task, work(), context)
+            return None
+        variables = copy_context()
+        variables.run(set_run_context, context)
+        return self._kept(task, variables.run(function.call, *args, **kwargs))
+
+    def _kept(self, task: Task, result: Any) -> Done:
+        """Pickle a result, as later stages and the run want it."""
+        what = f"what stage {task.stage!r} returned"
+        json = self._spool.store_text(task.run, payloads.to_json(result)) if task.final else None
+        if not task.mapped_on:
+            return Done(Value(self._store(task.run, result, what)), json)
+        if isinstance(result, list):
+            return Done(Value(pieces=self._pieces(task.run, result, what)), json)
+        whole = self._store(task.run, result, what)
+        try:
+            elements = list(result)
+        except TypeError:
+            return Done(Value(whole), json)  # the stage that maps over it says what is wrong
+        return Done(Value(whole, self._pieces(task.run, elements, what)), json)
+
+    def _pieces(self, run: str, elements: list[Any], what: str) -> list[Piece]:
+        step = max(1, -(-len(elements) // PIECES))
+        return [
+            Piece(first, len(some), self._store(run, some, what))
+            for first in range(0, len(elements), step)
+            if (some := elements[first : first + step])
+        ]
+
+    def _store(self, run: str, value: Any, what: str) -> spool.Part:
+        return self._spool.store(run, payloads.dump(value, what))
+
+    def _chunk(
+        self, number: int, mapping: _Mapping, piece: Piece, start: int, count: int
+    ) -> Callable[[], Done | None]:
+        task, function = mapping.task, mapping.function
+        context = replace(self.contexts[task.run], stage=task.stage)
+        first = piece.first + start
+
+        def compute() -> Done:
+            results, failures, failed = [], [], 0
+            variables = copy_context()
+            variables.run(set_run_context, context)
+            for index, element in enumerate(mapping.elements(piece, start, count), first):
+                context.item = index  # one context for the chunk: elements come one by one
+                self.output.main = (task.run, task.stage, index)
+                try:
+                    args, kwargs = mapping.bind(element)
+                    results.append(variables.run(function.call, *args, **kwargs))
+                except (Exception, SystemExit) as error:
+                    failed += 1
+                    if failed <= FAILURES_KEPT:
+                        failures.append(_failed(error, task, index))
+                    if not task.allow_partial_failure:
+                        break
+            return self._chunk_kept(task, first, results, failures, failed)
+
+        def defer() -> None:
+            elements = mapping.elements(piece, start, count)
+            self._defer(number, task, self._gather(mapping, context, elements, first), context)
+
+        return defer if function.is_async else compute
+
+    def _chunk_kept(
+        self, task: Task, first: int, results: list[Any], failures: list[Failed], failed: int
+    ) -> Done:
+        if failed and not task.allow_partial_failure:
+            return Done(Value(), failures=tuple(failures[:1]), items_failed=failed)
+        what = f"what stage {task.stage!r} returned"
+        try:
+            part = self._store(task.run, results, what)
+        except ResultNotPicklable:
+            kept = []
+            for index, result in enumerate(results, first):  # find which, and keep the others
+                try:
+                    payloads.dump(result, what)
+                    kept.append(result)
+                except ResultNotPicklable as error:
+                    failures.append(_failed(error, task, index))
+            return self._chunk_kept(task, first, kept, failures, failed + len(results) - len(kept))
+        return Done(
+            Value(pieces=[Piece(first, len(results), part)]),
+            failures=tuple(failures),
+            items_failed=failed,
+        )
+
+    async def _gather(
+        self, mapping: _Mapping, context: WorkflowRunContext, elements: Sequence[Any], first: int
+    ) -> Done:
+        """Compute the elements of an async chunk, all at once."""
+
+        async def one(index: int, element: Any) -> Any:
+            set_run_context(replace(context, item=index))
+            self.output.belongs_to((mapping.task.run, context.stage, index))
+            args, kwargs = mapping.bind(element)
+            return await mapping.function.call(*args, **kwargs)
+
+        answers = await asyncio.gather(
+            *(one(index, element) for index, element in enumerate(elements, first)),
+            return_exceptions=True,
+        )
+        results, failures = [], []
+        for index, answer in enumerate(answers, first):
+            if isinstance(answer, Exception):
+                failures.append(_failed(answer, mapping.task, index))
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                results.append(answer)
+        return self._chunk_kept(
+            mapping.task, first, results, failures[:FAILURES_KEPT], len(failures)
+        )
+
+    # The event loop of async functions -------------------------------------------------------
+
+    def _defer(
+        self,
+        number: int,
+        task: Task,
+        work: Coroutine[Any, Any, Done],
+        context: WorkflowRunContext,
+    ) -> None:
+        """Have async work done in the event loop, and tell the server that the answer comes later."""
+        if self._async is None:
+            self._async = asyncio.new_event_loop()
+            threading.Thread(target=self._async.run_forever, daemon=True, name="async").start()
+        self._send("deferred", number)
+        variables = copy_context()
+        variables.run(set_run_context, context)
+        variables.run(self.output.belongs_to, (task.run, task.stage, None))
+        self._async.call_soon_threadsafe(self._begin, number, task, work, variables)
+
+    def _begin(self, number: int, task: Task, work: Any, variables: Any) -> None:
+        assert self._async is not None  # noqa: S101 - made before this is called
+        doing = self._async.create_task(self._answer(number, task, work), context=variables)
+        tasks = self._tasks.setdefault(task.run, set())
+        tasks.add(doing)
+        doing.add_done_callback(tasks.discard)
+
+    async def _answer(self, number: int, task: Task, work: Coroutine[Any, Any, Done]) -> None:
+        begun = time.perf_counter()
+        try:
+            done = await work
+        except BaseException as error:
+            end_lines()
+            self.output.flush()
+            self._send("failed", number, _failed(error, task))
+        else:
+            end_lines()
+            self.output.flush()
+            self._send("done", number, replace(done, seconds=time.perf_counter() - begun))
+
+
+def _failed(error: BaseException, task: Task, index: int | None = None) -> Failed:
+    """Return an exception as what survives the way to the server."""
+    failure = stages.failure(error, task.stage, index).model_dump()
+    if isinstance(error, Interrupted | asyncio.CancelledError):
+        failure |= {"type": "RunCancelled", "message": "the run was cancelled", "traceback": ""}
+    try:
+        pickled = payloads.pack(payloads.dump(error))
+    except Exception:  # then its text has to do
+        pickled = None
+    return failure, pickled

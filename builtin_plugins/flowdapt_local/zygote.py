@@ -1,0 +1,124 @@
+"""A process that forks workers on request, so that a new one is there in milliseconds.
+
+It imports the kernel and what the settings name, nothing of the user's, and computes nothing. When
+the server is gone it ends its workers, whatever they are doing, and then itself.
+
+From the server: names of modules to import, then for each worker a message with the worker's facts, its socket and its output as descriptors.
+To the server: ``("forked", pid)`` in the order of requests, and ``("exited", pid, status)``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import pickle
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+from flowdapt_local import wire, worker
+
+_DIE_WITH_PARENT = 1  #: PR_SET_PDEATHSIG of Linux
+
+
+def main() -> None:
+    """Serve until the server is gone."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    first = _receive(control)
+    if first is None:
+        return
+    for name in first[0]:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            sys.stderr.write(f"flowdapt: {name!r} of the setting 'preload' is left out: {error}\n")
+    gc.collect()
+    gc.freeze()  # so that collections in a worker do not copy the pages it shares with us
+    children: set[int] = set()
+    wakeup, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([control, wakeup], [], [])
+        if wakeup in ready:
+            wakeup.recv(4096)
+            _reap(control, children)
+        if control in ready:
+            request = _receive(control)
+            if request is None:
+                break
+            facts_of_worker, descriptors = request
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                for end in (control, wakeup, signalled):
+                    end.close()
+                _become_worker(facts_of_worker, descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            children.add(pid)
+            control.sendall(wire.encode(("forked", pid)))
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
+    """Return the next message and the descriptors that came with it."""
+    try:
+        head, descriptors, _, _ = socket.recv_fds(control, 4, 2)
+    except ConnectionError:
+        return None
+    if len(head) < 4:  # noqa: PLR2004 - the length of a length
+        return None
+    (length,) = struct.unpack("<I", head)
+    body = bytearray()
+    while len(body) < length:
+        body += control.recv(length - len(body))
+    (facts,) = pickle.loads(body)  # noqa: S301 - from the server that started us
+    return facts, descriptors
+
+
+def _reap(control: socket.socket, children: set[int]) -> None:
+    for pid in tuple(children):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            children.discard(pid)
+            control.sendall(wire.encode(("exited", pid, status)))
+
+
+def _become_worker(facts: Any, descriptors: list[int]) -> None:
+    """Turn the fork into a worker; never returns."""
+    status = 1
+    try:
+        _die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        end, output = descriptors
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        worker.serve(socket.socket(fileno=end), facts)
+        status = 0
+    except SystemExit as exit_:
+        status = exit_.code if isinstance(exit_.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the zygote is killed; elsewhere than on Linux it stays."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
