@@ -41,7 +41,6 @@ class Task:
     """What is the same for all elements of a stage, or the whole of a call.
 
     :param target: an import path, or a pickled function
-    :param mapped: whether the function is called for each element
     """
 
     run: str
@@ -54,7 +53,6 @@ class Task:
     takes_input: bool = False
     final: bool = False
     mapped_on: bool = False
-    mapped: bool = False
     map_on: str | None = None
     allow_partial_failure: bool = True
 

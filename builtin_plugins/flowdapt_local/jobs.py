@@ -1,4 +1,4 @@
-"""What waits to be computed: calls as a whole, and mapped stages chunk by chunk. Pure bookkeeping."""
+"""What waits to be computed: calls as a whole, and mapped stages chunk by chunk."""
 
 from __future__ import annotations
 
@@ -42,10 +42,20 @@ class Job(ABC):
     """Something to be computed.
 
     :param wanted: resources of one unit
+    :param number: under which workers know a mapped stage
     """
 
-    def __init__(self, call: Call, task: Task, kind: Kind, wanted: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        task: Task,
+        kind: Kind,
+        wanted: Mapping[str, float],
+        *,
+        number: int = 0,
+    ) -> None:
         self.call, self.task, self.kind, self.wanted = call, task, kind, wanted
+        self.number = number
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attempts = 1
         self.worker: str | None = None
@@ -154,12 +164,11 @@ class Mapped(Job):
 
     call: MapCall
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, *args: Any, number: int) -> None:
+        super().__init__(*args, number=number)
         self.counts = Counts()
         self.closed = False
         self.listeners: list[Mapped] = []
-        self.number = 0  #: under which workers know the stage
         self._cuts: deque[_Cut] = deque()
         self._again: deque[Unit] = deque()
         self.results: dict[tuple[int, ...], Piece] = {}

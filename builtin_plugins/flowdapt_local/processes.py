@@ -44,6 +44,8 @@ class Process:
     :param contexts: runs whose context it knows
     :param mappings: mapped stages that it knows
     :param deferred: how many of the units wait in its event loop
+    :param stopping: it is to be given nothing more
+    :param heard: it has said something, so it came up
     """
 
     pid: int
@@ -53,6 +55,7 @@ class Process:
     mappings: set[int] = field(default_factory=set)
     deferred: int = 0
     stopping: bool = False
+    heard: bool = False
     channel: wire.Channel | None = None
     output: asyncio.ReadTransport | None = None
     output_end: int = -1

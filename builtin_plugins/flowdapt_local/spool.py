@@ -1,4 +1,4 @@
-"""Where results too large for a message are kept: files in shared memory, or on disk when it is full.
+"""Where results too large for a message are kept: files in shared memory, or on disk.
 
 A file holds one payload (:mod:`flowdapt.payloads`) and is written once, by the worker whose result
 it is. Others map it copy-on-write: no copy is made, and a stage may still write to its arguments.

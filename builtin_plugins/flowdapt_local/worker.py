@@ -37,7 +37,7 @@ PIECES = 128  #: a list that is mapped over is kept in about so many pieces
 
 
 class Interrupted(BaseException):
-    """The run of what is being computed was cancelled. Not an Exception: stages shall not catch it."""
+    """The run was cancelled. Not an Exception, so that stages do not catch it by the way."""
 
 
 def serve(end: socket.socket, facts: Facts) -> None:
@@ -339,7 +339,7 @@ class Worker:
         work: Coroutine[Any, Any, Done],
         context: WorkflowRunContext,
     ) -> None:
-        """Have async work done in the event loop, and tell the server that the answer comes later."""
+        """Have async work done in the event loop; the server learns that the answer comes later."""
         if self._async is None:
             self._async = asyncio.new_event_loop()
             threading.Thread(target=self._async.run_forever, daemon=True, name="async").start()

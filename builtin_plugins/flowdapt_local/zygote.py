@@ -3,7 +3,8 @@
 It imports the kernel and what the settings name, nothing of the user's, and computes nothing. When
 the server is gone it ends its workers, whatever they are doing, and then itself.
 
-From the server: names of modules to import, then for each worker a message with the worker's facts, its socket and its output as descriptors.
+From the server: names of modules to import, then for each worker its facts, with its socket and its
+output as descriptors.
 To the server: ``("forked", pid)`` in the order of requests, and ``("exited", pid, status)``.
 """
 
@@ -19,6 +20,7 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from flowdapt_local import wire, worker
@@ -32,13 +34,7 @@ def main() -> None:
     first = _receive(control)
     if first is None:
         return
-    for name in first[0]:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            sys.stderr.write(f"flowdapt: {name!r} of the setting 'preload' is left out: {error}\n")
-    gc.collect()
-    gc.freeze()  # so that collections in a worker do not copy the pages it shares with us
+    _preload(first[0])
     children: set[int] = set()
     wakeup, signalled = socket.socketpair()
     signalled.setblocking(False)
@@ -53,20 +49,37 @@ def main() -> None:
             request = _receive(control)
             if request is None:
                 break
-            facts_of_worker, descriptors = request
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                for end in (control, wakeup, signalled):
-                    end.close()
-                _become_worker(facts_of_worker, descriptors)
-            for descriptor in descriptors:
-                os.close(descriptor)
+            pid = _fork(*request, others=(control, wakeup, signalled))
             children.add(pid)
             control.sendall(wire.encode(("forked", pid)))
+    signal.set_wakeup_fd(-1)
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _preload(names: Sequence[str]) -> None:
+    """Import what all workers are to share."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            sys.stderr.write(f"flowdapt: {name!r} of the setting 'preload' is left out: {error}\n")
+    gc.collect()
+    gc.freeze()  # so that collections in a worker do not copy the pages it shares with us
+
+
+def _fork(facts: Any, descriptors: list[int], others: Sequence[socket.socket]) -> int:
+    """Return the process id of a new worker."""
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        for end in others:
+            end.close()
+        _become_worker(facts, descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return pid
 
 
 def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
@@ -117,7 +130,7 @@ def _become_worker(facts: Any, descriptors: list[int]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this process when the zygote is killed; elsewhere than on Linux it stays."""
+    """Have Linux end this process when the zygote is killed; elsewhere it stays."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,0 +1,321 @@
+"""Gives what waits to workers as room for it comes free, and takes their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from flowdapt.errors import RunCancelled, StageError, WorkerLost
+from flowdapt.executors import Host, Progress, StageFailed
+from flowdapt.runs import Failure
+from flowdapt.storage import LogBlock
+from flowdapt_local.calls import Done, Facts, Failed
+from flowdapt_local.crew import Crew
+from flowdapt_local.jobs import Job, Mapped, Unit
+from flowdapt_local.ledger import Ledger, Taken
+from flowdapt_local.processes import Kind, Process
+from flowdapt_local.wire import Message
+
+logger = logging.getLogger(__name__)
+
+INTERRUPT_SECONDS = 0.5  #: how long an interrupted function may take before its worker is killed
+
+Problems = dict[str, StageError]  #: what is wrong with targets, by target
+
+
+class Dispatch:
+    """The queue of jobs, the workers, and who computes what.
+
+    :param facts: returns what a worker of a kind is told when it is made
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        ledger: Ledger,
+        preload: Sequence[str],
+        facts: Callable[[Kind], Facts],
+    ) -> None:
+        self._host, self._ledger = host, ledger
+        self.crew = Crew(
+            preload,
+            facts=facts,
+            received=self._received,
+            printed=self._printed,
+            lost=lambda process: self.later(self._bury(process)),
+        )
+        self.numbers = itertools.count(1)
+        #: pickled contexts by run; a worker gets one before the first call of the run
+        self.contexts: dict[str, bytes] = {}
+        self._jobs: deque[Job] = deque()
+        self._taken: dict[int, Taken] = {}
+        self._lookups: dict[int, asyncio.Future[Problems]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._width = int(ledger.total["cpus"]) or 1
+
+    async def stop(self) -> None:
+        """End every job, and every worker whatever it computes."""
+        for job in self._jobs:
+            job.failed(RunCancelled("the executor was stopped"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.crew.stop()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have work done in the background; what it raises is logged."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done_later)
+
+    def _done_later(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the local executor failed at something", exc_info=error)
+
+    # Giving out ------------------------------------------------------------------------------
+
+    def queue(self, job: Job, *, first: bool = False) -> None:
+        """Have a job computed; it starts as soon as there is room."""
+        if first:
+            self._jobs.appendleft(job)
+        else:
+            self._jobs.append(job)
+        self.pump()
+
+    def pump(self) -> None:
+        """Give units to workers, while anything fits. Mapped stages take turns with what waits."""
+        for _ in range(len(self._jobs)):
+            if not self._jobs or self._ledger.exhausted:
+                return
+            job = self._jobs.popleft()
+            alone = not self._jobs
+            while not job.over and job.waiting() and self._give(job):
+                if not alone and not job.is_async:
+                    break
+            if not job.over and (job.waiting() or isinstance(job, Mapped)):
+                self._jobs.append(job)
+
+    def _give(self, job: Job) -> bool:
+        """Give one unit to a worker; tell whether there was room and a worker for it."""
+        if job.is_async and (waiter := self.crew.idle(job.kind)) is not None:
+            self._send(waiter, job.next(len(self.crew.all)), None)
+            return True
+        taken = self._ledger.take(job.wanted)
+        if taken is None:
+            return False
+        kind = replace(job.kind, gpus=taken.gpus)
+        process = self.crew.take(kind)
+        if process is None:
+            self._ledger.give(taken)
+            if self.crew.hopeless(kind):
+                job.failed(WorkerLost(job.call.stage, "workers die before they do anything"))
+            elif self.crew.wants(kind, self._width):
+                self.later(self.fork(kind))
+            return False
+        self._send(process, job.next(self._width), taken)
+        return True
+
+    def _send(self, process: Process, unit: Unit, taken: Taken | None) -> None:
+        job, number, run = unit.job, next(self.numbers), unit.job.task.run
+        if run not in process.contexts:
+            process.send("context", run, self.contexts[run])
+            process.contexts.add(run)
+        process.units[number] = unit
+        if taken is not None:
+            self._taken[number] = taken
+        if unit.piece is None:
+            process.send("call", number, job.task)
+        else:
+            mapping = job.number
+            if mapping not in process.mappings:
+                process.send("map", mapping, job.task)
+                process.mappings.add(mapping)
+                job.outcome.add_done_callback(lambda _: _unmap(process, mapping))
+            process.send("chunk", number, mapping, unit.piece, unit.start, unit.count)
+        if job.worker is None:
+            job.worker = f"process {process.pid}"
+            self.moved(job)
+
+    async def fork(self, kind: Kind) -> None:
+        """Make another worker and give it something to do."""
+        self._became_idle(await self.crew.fork(kind))
+
+    def _became_idle(self, process: Process) -> None:
+        if not process.stopping:
+            self.crew.put(process)
+        elif not process.units:
+            self.crew.close(process)
+        self.pump()
+
+    # Answers ---------------------------------------------------------------------------------
+
+    def _received(self, process: Process, message: Message) -> None:
+        kind, *rest = message
+        if kind == "log":
+            run, stage, lines, count = rest
+            self._host.on_log(UUID(run), LogBlock(stage, lines, count))
+        elif kind == "found":
+            future = self._lookups.get(rest[0])
+            if future is not None and not future.done():
+                future.set_result(rest[1])
+        elif kind == "deferred":
+            unit = process.units[rest[0]]
+            unit.deferred = unit.job.is_async = True
+            process.deferred += 1
+            self._freed(process, rest[0])
+        else:
+            self._drain(process)
+            self._answered(process, rest[0], rest[1])
+
+    def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
+        unit = process.units.pop(number)
+        job = unit.job
+        if not isinstance(answer, Done):
+            job.failed(_raised(answer))
+        elif answer.items_failed and not job.task.allow_partial_failure:
+            job.failed(_raised(answer.failures[0]))
+        elif not job.over:
+            job.done(unit, answer)
+            if unit.piece is not None:
+                self.moved(job)
+        if unit.deferred:
+            process.deferred -= 1
+        self._freed(process, number)
+
+    def _freed(self, process: Process, number: int) -> None:
+        """Take back what a unit held; of an async one, that is when it was deferred."""
+        taken = self._taken.pop(number, None)
+        if taken is not None:
+            self._ledger.give(taken)
+            self._became_idle(process)
+        elif process.stopping and not process.units:
+            self.crew.close(process)
+        else:
+            self.pump()
+
+    async def _bury(self, process: Process) -> None:
+        """Free what a dead worker held, and have its units tried again."""
+        self._drain(process)
+        cause = await process.cause() if process.units else ""
+        self.crew.close(process)
+        units, process.units = process.units, {}
+        for number, unit in units.items():
+            if (taken := self._taken.pop(number, None)) is not None:
+                self._ledger.give(taken)
+            job = unit.job
+            if job.over:
+                continue
+            logger.warning("stage %r lost a worker: %s", job.call.stage, cause)
+            job.lost(unit, cause)
+            self.moved(job)
+            if job not in self._jobs and not job.over:
+                self._jobs.append(job)
+        self.pump()
+
+    async def lookup(self, kind: Kind, targets: Sequence[str]) -> Problems:
+        """Import targets in a worker, which computes nothing meanwhile."""
+        process = self.crew.take(kind) or await self.crew.fork(kind)
+        number = next(self.numbers)
+        future: asyncio.Future[Problems] = asyncio.get_running_loop().create_future()
+        self._lookups[number] = future
+        process.send("lookup", number, list(targets))
+        process.exited.add_done_callback(lambda _: future.cancel())
+        try:
+            return await future
+        except asyncio.CancelledError:
+            process.signal(signal.SIGKILL)  # it hangs in a user's module, or is dead already
+            if process.exited.done():
+                raise StageError("the worker that imported the targets died over them") from None
+            raise
+        finally:
+            del self._lookups[number]
+            if not process.exited.done():
+                self._became_idle(process)
+
+    # Cancelling ------------------------------------------------------------------------------
+
+    def cancel(self, run: UUID) -> None:
+        """Interrupt what is computed for a run; kill the workers where that does not help."""
+        for job in [job for job in self._jobs if job.call.run == run]:
+            job.failed(RunCancelled())
+            self._jobs.remove(job)
+        busy = False
+        for process in list(self.crew.all):
+            units = _of(process, run)
+            for unit in units:
+                unit.job.failed(RunCancelled())
+            if any(unit.deferred for unit in units):
+                process.send("cancel", run.hex)
+            if any(not unit.deferred for unit in units):
+                process.stopping = True  # or the signal might reach the next call
+                process.signal(signal.SIGINT)
+            busy = busy or bool(units)
+        if busy:
+            self.later(self._kill_what_goes_on(run))
+
+    async def _kill_what_goes_on(self, run: UUID) -> None:
+        await asyncio.sleep(INTERRUPT_SECONDS)
+        for process in list(self.crew.all):
+            if _of(process, run):
+                process.signal(signal.SIGKILL)
+
+    # Telling ---------------------------------------------------------------------------------
+
+    def moved(self, job: Job) -> None:
+        """Tell how far a job is."""
+        progress = Progress(job.call.run, job.call.stage, job.worker, attempts=job.attempts)
+        if isinstance(job, Mapped):
+            counts = job.counts
+            progress = replace(
+                progress, items=counts.known, items_done=counts.done, items_failed=counts.failed
+            )
+        self._host.on_progress(progress)
+
+    def _drain(self, process: Process) -> None:
+        """Read what a worker wrote past Python, before its call counts as done."""
+        with contextlib.suppress(OSError):
+            while data := os.read(process.output_end, 1 << 16):
+                self._printed(process, data)
+
+    def _printed(self, process: Process, data: bytes) -> None:
+        """Add what a library or a child process wrote to the log of the stage that is computed."""
+        unit = next((u for u in process.units.values() if not u.deferred), None)
+        if unit is None:
+            return
+        time = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+        lines = [
+            orjson.dumps({"time": time, "stream": "output", "message": line})
+            for line in data.decode(errors="replace").splitlines()
+        ]
+        block = LogBlock(unit.job.call.stage, b"\n".join([*lines, b""]), len(lines))
+        self._host.on_log(unit.job.call.run, block)
+
+
+def _of(process: Process, run: UUID) -> list[Unit]:
+    """Return what a worker computes of a run."""
+    return [unit for unit in process.units.values() if unit.job.call.run == run]
+
+
+def _unmap(process: Process, number: int) -> None:
+    process.mappings.discard(number)
+    process.send("unmap", number)
+
+
+def _raised(failed: Failed) -> StageError:
+    failure, pickled = failed
+    if failure["type"] == "RunCancelled":
+        return RunCancelled()
+    return StageFailed(Failure.model_validate(failure), pickled=pickled)
