@@ -1,0 +1,62 @@
+"""The rows of stages and of log blocks, which belong to a run."""
+
+from __future__ import annotations
+
+import sqlite3
+from uuid import UUID
+
+from flowdapt.errors import ResourceNotFound
+from flowdapt.runs import StageRecord
+from flowdapt.storage import RUN_KIND, LogBlock
+from flowdapt_sqlite.documents import decode, encode, storable
+
+
+def document(record: StageRecord) -> bytes:
+    """Return a record as JSON text, without its result."""
+    return encode({**record.__dict__, "result": None})
+
+
+def upsert(db: sqlite3.Connection, run: UUID, record: StageRecord, text: bytes) -> None:
+    """Store how a stage went; its place in the order stays."""
+    stored = db.execute(
+        "INSERT INTO stages (run, stage, document, result)"
+        " SELECT seq, ?, ?, ? FROM runs WHERE uid = ?"
+        " ON CONFLICT (run, stage) DO UPDATE"
+        " SET document = excluded.document, result = excluded.result",
+        (storable(record.stage), text, record.result, run.bytes),
+    ).rowcount
+    if not stored:
+        raise ResourceNotFound(RUN_KIND, str(run))
+
+
+def select(db: sqlite3.Connection, run: UUID) -> list[StageRecord]:
+    """Return the stages of a run, in the order of their first storing."""
+    rows = db.execute(
+        "SELECT document, result FROM stages"
+        " WHERE run = (SELECT seq FROM runs WHERE uid = ?) ORDER BY id",
+        (run.bytes,),
+    )
+    return [StageRecord.model_validate({**decode(text), "result": r}) for text, r in rows]
+
+
+def append_log(db: sqlite3.Connection, run: UUID, block: LogBlock) -> None:
+    """Store a block at the end of a run's log."""
+    stored = db.execute(
+        "INSERT INTO log (run, position, stage, count, lines)"
+        " SELECT seq, 1 + coalesce((SELECT max(position) FROM log WHERE run = seq), 0), ?, ?, ?"
+        " FROM runs WHERE uid = ?",
+        (storable(block.stage), block.count, block.lines, run.bytes),
+    ).rowcount
+    if not stored:
+        raise ResourceNotFound(RUN_KIND, str(run))
+
+
+def select_log(db: sqlite3.Connection, run: UUID, *, after: int, limit: int) -> dict[int, LogBlock]:
+    """Return blocks of a run's log in order, each under its position."""
+    rows = db.execute(
+        "SELECT position, stage, lines, count FROM log"
+        " WHERE run = (SELECT seq FROM runs WHERE uid = ?) AND position > ?"
+        " ORDER BY position LIMIT ?",
+        (run.bytes, after, limit),
+    )
+    return {position: LogBlock(stage, lines, count) for position, stage, lines, count in rows}

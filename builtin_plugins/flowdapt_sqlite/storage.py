@@ -1,0 +1,181 @@
+"""The storage contract over one SQLite file, and a folder for large results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flowdapt.errors import StorageError
+from flowdapt.resources import now
+from flowdapt.runs import Run, RunState, StageRecord
+from flowdapt.storage import (
+    INLINE_BYTES,
+    Document,
+    LogBlock,
+    RunQuery,
+    Storage,
+    StoredRun,
+)
+from flowdapt_sqlite import resources, runs, stages
+from flowdapt_sqlite.checkpoints import Checkpoints
+from flowdapt_sqlite.commits import Commits
+from flowdapt_sqlite.database import open_database
+from flowdapt_sqlite.results import ResultFiles
+from flowdapt_sqlite.runs import LATEST, Result
+
+logger = logging.getLogger(__name__)
+
+PAGE = 100  #: runs read at a time, so that a long list does not hold up the loop
+
+
+class SqliteStorage(Storage):
+    """Keeps resources and runs in ``flowdapt.db``, and large results in files beside it.
+
+    It belongs to the event loop that started it.
+
+    :param path: the database file, taken from ``app_dir`` where it is relative
+    """
+
+    def __init__(self, *, app_dir: Path, path: str | Path = "flowdapt.db", **options: Any) -> None:
+        super().__init__(app_dir=app_dir, **options)
+        self.path = app_dir / Path(path).expanduser()
+        self._results = ResultFiles(app_dir / "results")
+        self._checkpoints = Checkpoints(self.path)
+        self._db: sqlite3.Connection | None = None
+        self._open: Commits | None = None
+        self._sweep: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Open the database, and remove results that a killed server left without a run."""
+        self._db = await asyncio.to_thread(open_database, self.path)
+        self._open = Commits(self._db, self.path, after=self._checkpoints.committed)
+        names = await asyncio.to_thread(self._results.names)
+        if names:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.run_in_executor(None, self._results.sweep, names, self.path)
+
+    async def stop(self) -> None:
+        """Commit what is pending and close the database, which empties the write-ahead log."""
+        if self._db is None or self._open is None:
+            return
+        db, commits, self._db, self._open = self._db, self._open, None, None
+        await commits.drained()
+        await self._checkpoints.finished()
+        if self._sweep is not None:
+            (swept,) = await asyncio.gather(self._sweep, return_exceptions=True)
+            if swept is not None:
+                logger.warning("results without a run could not be removed: %s", swept)
+        await asyncio.to_thread(db.close)
+
+    @property
+    def _commits(self) -> Commits:
+        if self._open is None:
+            raise StorageError(f"{self.path} is not open")
+        return self._open
+
+    # Resources -------------------------------------------------------------------------------
+
+    async def create(self, document: Document) -> None:
+        row = resources.row(document)
+        await self._commits.submit(lambda db: resources.insert(db, row))
+
+    async def replace(self, document: Document, *, expected: int) -> None:
+        row = resources.row(document)
+        await self._commits.submit(lambda db: resources.update(db, row, expected))
+
+    async def get(self, kind: str, identifier: str | UUID) -> Document:
+        return await self._commits.read(lambda db: resources.select(db, kind, identifier))
+
+    async def list(self, kind: str) -> Sequence[Document]:
+        return await self._commits.read(lambda db: resources.select_all(db, kind))
+
+    async def delete(self, kind: str, uid: UUID) -> None:
+        await self._commits.submit(lambda db: resources.delete(db, kind, uid))
+
+    # Runs ------------------------------------------------------------------------------------
+
+    async def add_run(self, run: Run) -> None:
+        text = runs.document(run)
+        await self._commits.submit(lambda db: runs.insert(db, run, text))
+
+    async def save_run(
+        self, run: Run, *, was: RunState, result: bytes | memoryview | None = None
+    ) -> None:
+        if result is not None and memoryview(result).nbytes > INLINE_BYTES:
+            await self._save_large(run, was, result)
+            return
+        text = runs.document(run)
+        kept = Result() if result is None else Result(len(result), None, result)
+        await self._commits.submit(lambda db: runs.update(db, run, text, was=was, result=kept))
+
+    async def _save_large(self, run: Run, was: RunState, result: bytes | memoryview) -> None:
+        text = runs.document(run)
+        name = await asyncio.to_thread(self._results.write, run.uid, result)
+        kept = Result(memoryview(result).nbytes, name)
+        saved = self._commits.submit(lambda db: runs.update(db, run, text, was=was, result=kept))
+        try:
+            await saved
+        except BaseException:
+            # Whoever waits may be cancelled in the very turn of the commit; then the row names it.
+            if saved.cancelled() or saved.exception() is not None:
+                await asyncio.to_thread(self._results.remove, name)
+            raise
+
+    async def get_run(self, identifier: str | UUID) -> StoredRun:
+        row = await self._commits.read(lambda db: runs.select(db, identifier))
+        if row.result_file is None:
+            return row.stored()
+        result = await asyncio.to_thread(self._results.read, row.result_file, row.result_bytes)
+        if result is not None:
+            return StoredRun(row.stored().run, result, row.result_bytes)
+        await self._commits.read(lambda db: runs.select(db, identifier))  # deleted meanwhile?
+        raise StorageError(f"{self._results.folder / row.result_file} is missing")
+
+    async def list_runs(self, query: RunQuery) -> Sequence[StoredRun]:
+        before = LATEST
+        if (cursor := query.before) is not None:
+            before = await self._commits.read(lambda db: runs.position(db, cursor))
+        found: list[StoredRun] = []
+        while True:
+            page = PAGE if query.limit is None else min(PAGE, query.limit - len(found))
+            rows = await self._commits.read(
+                lambda db: runs.select_before(db, query, before=before, limit=page)  # noqa: B023
+            )
+            found += [row.stored() for row in rows]
+            if len(rows) < PAGE:
+                return found
+            before = rows[-1].seq
+            await asyncio.sleep(0)
+
+    async def delete_run(self, uid: UUID) -> None:
+        while await self._commits.submit(lambda db: runs.trim_log(db, uid)):
+            pass
+        file = await self._commits.submit(lambda db: runs.delete(db, uid))
+        if file is not None:
+            await asyncio.to_thread(self._results.remove, file)
+
+    async def expired_runs(self, seconds: float, *, limit: int) -> Sequence[UUID]:
+        before = now().timestamp() - seconds
+        return await self._commits.read(lambda db: runs.select_expired(db, before, limit))
+
+    # Stages and logs -------------------------------------------------------------------------
+
+    async def save_stage(self, run: UUID, record: StageRecord) -> None:
+        text = stages.document(record)
+        await self._commits.submit(lambda db: stages.upsert(db, run, record, text))
+
+    async def list_stages(self, run: UUID) -> Sequence[StageRecord]:
+        return await self._commits.read(lambda db: stages.select(db, run))
+
+    async def append_log(self, run: UUID, block: LogBlock) -> None:
+        await self._commits.submit(lambda db: stages.append_log(db, run, block))
+
+    async def read_log(self, run: UUID, *, after: int = 0, limit: int = 100) -> dict[int, LogBlock]:
+        return await self._commits.read(
+            lambda db: stages.select_log(db, run, after=after, limit=limit)
+        )

@@ -1,0 +1,200 @@
+"""A storage that forgets everything when its process ends: for scripts and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import dropwhile, islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flowdapt.errors import ResourceChanged, ResourceExists, ResourceNotFound, UnlawfulTransition
+from flowdapt.resources import now
+from flowdapt.runs import Run, RunState, StageRecord
+from flowdapt.storage import (
+    INLINE_BYTES,
+    RUN_KIND,
+    Document,
+    LogBlock,
+    RunQuery,
+    Storage,
+    StoredRun,
+)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A run with all that belongs to it."""
+
+    stored: StoredRun
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    log: list[LogBlock] = field(default_factory=list)
+
+
+class MemoryStorage(Storage):
+    """Keeps resources and runs in the memory of this process, values that are no JSON included."""
+
+    def __init__(self, *, app_dir: Path = Path(), **options: Any) -> None:
+        super().__init__(app_dir=app_dir, **options)
+        self._documents: dict[str, dict[UUID, Document]] = {}
+        self._runs: dict[UUID, _Kept] = {}  # in the order of acceptance
+
+    async def start(self) -> None:
+        """Do nothing: there is nothing to open."""
+
+    async def stop(self) -> None:
+        """Do nothing: what is stored stays as long as this object."""
+
+    # Resources -------------------------------------------------------------------------------
+
+    async def create(self, document: Document) -> None:
+        kind, uid = document["kind"], _uid(document)
+        self._check_name(document)
+        if uid in self._documents.setdefault(kind, {}):
+            raise ResourceExists(kind, _name(document))
+        self._documents[kind][uid] = _copy(document)
+
+    async def replace(self, document: Document, *, expected: int) -> None:
+        kind, uid = document["kind"], _uid(document)
+        present = self._documents.get(kind, {}).get(uid)
+        if present is None:
+            raise ResourceNotFound(kind, _name(document))
+        if (found := present["metadata"]["generation"]) != expected:
+            raise ResourceChanged(kind, _name(present), expected, found)
+        self._check_name(document)
+        self._documents[kind][uid] = _copy(document)
+
+    async def get(self, kind: str, identifier: str | UUID) -> Document:
+        documents = self._documents.get(kind, {})
+        if isinstance(identifier, UUID):
+            found = documents.get(identifier)
+        else:
+            found = next((d for d in documents.values() if _name(d) == identifier), None)
+        if found is None:
+            raise ResourceNotFound(kind, str(identifier))
+        copy: Document = _copy(found)
+        return copy
+
+    async def list(self, kind: str) -> Sequence[Document]:
+        return [_copy(document) for document in self._documents.get(kind, {}).values()]
+
+    async def delete(self, kind: str, uid: UUID) -> None:
+        if self._documents.get(kind, {}).pop(uid, None) is None:
+            raise ResourceNotFound(kind, str(uid))
+
+    def _check_name(self, document: Document) -> None:
+        kind, name, uid = document["kind"], _name(document), _uid(document)
+        others = self._documents.get(kind, {})
+        if any(_name(other) == name for key, other in others.items() if key != uid):
+            raise ResourceExists(kind, name)
+
+    # Runs ------------------------------------------------------------------------------------
+
+    async def add_run(self, run: Run) -> None:
+        if run.uid in self._runs:
+            raise ResourceExists(RUN_KIND, run.name)
+        self._runs[run.uid] = _Kept(StoredRun(_own(run)))
+
+    async def save_run(
+        self, run: Run, *, was: RunState, result: bytes | memoryview | None = None
+    ) -> None:
+        kept = self._kept(run.uid)
+        if (state := kept.stored.run.state) != was:
+            raise UnlawfulTransition(run.name, state, run.state)
+        text = None if result is None else bytes(result)
+        kept.stored = StoredRun(_own(run), text, len(text or b""))
+
+    async def get_run(self, identifier: str | UUID) -> StoredRun:
+        if isinstance(identifier, UUID):
+            return self._kept(identifier).stored
+        for stored in self._newest():
+            if stored.run.name == identifier:
+                return stored
+        raise ResourceNotFound(RUN_KIND, identifier)
+
+    async def list_runs(self, query: RunQuery) -> Sequence[StoredRun]:
+        found = self._newest()
+        if query.before is not None:
+            self._kept(query.before)
+            found = dropwhile(lambda stored: stored.run.uid != query.before, found)
+            next(found)
+        chosen = (stored for stored in found if _matches(stored.run, query))
+        return [_listed(stored) for stored in islice(chosen, query.limit)]
+
+    async def delete_run(self, uid: UUID) -> None:
+        self._kept(uid)
+        del self._runs[uid]
+
+    async def expired_runs(self, seconds: float, *, limit: int) -> Sequence[UUID]:
+        before = now() - timedelta(seconds=seconds)
+        ended: list[tuple[datetime, UUID]] = [
+            (run.finished_at, uid)
+            for uid, kept in self._runs.items()
+            if (run := kept.stored.run).finished_at is not None and run.finished_at < before
+        ]
+        ended.sort(key=lambda pair: pair[0])
+        return [uid for _, uid in ended[:limit]]
+
+    def _kept(self, uid: UUID) -> _Kept:
+        try:
+            return self._runs[uid]
+        except KeyError:
+            raise ResourceNotFound(RUN_KIND, str(uid)) from None
+
+    def _newest(self) -> Iterator[StoredRun]:
+        return (kept.stored for kept in reversed(self._runs.values()))
+
+    # Stages and logs -------------------------------------------------------------------------
+
+    async def save_stage(self, run: UUID, record: StageRecord) -> None:
+        self._kept(run).stages[record.stage] = record
+
+    async def list_stages(self, run: UUID) -> Sequence[StageRecord]:
+        kept = self._runs.get(run)
+        return [] if kept is None else [*kept.stages.values()]
+
+    async def append_log(self, run: UUID, block: LogBlock) -> None:
+        self._kept(run).log.append(block)
+
+    async def read_log(
+        self, run: UUID, *, after: int = 0, limit: int = 100
+    ) -> Mapping[int, LogBlock]:
+        kept = self._runs.get(run)
+        log = [] if kept is None else kept.log[after : after + limit]
+        return dict(enumerate(log, after + 1))
+
+
+def _uid(document: Document) -> UUID:
+    return UUID(str(document["metadata"]["uid"]))
+
+
+def _name(document: Document) -> str:
+    name: str = document["metadata"]["name"]
+    return name
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of JSON-like data; other things in it, such as functions, are shared."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _own(run: Run) -> Run:
+    """Return the run with an input and a config that nobody else can change."""
+    try:
+        return run.model_copy(update={"input": _copy(run.input), "config": _copy(run.config)})
+    except RecursionError:  # it is in itself, or a thousand lists deep
+        return run
+
+
+def _matches(run: Run, query: RunQuery) -> bool:
+    if query.workflow not in (None, run.workflow):
+        return False
+    return not query.states or run.state in query.states
+
+
+def _listed(stored: StoredRun) -> StoredRun:
+    return replace(stored, result=None) if stored.result_bytes > INLINE_BYTES else stored
