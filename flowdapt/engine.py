@@ -17,6 +17,7 @@ from flowdapt.errors import (
     InvalidResource,
     ResourceChanged,
     ResourceNotFound,
+    RunCancelled,
     TargetNotFound,
 )
 from flowdapt.events import Event, Events
@@ -105,7 +106,7 @@ class Engine:
         """Cancel what runs, and stop the executor."""
         self.draining = True
         for run in list(self._ends):
-            self._ends[run].cancel()
+            self._interrupt(run)
         await asyncio.gather(*self._ends.values(), return_exceptions=True)
         await self.executor.stop()
 
@@ -339,9 +340,9 @@ class Engine:
         """Compute a run, store how it ended, and tell."""
         uid, result = walk.run.uid, None
         try:
-            result = (await walk.compute()).json
+            result = await self._computed(walk)
             end, failure = RunState.FINISHED, None
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, RunCancelled):
             await self.executor.cancel(uid)
             end = RunState.CANCELLED
             failure = Failure(type="RunCancelled", message="the run was cancelled")
@@ -356,6 +357,13 @@ class Engine:
             await self.executor.release(uid)
             self._walks.pop(uid, None)
             self._ends.pop(uid, None)
+
+    @staticmethod
+    async def _computed(walk: Walk) -> bytes | memoryview | None:
+        try:
+            return (await walk.compute()).json
+        finally:
+            walk.ending = True
 
     async def _end(
         self,
@@ -420,8 +428,13 @@ class Engine:
         end = self._ends.get(stored.run.uid)
         if end is None:
             return stored
-        end.cancel()
+        self._interrupt(stored.run.uid)
         return await asyncio.shield(end)
+
+    def _interrupt(self, run: UUID) -> None:
+        # What is computed is interrupted, but never the storing of how it ended.
+        if not self._walks[run].ending:
+            self._ends[run].cancel()
 
     async def delete_run(self, name: str | UUID) -> StoredRun:
         """Remove a run and return it; one in progress is cancelled first.

@@ -6,12 +6,10 @@ import asyncio
 import functools
 import itertools
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -203,15 +201,13 @@ class InlineExecutor(Executor):
         context: WorkflowRunContext,
         stage: str,
     ) -> Any:
-        args, kwargs = arguments
         variables = copy_context()
         variables.run(set_run_context, replace(context, stage=stage))
         if function.is_async:
-            coroutine = function.call(*args, **kwargs)
-            return await asyncio.create_task(coroutine, context=variables)
+            return await asyncio.create_task(function.enter_async(arguments), context=variables)
         if self._pool is None:
-            return variables.run(function.call, *args, **kwargs)
-        work = functools.partial(variables.run, function.call, *args, **kwargs)
+            return variables.run(function.enter, arguments)
+        work = functools.partial(variables.run, function.enter, arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _moved(self, call: Call, **facts: Any) -> None:

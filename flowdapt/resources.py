@@ -61,7 +61,7 @@ class Model(BaseModel):
         try:
             return cls.model_validate(data, extra="forbid" if strict else None)
         except ValidationError as error:
-            raise InvalidResource(where, [_fault(e) for e in error.errors()]) from None
+            raise InvalidResource(where, _faults(error)) from None
 
 
 def unknown_fields(model: type[Model], data: object) -> list[str]:
@@ -72,6 +72,20 @@ def unknown_fields(model: type[Model], data: object) -> list[str]:
         faults = error.errors(include_url=False, include_input=False)
         return [".".join(map(str, e["loc"])) for e in faults if e["type"] == "extra_forbidden"]
     return []
+
+
+def _faults(error: ValidationError) -> list[dict[str, Any]]:
+    """Return the faults, without complaints that a list is short by elements that are at fault."""
+    found = error.errors()
+    return [
+        _fault(one)
+        for one in found
+        if one["type"] != "too_short"
+        or not any(
+            len(e["loc"]) > len(one["loc"]) and e["loc"][: len(one["loc"])] == one["loc"]
+            for e in found
+        )
+    ]
 
 
 def _fault(error: Any) -> dict[str, Any]:

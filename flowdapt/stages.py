@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
-from types import TracebackType
 from typing import Any, ClassVar
 
 from flowdapt.errors import TargetNotFound, nearest
@@ -84,6 +82,16 @@ def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # callable() narrows Any to nothing better
 
 
+class Exited(Exception):
+    """A stage tried to leave the interpreter."""
+
+    def __init__(self, exit_: SystemExit) -> None:
+        super().__init__(f"the stage called sys.exit({exit_.code!r})")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Exception, self.args
+
+
 class Function:
     """A function and how arguments reach it.
 
@@ -114,6 +122,20 @@ class Function:
                 f"{name} has a parameter named 'context', which is reserved; "
                 "use flowdapt.get_run_context() instead"
             )
+
+    def enter(self, arguments: Arguments) -> Any:
+        """Call the function; here the user's code begins, in tracebacks too."""
+        try:
+            return self.call(*arguments[0], **arguments[1])
+        except SystemExit as error:  # it shall end the stage, and not the process around it
+            raise Exited(error) from error
+
+    async def enter_async(self, arguments: Arguments) -> Any:
+        """Do what :meth:`enter` does, with an async function."""
+        try:
+            return await self.call(*arguments[0], **arguments[1])
+        except SystemExit as error:
+            raise Exited(error) from error
 
     def by_keyword(self, values: Mapping[str, Any]) -> Arguments:
         """Return arguments for a stage without dependencies: values that it names."""
@@ -187,27 +209,23 @@ class Function:
 
 # Failures ------------------------------------------------------------------------------------
 
-_OWN = os.path.dirname(os.path.abspath(__file__))
-_OWN_FOLDERS = (_OWN + os.sep, os.sep + "flowdapt_")
-
+_ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
 
 def failure(error: BaseException, stage: str, item: int | None = None) -> Failure:
     """Return what is to be kept of an exception; the traceback begins with the user's code."""
-    frames: TracebackType | None = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+    frames, entered = error.__traceback__, None
+    while frames is not None:
+        if frames.tb_frame.f_code in _ENTRANCES:
+            entered = frames.tb_next
         frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames)
+    lines = traceback.format_exception(type(error), error, entered)
     return Failure(
-        type=type(error).__name__,
+        type="SystemExit" if isinstance(error, Exited) else type(error).__name__,
         message=_said(error),
         traceback="".join(lines),
         stage=stage,
         item=item,
     )
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(_OWN_FOLDERS[0]) or _OWN_FOLDERS[1] in filename
 
 
 def _said(error: BaseException) -> str:

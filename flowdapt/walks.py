@@ -63,6 +63,7 @@ class Walk:
     changed: Callable[[UUID, StageRecord], None] = lambda _run, _record: None
     log_limit: int = 16 * 1024 * 1024
     records: dict[str, StageRecord] = field(default_factory=dict)
+    ending: bool = False  #: nothing is computed any more; how it ended is being stored
     _handles: dict[str, Handle] = field(default_factory=dict)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _writes: set[asyncio.Task[None]] = field(default_factory=set)

@@ -179,6 +179,7 @@ class LocalExecutor(Executor):
             final=True,
         )
         whole = Single(job.call, task, job.kind, {"cpus": LEAST_CPUS})
+        whole.worker = job.worker  # no start that anybody is to hear of
         self._at_work.queue(whole, first=True)
         done = await whole.outcome
         return replace(outcome, ref=done.ref, json=done.json, stored=done.stored)

@@ -264,7 +264,7 @@ class Mapped(Job):
                 Value(pieces=pieces),
                 items=self.counts.done,
                 items_failed=self.counts.failed,
-                failures=tuple(self.counts.failures),
+                failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),
                 attempts=self.attempts,
                 worker=self.worker,
                 cpu_seconds=self.cpu_seconds,

@@ -208,20 +208,20 @@ class Worker:
     def _call(self, number: int, task: Task) -> Done | None:
         function, context = self._function(task), self.contexts[task.run]
         if task.takes_input:
-            args, kwargs = function.by_keyword(context.input)
+            arguments = function.by_keyword(context.input)
         else:
-            args, kwargs = function.by_position([self.value(arg) for arg in task.args])
+            arguments = function.by_position([self.value(arg) for arg in task.args])
         context = replace(context, stage=task.stage)
         if function.is_async:
 
             async def work() -> Done:
-                return self._kept(task, await function.call(*args, **kwargs))
+                return self._kept(task, await function.enter_async(arguments))
 
             self._defer(number, task, work(), context)
             return None
         variables = copy_context()
         variables.run(set_run_context, context)
-        return self._kept(task, variables.run(function.call, *args, **kwargs))
+        return self._kept(task, variables.run(function.enter, arguments))
 
     def _kept(self, task: Task, result: Any) -> Done:
         """Pickle a result, as later stages and the run want it."""
@@ -264,9 +264,8 @@ class Worker:
                 context.item = index  # one context for the chunk: elements come one by one
                 self.output.main = (task.run, task.stage, index)
                 try:
-                    args, kwargs = mapping.bind(element)
-                    results.append(variables.run(function.call, *args, **kwargs))
-                except (Exception, SystemExit) as error:
+                    results.append(variables.run(function.enter, mapping.bind(element)))
+                except Exception as error:
                     failed += 1
                     if failed <= FAILURES_KEPT:
                         failures.append(_failed(error, task, index))
@@ -311,8 +310,7 @@ class Worker:
         async def one(index: int, element: Any) -> Any:
             set_run_context(replace(context, item=index))
             self.output.belongs_to((mapping.task.run, context.stage, index))
-            args, kwargs = mapping.bind(element)
-            return await mapping.function.call(*args, **kwargs)
+            return await mapping.function.enter_async(mapping.bind(element))
 
         answers = await asyncio.gather(
             *(one(index, element) for index, element in enumerate(elements, first)),

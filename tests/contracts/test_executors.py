@@ -1,0 +1,34 @@
+"""The executor contract, over every executor that comes with flowdapt."""
+
+from __future__ import annotations
+
+import pytest
+from flowdapt_local.executor import LocalExecutor, threads
+
+from flowdapt.executors import Executor
+from flowdapt.inline import InlineExecutor
+from flowdapt.testing import ExecutorSuite
+
+
+class TestInlineExecutor(ExecutorSuite):
+    captures_output = False
+    interrupts = False
+
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return InlineExecutor()
+
+
+class TestThreads(ExecutorSuite):
+    captures_output = False
+    interrupts = False
+
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return threads(cpus=2)
+
+
+class TestLocalExecutor(ExecutorSuite):
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return LocalExecutor(cpus=2)
