@@ -44,12 +44,14 @@ class Crew:
         self._forking: Counter[Kind] = Counter()
         self._stillborn: Counter[Kind] = Counter()
 
-    async def fork(self, kind: Kind) -> Process:
+    async def fork(self, kind: Kind, *, reserved: bool = False) -> Process:
         """Return a new worker, which is not idle yet.
 
+        :param reserved: :meth:`reserve` was asked before
         :raises ConnectionError: the process that forks them dies again and again
         """
-        self._forking[kind] += 1
+        if not reserved:
+            self._forking[kind] += 1
         try:
             for attempt in range(1, FORK_ATTEMPTS + 1):
                 try:
@@ -63,9 +65,15 @@ class Crew:
         self.all.add(process)
         return process
 
-    def wants(self, kind: Kind, most: int) -> bool:
-        """Tell whether another worker of a kind should be made, while ``most`` may be under way."""
-        return self._forking[kind] < most
+    def reserve(self, kind: Kind, most: int) -> bool:
+        """Tell whether another worker of a kind may be made, and count it as being made if so.
+
+        :param most: how many of them may be on their way at once
+        """
+        if self._forking[kind] >= most:
+            return False
+        self._forking[kind] += 1
+        return True
 
     def hopeless(self, kind: Kind) -> bool:
         """Tell whether workers of a kind die before they do anything."""

@@ -122,8 +122,8 @@ class Dispatch:
             self._ledger.give(taken)
             if self.crew.hopeless(kind):
                 job.failed(WorkerLost(job.call.stage, "workers die before they do anything"))
-            elif self.crew.wants(kind, self._width):
-                self.later(self.fork(kind))
+            elif self.crew.reserve(kind, self._width):
+                self.later(self.fork(kind, reserved=True))
             return False
         self._send(process, job.next(self._width), taken)
         return True
@@ -149,9 +149,9 @@ class Dispatch:
             job.worker = f"process {process.pid}"
             self.moved(job)
 
-    async def fork(self, kind: Kind) -> None:
+    async def fork(self, kind: Kind, *, reserved: bool = False) -> None:
         """Make another worker and give it something to do."""
-        self._became_idle(await self.crew.fork(kind))
+        self._became_idle(await self.crew.fork(kind, reserved=reserved))
 
     def _became_idle(self, process: Process) -> None:
         if not process.stopping:

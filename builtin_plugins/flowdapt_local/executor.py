@@ -202,14 +202,12 @@ class LocalExecutor(Executor):
         """Forget a run: its context, its results, and the workers that only it needed."""
         dispatch = self._at_work
         dispatch.contexts.pop(run.hex, None)
-        code = self._codes.pop(run.hex, None)
+        self._codes.pop(run.hex, None)
         for process in dispatch.crew.all:
             if run.hex in process.contexts:
                 process.contexts.discard(run.hex)
                 process.send("forget", run.hex)
-        newest = self._host.snapshots.newest
-        if code is not None and code != newest:
-            dispatch.crew.retire({newest, *self._codes.values()})
+        dispatch.crew.retire({self._host.snapshots.newest, *self._codes.values()})
         if self._spool.has(run.hex):
             dispatch.later(asyncio.to_thread(self._spool.forget, run.hex))
 

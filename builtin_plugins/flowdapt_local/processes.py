@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -106,16 +105,18 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._channel: wire.Channel | None = None
-        self._forks: deque[asyncio.Future[int]] = deque()
+        self._forked: asyncio.Future[int] | None = None
+        self._number = 0
         self._children: dict[int, Process] = {}
         self._early: dict[int, int] = {}
-        self._starting = asyncio.Lock()
+        self._starting, self._forking = asyncio.Lock(), asyncio.Lock()
 
     async def start(self) -> None:
         """Start the process, unless it runs already."""
         async with self._starting:
             if self._channel is not None:
                 return
+            await self._end()  # what is left of an earlier one
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec, no waiting
@@ -133,16 +134,19 @@ class Zygote:
 
         :raises ConnectionError: the zygote died meanwhile
         """
-        await self.start()
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
-        forked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
-            assert self._control is not None  # noqa: S101 - made by start
-            request = wire.encode((facts,))
-            socket.send_fds(self._control, [request], [theirs.fileno(), write])
-            self._forks.append(forked)
-            pid = await forked
+            async with (
+                self._forking
+            ):  # one at a time, so that a request never has to wait to be sent
+                await self.start()
+                assert self._control is not None  # noqa: S101 - made by start
+                self._forked = asyncio.get_running_loop().create_future()
+                self._number += 1
+                request = wire.encode((self._number, facts))
+                socket.send_fds(self._control, [request], [theirs.fileno(), write])
+                pid = await self._forked
         except BaseException:
             ours.close()
             os.close(read)
@@ -173,9 +177,9 @@ class Zygote:
     def _told(self, message: wire.Message) -> None:
         what, pid, *rest = message
         if what == "forked":
-            future = self._forks.popleft()
-            if not future.done():
-                future.set_result(pid)
+            # Whoever asked for an earlier one was cancelled; it ends as its socket is closed.
+            if self._forked is not None and not self._forked.done() and rest[0] == self._number:
+                self._forked.set_result(pid)
         elif (process := self._children.pop(pid, None)) is not None:
             process.exited.set_result(rest[0])
         else:
@@ -186,13 +190,9 @@ class Zygote:
         self._channel = None
         if self._control is not None:
             self._control.close()
-        for future in self._forks:
-            if not future.done():
-                future.set_exception(ConnectionResetError("the process that forks workers died"))
-        self._forks.clear()
+        if self._forked is not None and not self._forked.done():
+            self._forked.set_exception(ConnectionResetError("the process that forks workers died"))
         self._children.clear()
-        if self._process is not None:
-            self._process.poll()
 
     async def stop(self) -> None:
         """End the process and, with it, every worker that is left."""
@@ -200,6 +200,10 @@ class Zygote:
             self._channel.close()
             if self._control is not None:
                 self._control.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        """Wait for the process, whose socket is closed; kill it where it does not end."""
         if self._process is not None:
             try:
                 await asyncio.to_thread(self._process.wait, STOP_SECONDS)

@@ -3,9 +3,10 @@
 It imports the kernel and what the settings name, nothing of the user's, and computes nothing. When
 the server is gone it ends its workers, whatever they are doing, and then itself.
 
-From the server: names of modules to import, then for each worker its facts, with its socket and its
-output as descriptors.
-To the server: ``("forked", pid)`` in the order of requests, and ``("exited", pid, status)``.
+From the server: names of modules to import, then for each worker a number and its facts, with its
+socket and its output as descriptors.
+To the server: ``("forked", pid, number)`` with the number of the request, and
+``("exited", pid, status)``.
 """
 
 from __future__ import annotations
@@ -34,12 +35,24 @@ def main() -> None:
     first = _receive(control)
     if first is None:
         return
-    _preload(first[0])
+    _preload(*first[0])
     children: set[int] = set()
     wakeup, signalled = socket.socketpair()
     signalled.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
+    with contextlib.suppress(ConnectionError):  # the server may go at any moment
+        _serve(control, wakeup, signalled, children)
+    signal.set_wakeup_fd(-1)
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _serve(
+    control: socket.socket, wakeup: socket.socket, signalled: socket.socket, children: set[int]
+) -> None:
+    """Fork and reap, until the server is gone."""
     while True:
         ready, _, _ = select.select([control, wakeup], [], [])
         if wakeup in ready:
@@ -48,14 +61,11 @@ def main() -> None:
         if control in ready:
             request = _receive(control)
             if request is None:
-                break
-            pid = _fork(*request, others=(control, wakeup, signalled))
+                return
+            (number, facts), descriptors = request
+            pid = _fork(facts, descriptors, others=(control, wakeup, signalled))
             children.add(pid)
-            control.sendall(wire.encode(("forked", pid)))
-    signal.set_wakeup_fd(-1)
-    for pid in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            control.sendall(wire.encode(("forked", pid, number)))
 
 
 def _preload(names: Sequence[str]) -> None:
@@ -94,8 +104,7 @@ def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
     body = bytearray()
     while len(body) < length:
         body += control.recv(length - len(body))
-    (facts,) = pickle.loads(body)  # noqa: S301 - from the server that started us
-    return facts, descriptors
+    return pickle.loads(body), descriptors  # noqa: S301 - from the server that started us
 
 
 def _reap(control: socket.socket, children: set[int]) -> None:

@@ -1,0 +1,58 @@
+"""The application: all routes, and what surrounds them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+
+from flowdapt.errors import FlowdaptError
+from flowdapt_rest.errors import Unforeseen, on_error
+from flowdapt_rest.origins import ALLOWED, Origins
+from flowdapt_rest.resources import ResourceRoutes
+from flowdapt_rest.runs import RunRoutes
+from flowdapt_rest.status import StatusRoutes
+from flowdapt_rest.waits import Waits
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from flowdapt.server import Server
+
+
+def make_app(server: Server, waits: Waits | None = None) -> Starlette:
+    """Return the application of a server.
+
+    :param waits: to be ended when the server stops; without it, requests wait as long as it takes
+    """
+    app = Starlette(
+        routes=_routes(server, waits or Waits()),
+        middleware=[
+            Middleware(
+                Origins,
+                allow_origin_regex=ALLOWED,
+                allow_credentials=True,
+                allow_methods=["*"],
+                allow_headers=["*"],
+            ),
+            Middleware(Unforeseen),
+        ],
+        exception_handlers=dict.fromkeys(
+            (FlowdaptError, HTTPException, ClientDisconnect), on_error
+        ),
+    )
+    app.state.max_body = server.settings.rpc.api.max_body
+    app.state.dev = server.settings.dev
+    return app
+
+
+def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
+    engine = server.engine
+    # The first that fits is taken, so those in most demand come first.
+    routes: list[BaseRoute] = [*RunRoutes(engine, waits).routes(), *StatusRoutes(server).routes()]
+    for kind, model in engine.kinds.items():
+        routes += ResourceRoutes(engine, kind, model).routes()
+    return routes

@@ -1,0 +1,182 @@
+"""What a request carries: its body as JSON, and the values of its query."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+
+from flowdapt.errors import FlowdaptError
+from flowdapt.payloads import DEEPEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+MOST = 2**31 - 1  #: of whole numbers in a query; no storage counts further
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+class BodyTooLarge(FlowdaptError):
+    """The body has more bytes than the settings allow."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the request body is larger than {limit} bytes, the limit that rpc.api.max_body sets"
+        )
+        self.limit = limit
+
+
+class MalformedBody(FlowdaptError):
+    """The body is not the JSON that is needed."""
+
+
+class MalformedQuery(FlowdaptError):
+    """A value in the query is not of its type.
+
+    :param errors: one mapping, with ``loc``, ``msg`` and ``type``, as of an invalid resource
+    """
+
+    def __init__(self, name: str, value: str, wanted: str) -> None:
+        super().__init__(f"query parameter {name!r} is {value!r}, and must be {wanted}")
+        self.errors = [{"loc": ("query", name), "msg": f"must be {wanted}", "type": "value_error"}]
+
+
+# The body ------------------------------------------------------------------------------------
+
+
+async def read(request: Request) -> bytes:
+    """Return the whole body; no more than the limit is ever held.
+
+    :raises BodyTooLarge: it is longer, announced or not
+    """
+    limit: int = request.app.state.max_body
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and (len(announced) > len(str(limit)) or int(announced) > limit):
+        raise BodyTooLarge(limit)
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the body as a JSON object, whatever the content type says.
+
+    :raises MalformedBody: it is empty, no JSON, no object, or nested too deeply
+    """
+    body = await read(request)
+    if not body.strip():
+        raise MalformedBody("the request body is empty, and must be a JSON object")
+    return _object(body)
+
+
+async def read_input(request: Request) -> dict[str, Any]:
+    """Return the body as the input of a run; nothing at all is an input without values.
+
+    :raises MalformedBody: as :func:`read_object` does
+    """
+    body = await read(request)
+    return _object(body) if body and not body.isspace() else {}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"the request body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        shapes = {list: "a list", str: "a text", type(None): "null"}
+        shape = shapes.get(type(value), f"{value!r:.40}")
+        raise MalformedBody(f"the request body must be a JSON object, not {shape}")
+    # Counting the brackets is quick, and few bodies have so many that their nesting is measured.
+    if body.count(b"{") + body.count(b"[") > DEEPEST and _depth(value) > DEEPEST:
+        raise MalformedBody(f"the request body is nested deeper than {DEEPEST} levels")
+    return value
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        depth += 1
+        level = [p for part in level for p in (part.values() if isinstance(part, dict) else part)]
+    return depth
+
+
+# The query -----------------------------------------------------------------------------------
+
+_BOOLEANS: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+
+
+def text(request: Request, name: str) -> str | None:
+    """Return a value of the query as it is, if there is one."""
+    # Most requests have no query, and need not pay for reading it.
+    return request.query_params.get(name) if request.scope["query_string"] else None
+
+
+def boolean(request: Request, name: str, *, default: bool) -> bool:
+    """Return a truth value of the query, as Python, JavaScript and people write it.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name)
+    if value is None:
+        return default
+    if value.lower() not in _BOOLEANS:
+        raise MalformedQuery(name, value, "true or false")
+    return _BOOLEANS[value.lower()]
+
+
+def integer(request: Request, name: str, *, default: int) -> int:
+    """Return a whole number of the query; one beyond :data:`MOST` counts as that.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name)
+    if value is None:
+        return default
+    if not re.fullmatch(r"[+-]?[0-9]{1,100}", value.strip()):
+        raise MalformedQuery(name, value, "a whole number")
+    return max(-MOST, min(int(value), MOST))
+
+
+def moment(request: Request, name: str) -> datetime | None:
+    """Return a time of the query, aware; one without a zone is in UTC.
+
+    :raises MalformedQuery: it is no time
+    """
+    value = text(request, name)
+    if value is None:
+        return None
+    try:
+        # A `+` of an offset that a client did not escape arrives as a blank.
+        time = datetime.fromisoformat(re.sub(r" (?=\d\d:\d\d$)", "+", value.strip()))
+    except ValueError:
+        raise MalformedQuery(name, value, "a time such as 2031-04-05T06:07:08") from None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def word(request: Request, name: str, *, default: _Word) -> _Word:
+    """Return one of a few words of the query.
+
+    :raises MalformedQuery: it is none of them
+    """
+    value = text(request, name)
+    if value is None:
+        return default
+    try:
+        return type(default)(value)
+    except ValueError:
+        wanted = " or ".join(repr(str(option)) for option in type(default))
+        raise MalformedQuery(name, value, wanted) from None

@@ -1,0 +1,82 @@
+"""Resources and runs as JSON, in each version of their schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from flowdapt.resources import Resource, timestamp
+from flowdapt.runs import Run, RunState, StageRecord
+from flowdapt_rest.versions import V1ALPHA1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from flowdapt.storage import LogBlock, StoredRun
+
+_SINCE_V1 = {"metadata": {"generation"}}
+
+
+def resource(given: Resource, version: str) -> bytes:
+    """Return one resource."""
+    return given.model_dump_json(exclude=_SINCE_V1 if version == V1ALPHA1 else None).encode()
+
+
+def resources(given: Iterable[Resource], version: str) -> bytes:
+    """Return a list of resources."""
+    return _list(resource(one, version) for one in given)
+
+
+def run(stored: StoredRun, version: str) -> bytes:
+    """Return one run; its result goes in as it is stored, without being read."""
+    result = {} if stored.result is None else {"result": orjson.Fragment(stored.result)}
+    if version == V1ALPHA1:
+        return orjson.dumps(_run_v1alpha1(stored.run) | result)
+    known = stored.run.model_dump_json().encode()
+    beside = orjson.dumps({"result_bytes": stored.result_bytes, **result})
+    return known[:-1] + b"," + beside[1:]  # the members of both
+
+
+def runs(given: Iterable[StoredRun], version: str) -> bytes:
+    """Return a list of runs, without the results that the storage leaves out of lists."""
+    return _list(run(one, version) for one in given)
+
+
+def _run_v1alpha1(given: Run) -> dict[str, Any]:
+    # Published clients refuse states beyond their four. A cancelled run has a result like a failed
+    # one, which says so.
+    cancelled = given.state is RunState.CANCELLED
+    view = {
+        "uid": given.uid,
+        "name": given.name,
+        "workflow": given.workflow,
+        "source": given.source,
+        "started_at": timestamp(given.started_at),
+        "state": (RunState.FAILED if cancelled else given.state).value,
+    }
+    if given.finished_at is not None:  # the TypeScript client makes 1970 of null
+        view["finished_at"] = timestamp(given.finished_at)
+    return view
+
+
+def stages(given: Iterable[StageRecord]) -> bytes:
+    """Return how the stages of a run stand."""
+    return _list(record.model_dump_json().encode() for record in given)
+
+
+def log(blocks: Mapping[int, LogBlock], *, after: int) -> bytes:
+    """Return a part of a run's log, and the position to go on from."""
+    view = [
+        {"position": position, "stage": block.stage, "lines": _lines(block)}
+        for position, block in blocks.items()
+    ]
+    return orjson.dumps({"blocks": view, "next": max(blocks, default=after)})
+
+
+def _lines(block: LogBlock) -> Sequence[orjson.Fragment]:
+    return [orjson.Fragment(line) for line in block.lines.split(b"\n") if line]
+
+
+def _list(parts: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(parts) + b"]"

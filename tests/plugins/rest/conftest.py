@@ -1,0 +1,133 @@
+"""A server in memory whose stages the tests hold the reins of, and clients of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from types import ModuleType
+from typing import Any, ClassVar, Literal
+
+import httpx
+import pytest
+from flowdapt_rest.app import make_app
+
+from flowdapt import settings
+from flowdapt.engine import Engine
+from flowdapt.executors import Host
+from flowdapt.inline import InlineExecutor
+from flowdapt.memory import MemoryStorage
+from flowdapt.plugins import Plugins
+from flowdapt.resources import KINDS, Resource
+from flowdapt.server import Server
+from flowdapt.walks import kernel_types
+
+
+class Garden(Resource):
+    """A kind as a plugin would offer it."""
+
+    collection: ClassVar[str] = "gardens"
+
+    kind: Literal["garden"] = "garden"
+    spec: dict[str, Any]
+
+
+class Stages:
+    """Functions that stages of the tests name as ``rest_stages.<function>``."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()  #: a stage waits at the gate
+        self.gate = asyncio.Event()  #: lets it go on
+
+    def echo(self, **kwargs: Any) -> Any:
+        """Return what was given."""
+        return kwargs
+
+    async def waiting(self) -> str:
+        """Return once the gate is open."""
+        self.reached.set()
+        await self.gate.wait()
+        return "through"
+
+    def failing(self) -> None:
+        """Raise."""
+        raise ZeroDivisionError("no")
+
+    def large(self) -> str:
+        """Return more than a list of runs holds."""
+        return "x" * 100_000
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def stages() -> Iterator[Stages]:
+    made = Stages()
+    module = ModuleType("rest_stages")
+    for name in ("echo", "waiting", "failing", "large"):
+        setattr(module, name, getattr(made, name))
+    sys.modules["rest_stages"] = module
+    yield made
+    del sys.modules["rest_stages"]
+
+
+@pytest.fixture
+def overrides() -> list[str]:
+    """Settings, for tests to replace."""
+    return []
+
+
+@pytest.fixture
+async def server(
+    tmp_path: Any, stages: Stages, overrides: list[str], anyio_backend: str
+) -> AsyncIterator[Server]:
+    """A server without services."""
+    read = settings.load(tmp_path, "-", environ={}, overrides=["rpc.api.port=0", *overrides])
+    made = Server(read, Plugins())
+    made.storage, made.executor = MemoryStorage(), InlineExecutor()
+    made.engine = Engine(
+        made.storage,
+        made.executor,
+        Host(app_dir=tmp_path),
+        types=kernel_types(),
+        kinds={**KINDS, "garden": Garden},
+    )
+    await made.engine.start()
+    yield made
+    await made.engine.stop()
+
+
+async def check_error(response: httpx.Response) -> None:
+    """Hold every error to the shape that published clients parse."""
+    if response.status_code >= 400:
+        await response.aread()
+        body = response.json()
+        assert response.headers["content-type"] == "application/json"
+        assert body["status_code"] == response.status_code
+        assert isinstance(body["detail"], str)
+        assert body["detail"]
+        assert body.keys() <= {"detail", "status_code", "errors"}
+        assert all(error.keys() == {"loc", "msg", "type"} for error in body.get("errors", []))
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, without a socket between."""
+    transport = httpx.ASGITransport(make_app(server), raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://flowdapt", event_hooks={"response": [check_error]}
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+async def workflows(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """The same client, with a workflow of one stage for each function, under its name."""
+    for name in ("echo", "waiting", "failing", "large"):
+        stage = {"name": "only", "target": f"rest_stages.{name}"}
+        workflow = {"metadata": {"name": name}, "spec": {"stages": [stage]}}
+        assert (await client.post("/workflows/", json=workflow)).status_code == 200
+    return client

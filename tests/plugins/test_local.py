@@ -1,0 +1,651 @@
+"""Worker processes: what happens when they die, are slow, speak or share the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from flowdapt_local.executor import LocalExecutor, local
+from flowdapt_local.ledger import Ledger
+from flowdapt_local.spool import Folders, Spool, Spooled, mapped
+
+from flowdapt import payloads
+from flowdapt.engine import Engine
+from flowdapt.errors import NeverFits
+from flowdapt.executors import Host
+from flowdapt.inline import InlineExecutor
+from flowdapt.memory import MemoryStorage
+from flowdapt.resources import Workflow
+from flowdapt.runs import RunState
+from flowdapt.snapshots import Root, Snapshots
+from flowdapt.storage import StoredRun
+from flowdapt.walks import kernel_types
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Desk:
+    """An engine over the local executor, and a folder with user modules."""
+
+    engine: Engine
+    executor: LocalExecutor
+    folder: Path
+
+    def write(self, source: str, module: str = "user") -> None:
+        (self.folder / f"{module}.py").write_text(textwrap.dedent(source))
+
+    async def begin(self, *stages: dict[str, Any], **values: Any) -> Any:
+        data = {"metadata": {"name": "test"}, "spec": {"stages": list(stages)}}
+        return await self.engine.begin(Workflow.parse(data, where="test"), values)
+
+    async def run(self, *stages: dict[str, Any], **values: Any) -> StoredRun:
+        run = await self.begin(*stages, **values)
+        return await asyncio.wait_for(self.engine.wait(run.uid), 60)
+
+    async def result(self, *stages: dict[str, Any], **values: Any) -> Any:
+        stored = await self.run(*stages, **values)
+        assert stored.run.state is RunState.FINISHED, stored.run.failure
+        return json.loads(stored.result or b"")
+
+    async def log(self, stored: StoredRun) -> list[dict[str, Any]]:
+        blocks = await self.engine.read_log(stored.run.uid, limit=100_000)
+        lines = [line for b in blocks.values() for line in b.lines.splitlines()]
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {"cpus": 2}
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Desk]:
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    executor = LocalExecutor(**options)
+    host = Host(app_dir=tmp_path, snapshots=Snapshots([Root(modules)], tmp_path / "code"))
+    engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
+    await engine.start()
+    yield Desk(engine, executor, modules)
+    await engine.stop()
+
+
+def stage(name: str, target: str | Callable[..., Any], *after: str, **facts: Any) -> dict[str, Any]:
+    target = f"user.{target}" if isinstance(target, str) else target
+    return {"name": name, "target": target, "depends_on": after, **facts}
+
+
+def mapped_stage(name: str, target: str | Callable[..., Any], *after: str, **options: Any) -> Any:
+    return stage(name, target, *after, type="parameterized", options=options)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something in another process, which sets no event here."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+# Workers that die ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("deed", "cause"),
+    [
+        ("os._exit(3)", "exited with status 3"),
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("__import__('ctypes').string_at(0)", "killed by SIGSEGV"),
+    ],
+)
+async def test_a_run_whose_stage_kills_its_worker_fails_and_names_stage_and_cause(
+    desk: Desk, deed: str, cause: str
+) -> None:
+    desk.write(f"import os\ndef dies(): {deed}\ndef fine(): return 1")
+
+    stored = await desk.run(stage("deadly", "dies"))
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "WorkerLost"
+    assert stored.run.failure.message == (
+        f"stage 'deadly' lost its worker process ({cause}), 3 times in a row"
+    )
+    assert await desk.result(stage("a", "fine")) == 1
+
+
+async def test_a_stage_that_loses_its_worker_once_is_tried_again(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.write("""
+        import os
+        def dies_once(mark):
+            if not os.path.exists(mark):
+                open(mark, "w").close()
+                os._exit(1)
+            return "done"
+    """)
+
+    stored = await desk.run(stage("a", "dies_once"), mark=str(tmp_path / "mark"))
+
+    assert json.loads(stored.result or b"") == "done"
+    (record,) = await desk.engine.stages(stored.run.uid)
+    assert record.attempts == 2
+
+
+async def test_runs_on_other_workers_go_on_when_one_dies(desk: Desk, tmp_path: Path) -> None:
+    desk.write("""
+        import os, time
+        def waits(mark):
+            while not os.path.exists(mark): time.sleep(0.005)
+            return os.getpid()
+        def dies(): os._exit(1)
+    """)
+    mark = tmp_path / "mark"
+    slow = await desk.begin(stage("a", "waits"), mark=str(mark))
+
+    died = await desk.run(stage("b", "dies"))
+    mark.touch()
+    stored = await desk.engine.wait(slow.uid)
+
+    assert died.run.state is RunState.FAILED
+    (record,) = await desk.engine.stages(slow.uid)
+    assert (stored.run.state, record.attempts) == (RunState.FINISHED, 1)
+
+
+async def test_an_element_that_kills_its_worker_is_left_out_and_the_others_are_kept(
+    desk: Desk,
+) -> None:
+    desk.write("""
+        import os
+        def each(x):
+            if x == 57: os._exit(9)
+            return x
+    """)
+
+    stored = await desk.run(mapped_stage("each", "each", map_on="xs"), xs=list(range(100)))
+
+    assert json.loads(stored.result or b"") == [x for x in range(100) if x != 57]
+    (record,) = await desk.engine.stages(stored.run.uid)
+    assert (record.items_failed, record.failures[0].item) == (1, 57)
+    assert record.failures[0].type == "WorkerLost"
+
+
+async def test_the_pool_heals_when_the_process_that_forks_workers_is_killed(desk: Desk) -> None:
+    desk.write("def fine(): return 1")
+    assert await desk.result(stage("a", "fine")) == 1
+
+    zygote = desk.executor._at_work.crew._zygote._process
+    assert zygote is not None
+    zygote.kill()
+
+    assert [await desk.result(stage("a", "fine")) for _ in range(5)] == [1] * 5
+
+
+async def test_a_module_that_kills_the_process_while_it_is_looked_up_harms_nothing(
+    desk: Desk,
+) -> None:
+    desk.write("import os\nos._exit(1)", module="deadly")
+    desk.write("def fine(): return 1")
+    data = {
+        "metadata": {"name": "deadly"},
+        "spec": {"stages": [{"name": "a", "target": "deadly.f"}]},
+    }
+
+    await desk.engine.create(Workflow, data)
+
+    assert await desk.result(stage("a", "fine")) == 1
+
+
+def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
+    script = """
+        import asyncio, sys
+        from pathlib import Path
+        from flowdapt_local.executor import LocalExecutor
+        from flowdapt.executors import Host
+
+        async def main():
+            executor = LocalExecutor(cpus=2)
+            await executor.start(Host(app_dir=Path(sys.argv[1])))
+            await executor.lookup(["json.dumps"], code="")
+            print(executor._spool.folders[0], flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+    """
+    server = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    folder = Path(server.stdout.readline().decode().strip())
+    offspring = psutil.Process(server.pid).children(recursive=True)
+
+    server.kill()
+    server.wait()
+    server.stdout.close()
+
+    assert len(offspring) >= 2
+    _, alive = psutil.wait_procs(offspring, timeout=10)
+    assert alive == []
+    assert folder.exists()
+    next_server = Folders(tmp_path)
+    next_server.open()
+    next_server.close()
+    assert not folder.exists()
+
+
+# Results -------------------------------------------------------------------------------------
+
+
+async def test_a_result_that_cannot_be_pickled_fails_the_stage_and_the_worker_lives(
+    desk: Desk,
+) -> None:
+    desk.write("""
+        import os, threading
+        def lock(): return {"locks": [threading.Lock()]}
+        def pid(): return os.getpid()
+    """)
+    before = {await desk.result(stage("a", "pid")) for _ in range(4)}
+
+    stored = await desk.run(stage("a", "lock"))
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "ResultNotPicklable"
+    assert "what stage 'a' returned cannot be pickled: _thread.lock" in stored.run.failure.message
+    assert {await desk.result(stage("a", "pid")) for _ in range(4)} <= before | {
+        p.pid for p in psutil.Process().children(recursive=True)
+    }
+
+
+async def test_an_element_whose_result_cannot_be_pickled_is_left_out(desk: Desk) -> None:
+    desk.write("""
+        import threading
+        def each(x): return threading.Lock() if x == 2 else x
+    """)
+
+    stored = await desk.run(
+        mapped_stage("a", "each", map_on="xs", chunk_size=4),
+        stage("b", sorted, "a"),
+        xs=[0, 1, 2, 3],
+    )
+
+    assert json.loads(stored.result or b"") == [0, 1, 3]
+
+
+async def test_a_result_of_200_mb_passes_from_stage_to_stage_outside_the_server(
+    desk: Desk,
+) -> None:
+    desk.write("""
+        def make(): return bytearray(200_000_000)
+        def use(data): return len(data)
+    """)
+    server = psutil.Process()
+    before = server.memory_full_info().uss
+
+    assert await desk.result(stage("a", "make"), stage("b", "use", "a")) == 200_000_000
+
+    assert server.memory_full_info().uss - before < 20_000_000
+
+
+async def test_files_of_a_run_are_gone_once_it_ended(desk: Desk) -> None:
+    desk.write("def make(): return bytearray(1_000_000)\ndef use(data): return len(data)")
+
+    await desk.result(stage("a", "make"), stage("b", "use", "a"))
+
+    await until(
+        lambda: (
+            not ([p for f in desk.executor._spool.folders for p in Path(f).iterdir() if p.is_dir()])
+        )
+    )
+
+
+def test_a_full_memory_folder_makes_way_for_the_disk(tmp_path: Path) -> None:
+    memory = tmp_path / "memory"
+    memory.write_text("no folder, so nothing can be made in it")
+    spool = Spool((str(memory), str(tmp_path / "disk")))
+
+    part = spool.store("run", payloads.dump(bytearray(100_000)))
+
+    assert isinstance(part, Spooled)
+    assert part.path.startswith(str(tmp_path / "disk"))
+    assert payloads.load(mapped(part)) == bytearray(100_000)
+    assert os.stat(part.path).st_mode & 0o777 == 0o600
+
+
+async def test_a_class_of_the_users_comes_back_from_where_it_was_made(desk: Desk) -> None:
+    desk.write("""
+        from dataclasses import dataclass
+        @dataclass
+        class Point:
+            x: int
+        def make(): return [Point(1), Point(2)]
+        def move(point): return Point(point.x + 1)
+        def read(points): return [p.x for p in points]
+    """)
+
+    assert await desk.result(
+        stage("a", "make"), mapped_stage("b", "move", "a"), stage("c", "read", "b")
+    ) == [2, 3]
+    assert "user" not in sys.modules
+
+
+# Resources -----------------------------------------------------------------------------------
+
+
+async def test_elements_are_computed_on_all_processors_at_once(desk: Desk) -> None:
+    desk.write("""
+        import os, time
+        def each(folder):
+            open(f"{folder}/{os.getpid()}", "w").close()
+            until = time.monotonic() + 20
+            while len(os.listdir(folder)) < 2 and time.monotonic() < until: time.sleep(0.005)
+            return len(os.listdir(folder))
+    """)
+    meeting = desk.folder.parent / "meeting"
+    meeting.mkdir()
+
+    result = await desk.result(
+        mapped_stage("a", "each", map_on="folders"), folders=[str(meeting)] * 2
+    )
+
+    assert result == [2, 2]
+
+
+async def test_a_stage_that_wants_every_processor_has_them_alone(desk: Desk) -> None:
+    desk.write("""
+        import time
+        def span(_=None):
+            begun = time.monotonic()
+            time.sleep(0.05)
+            return [begun, time.monotonic()]
+        def join(*spans): return sorted(spans)
+    """)
+
+    spans = await desk.result(
+        *(stage(f"s{i}", "span", resources={"cpus": 2}) for i in range(3)),
+        stage("join", "join", "s0", "s1", "s2"),
+    )
+
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("resources", "shortage"),
+    [
+        ({"cpus": 3}, "asks for 3 cpus, and the executor has 2 in all"),
+        ({"gpus": 1}, "asks for 1 gpus, and the executor has 0 in all"),
+        ({"memory": "1000TB"}, "asks for 1e+15 memory"),
+        ({"licence": 1}, "asks for 1 licence, and the executor has 0 in all"),
+    ],
+)
+async def test_what_never_fits_fails_at_once_naming_stage_and_shortage(
+    tmp_path: Path, resources: dict[str, Any], shortage: str
+) -> None:
+    executor = LocalExecutor(cpus=2, gpus=0)
+    engine = Engine(MemoryStorage(), executor, Host(app_dir=tmp_path), types=kernel_types())
+    await engine.start()
+    data = {
+        "metadata": {"name": "big"},
+        "spec": {"stages": [stage("large", "f", resources=resources)]},
+    }
+
+    run = await engine.begin(Workflow.parse(data, where="test"))
+    stored = await engine.wait(run.uid)
+    await engine.stop()
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "NeverFits"
+    assert f"stage 'large' {shortage}" in stored.run.failure.message
+
+
+class TestDevices:
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {"cpus": 2, "gpus": 2}
+
+    async def test_a_stage_sees_the_devices_it_was_given_and_no_others(self, desk: Desk) -> None:
+        desk.write("""
+            import os
+            def seen(): return os.environ["CUDA_VISIBLE_DEVICES"]
+        """)
+
+        assert await desk.result(stage("none", "seen")) == ""
+        assert await desk.result(stage("one", "seen", resources={"gpus": 0.5})) in ("0", "1")
+        assert await desk.result(stage("both", "seen", resources={"gpus": 2})) == "0,1"
+
+
+def test_fractions_of_devices_are_packed_so_that_whole_ones_stay_free() -> None:
+    ledger = Ledger({"cpus": 8, "memory": 0}, gpus=2)
+    half = ledger.wanted("a", {"gpus": 0.5})
+
+    first, second = ledger.take(half), ledger.take(half)
+    whole = ledger.take(ledger.wanted("b", {"gpus": 1}))
+
+    assert first is not None
+    assert second is not None
+    assert whole is not None
+    assert first.gpus == second.gpus != whole.gpus
+    assert ledger.take(half) is None
+    ledger.give(first)
+    assert ledger.take(half) == first
+
+
+def test_resources_without_a_unit_that_is_known_never_fit() -> None:
+    ledger = Ledger({"cpus": 2, "memory": 100, "licence": 1})
+
+    assert ledger.take(ledger.wanted("a", {"licence": 1})) is not None
+    assert ledger.take(ledger.wanted("a", {"licence": 1})) is None
+    with pytest.raises(NeverFits):
+        ledger.wanted("a", {"licence": 2})
+
+
+async def test_hundreds_of_async_stages_wait_in_one_process(desk: Desk, tmp_path: Path) -> None:
+    desk.write("""
+        import asyncio, os
+        async def waits(mark):
+            while not os.path.exists(mark): await asyncio.sleep(0.01)
+            return os.getpid()
+    """)
+    mark = tmp_path / "mark"
+    runs = [await desk.begin(stage("a", "waits"), mark=str(mark)) for _ in range(300)]
+    crew = desk.executor._at_work.crew
+
+    await until(lambda: sum(p.deferred for p in crew.all) == 300)
+    mark.touch()
+
+    results = {(await desk.engine.wait(run.uid)).result for run in runs}
+    assert len(results) <= 2
+
+
+# Output --------------------------------------------------------------------------------------
+
+
+async def test_what_a_stage_prints_logs_and_writes_is_in_the_log_of_its_run(desk: Desk) -> None:
+    desk.write("""
+        import logging, os, subprocess, sys
+        def speaks(word):
+            print("out", word)
+            print("err", word, file=sys.stderr)
+            logging.getLogger("mine").warning("log %s", word)
+            os.write(1, b"raw\\n")
+            subprocess.run(["echo", "child"])
+            print("no newline", end="")
+    """)
+
+    stored = await desk.run(stage("a", "speaks"), word="hello")
+
+    lines = {(line["stream"], line["message"]) for line in await desk.log(stored)}
+    assert lines == {
+        ("stdout", "out hello"),
+        ("stderr", "err hello"),
+        ("log", "log hello"),
+        ("output", "raw"),
+        ("output", "child"),
+        ("stdout", "no newline"),
+    }
+    assert all("time" in line for line in await desk.log(stored))
+
+
+async def test_lines_of_elements_carry_their_index(desk: Desk) -> None:
+    desk.write("""
+        async def waits(x): print("async", x)
+        def counts(x): print("sync", x)
+    """)
+
+    first = await desk.run(mapped_stage("a", "counts", map_on="xs"), xs=[5, 6])
+    second = await desk.run(mapped_stage("a", "waits", map_on="xs"), xs=[5, 6])
+
+    assert [(x["message"], x["item"]) for x in await desk.log(first)] in (
+        [("sync 5", 0), ("sync 6", 1)],
+        [("sync 6", 1), ("sync 5", 0)],
+    )
+    assert {(x["message"], x["item"]) for x in await desk.log(second)} == {
+        ("async 5", 0),
+        ("async 6", 1),
+    }
+
+
+async def test_a_stage_may_print_a_million_lines(desk: Desk) -> None:
+    desk.write("""
+        def chatters():
+            for i in range(1_000_000): print("line", i)
+            return "done"
+    """)
+
+    stored = await desk.run(stage("a", "chatters"))
+
+    assert json.loads(stored.result or b"") == "done"
+    lines = await desk.log(stored)
+    assert lines[0]["message"] == "line 0"
+    assert lines[-1]["message"].startswith("the log of this run is full")
+    assert sum(len(json.dumps(line)) for line in lines) < 20_000_000
+
+
+async def test_the_last_words_of_a_dying_worker_are_kept(desk: Desk) -> None:
+    desk.write("""
+        import os
+        def dies():
+            os.write(2, b"last words\\n")
+            os._exit(1)
+    """)
+
+    stored = await desk.run(stage("a", "dies"))
+
+    assert [x["message"] for x in await desk.log(stored)] == ["last words"] * 3
+
+
+# Cancelling ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(mark):\n    open(mark, 'w').close()\n    time.sleep(60)",
+        # Catches everything that Python raises, so that only killing helps.
+        """
+def f(mark):
+    open(mark, 'w').close()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try: time.sleep(1)
+        except BaseException: pass
+""",
+        "async def f(mark):\n    open(mark, 'w').close()\n    await asyncio.sleep(60)",
+        "async def f(mark):\n    open(mark, 'w').close()\n    time.sleep(60)",
+    ],
+    ids=["sync", "stubborn", "async", "async that blocks"],
+)
+async def test_a_cancelled_run_is_not_computed_any_more(
+    desk: Desk, tmp_path: Path, source: str
+) -> None:
+    desk.write("import asyncio, time\n" + textwrap.dedent(source) + "\ndef fine(): return 1")
+    mark = tmp_path / "mark"
+    run = await desk.begin(stage("a", "f"), mark=str(mark))
+    await until(mark.exists)
+
+    stored = await asyncio.wait_for(desk.engine.cancel(run.uid), 5)
+
+    assert stored.run.state is RunState.CANCELLED
+    await until(lambda: not (any(p.units for p in desk.executor._at_work.crew.all)))
+    assert await desk.result(stage("a", "fine")) == 1
+    assert (await desk.executor.nodes())[0].free["cpus"] == 2
+
+
+# User modules --------------------------------------------------------------------------------
+
+
+async def test_an_edit_counts_for_the_next_run(desk: Desk) -> None:
+    desk.write("from helper import value\ndef get(): return value")
+    desk.write("value = 1", module="helper")
+    first = await desk.result(stage("a", "get"))
+
+    desk.write("value = 2", module="helper")
+
+    assert (first, await desk.result(stage("a", "get"))) == (1, 2)
+
+
+async def test_a_run_keeps_the_code_that_it_began_with(desk: Desk, tmp_path: Path) -> None:
+    desk.write("""
+        import os, time
+        def waits(mark):
+            while not os.path.exists(mark): time.sleep(0.005)
+        def late(_):
+            import helper
+            return helper.value
+    """)
+    desk.write("value = 'old'", module="helper")
+    mark = tmp_path / "mark"
+    stages = stage("a", "waits"), stage("b", "late", "a")
+    old = await desk.begin(*stages, mark=str(mark))
+
+    desk.write("value = 'new'", module="helper")
+    mark.touch()
+    new = await desk.result(*stages, mark=str(mark))
+
+    assert (await desk.engine.wait(old.uid)).result == b'"old"'
+    assert new == "new"
+
+
+async def test_workers_of_old_code_leave(desk: Desk) -> None:
+    for value in range(5):
+        desk.write(f"def get(): return {value}")
+        assert await desk.result(stage("a", "get")) == value
+
+    kinds = {process.kind.code for process in desk.executor._at_work.crew.all}
+
+    assert kinds == {desk.engine.snapshots.newest}
+
+
+# Settings ------------------------------------------------------------------------------------
+
+
+def test_keys_of_earlier_settings_are_understood() -> None:
+    assert isinstance(local(use_processes=False), InlineExecutor)
+    assert isinstance(local(cpus="auto", cluster_memory_socket_path="/tmp/x"), LocalExecutor)
+
+
+async def test_an_idle_executor_uses_no_processor_time(desk: Desk) -> None:
+    desk.write("def fine(): return 1")
+    await desk.result(stage("a", "fine"))
+    workers = [psutil.Process(process.pid) for process in desk.executor._at_work.crew.all]
+    family = [psutil.Process(), *workers]
+
+    before = sum(sum(p.cpu_times()[:2]) for p in family)
+    await asyncio.sleep(0.5)  # what is measured is this very time
+
+    assert sum(sum(p.cpu_times()[:2]) for p in family) - before < 0.1
