@@ -19,7 +19,7 @@ from flowdapt.inline import InlineExecutor
 from flowdapt.memory import MemoryStorage
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Workflow
-from flowdapt.runs import Run, RunState
+from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
 from flowdapt.walks import Walk, kernel_types, stage_types
 
@@ -86,7 +86,7 @@ async def _run(
         workflow=workflow.name,
         namespace=namespace,
         source="manual",
-        input=dict(values or {}),
+        input=named_values(values),
         config=dict(config or {}),
     ).to(RunState.RUNNING)
     storage = MemoryStorage()

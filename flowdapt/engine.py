@@ -13,7 +13,6 @@ from flowdapt import events
 from flowdapt.errors import (
     Draining,
     FlowdaptError,
-    InvalidInput,
     InvalidResource,
     ResourceChanged,
     ResourceNotFound,
@@ -21,7 +20,7 @@ from flowdapt.errors import (
     TargetNotFound,
 )
 from flowdapt.events import Event, Events
-from flowdapt.executors import Executor, Host, Progress
+from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.payloads import to_json
 from flowdapt.resources import (
     KINDS,
@@ -32,7 +31,7 @@ from flowdapt.resources import (
     merged_data,
     now,
 )
-from flowdapt.runs import Failure, Run, RunState, StageRecord
+from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import Document, LogBlock, RunQuery, Storage, StoredRun
 from flowdapt.walks import Type, Walk, failure_of
@@ -88,6 +87,7 @@ class Engine:
         self._walks: dict[UUID, Walk] = {}
         self._ends: dict[UUID, asyncio.Task[StoredRun]] = {}
         self._known: dict[str, dict[str, Resource]] = {}
+        self._changes = 0  # how often stored resources changed
         self._writing = asyncio.Lock()
 
     async def start(self) -> None:
@@ -105,8 +105,8 @@ class Engine:
     async def stop(self) -> None:
         """Cancel what runs, and stop the executor."""
         self.draining = True
-        for run in list(self._ends):
-            self._interrupt(run)
+        for walk in self._walks.values():
+            walk.cancel()
         await asyncio.gather(*self._ends.values(), return_exceptions=True)
         await self.executor.stop()
 
@@ -161,10 +161,18 @@ class Engine:
         """Return a kind's resources by name; they are read once and after each change."""
         key = _kind(kind)
         if key not in self._known:
+            changes = self._changes
             documents = await self.storage.list(key)
             read = [kind.parse(d, where=f"stored {key}") for d in documents]
-            self._known[key] = {resource.name: resource for resource in read}
+            found = {resource.name: resource for resource in read}
+            if changes != self._changes:  # meanwhile, so this may be what was there before
+                return found
+            self._known[key] = dict(found)
         return self._known[key]  # type: ignore[return-value]  # filled from the same kind above
+
+    def _forget(self, kind: type[Resource]) -> None:
+        self._known.pop(_kind(kind), None)
+        self._changes += 1
 
     async def create(
         self, kind: type[_Kind], data: object, *, strict: bool = False, where: str = "request body"
@@ -181,8 +189,8 @@ class Engine:
         resource = _with(resource, uid=uuid4(), created_at=time, updated_at=time, generation=1)
         await self._check(resource, where)
         async with self._writing:
-            await self.storage.create(_document(resource))
-            self._known.pop(_kind(kind), None)
+            await self.storage.create(_document(resource, where))
+            self._forget(kind)
         return resource
 
     async def replace(
@@ -218,8 +226,8 @@ class Engine:
                 generation=generation + 1,
                 annotations={**_server_annotations(old), **resource.metadata.annotations},
             )
-            await self.storage.replace(_document(resource), expected=generation)
-            self._known.pop(_kind(kind), None)
+            await self.storage.replace(_document(resource, where), expected=generation)
+            self._forget(kind)
         return resource
 
     async def apply(
@@ -246,7 +254,7 @@ class Engine:
         async with self._writing:
             resource = await self.get(kind, name)
             await self.storage.delete(_kind(kind), resource.metadata.uid)
-            self._known.pop(_kind(kind), None)
+            self._forget(kind)
         return resource
 
     async def _check(self, resource: Resource, where: str) -> None:
@@ -305,14 +313,12 @@ class Engine:
         source: str = "manual",
     ) -> Run:
         """Do what :meth:`submit` does, with a workflow and a config that need not be stored."""
-        if input is not None and not isinstance(input, dict):
-            raise InvalidInput(f"input must be an object of named values, not {_shape(input)}")
         run = Run(
             workflow=workflow.name,
             workflow_uid=workflow.metadata.uid,
             namespace=namespace or self.namespace,
             source=source,
-            input=input or {},
+            input=named_values(input),
             config=dict(config or {}),
             code=self.snapshots.take(),
         ).to(RunState.RUNNING)
@@ -328,7 +334,8 @@ class Engine:
         await self.storage.add_run(run)
         self._walks[run.uid] = walk
         self._publish(events.RUN_STARTED, walk.seen())
-        self._ends[run.uid] = asyncio.create_task(self._see_through(walk), name=run.name)
+        end = self._see_through(walk, walk.begin())
+        self._ends[run.uid] = asyncio.create_task(end, name=f"{run.name}/end")
         return run
 
     async def wait(self, run: UUID) -> StoredRun:
@@ -336,19 +343,19 @@ class Engine:
         end = self._ends.get(run)
         return await (self.storage.get_run(run) if end is None else asyncio.shield(end))
 
-    async def _see_through(self, walk: Walk) -> StoredRun:
-        """Compute a run, store how it ended, and tell."""
+    async def _see_through(self, walk: Walk, computing: asyncio.Task[Outcome]) -> StoredRun:
+        """Wait until a run is computed, store how it ended, and tell. Is never cancelled."""
         uid, result = walk.run.uid, None
         try:
-            result = await self._computed(walk)
+            result = (await computing).json
             end, failure = RunState.FINISHED, None
         except (asyncio.CancelledError, RunCancelled):
             await self.executor.cancel(uid)
             end = RunState.CANCELLED
             failure = Failure(type="RunCancelled", message="the run was cancelled")
         except Exception as error:
-            end, failure = RunState.FAILED, failure_of(_innermost(error))
-            if not isinstance(_innermost(error), FlowdaptError):
+            end, failure = RunState.FAILED, failure_of(error)
+            if not isinstance(error, FlowdaptError):
                 logger.exception("run %s ended by a fault of flowdapt itself", walk.run.name)
         try:
             await walk.settle()
@@ -357,13 +364,6 @@ class Engine:
             await self.executor.release(uid)
             self._walks.pop(uid, None)
             self._ends.pop(uid, None)
-
-    @staticmethod
-    async def _computed(walk: Walk) -> bytes | memoryview | None:
-        try:
-            return (await walk.compute()).json
-        finally:
-            walk.ending = True
 
     async def _end(
         self,
@@ -403,38 +403,38 @@ class Engine:
         """Return runs, newest first."""
         return await self.storage.list_runs(query)
 
-    async def stages(self, run: UUID) -> Sequence[StageRecord]:
+    async def stages(self, name: str | UUID) -> Sequence[StageRecord]:
         """Return how the stages of a run stand, also while they are computed.
 
         :raises ResourceNotFound: there is no such run
         """
-        if (walk := self._walks.get(run)) is not None:
+        run = await self._find(name)
+        if (walk := self._walks.get(run.uid)) is not None:
             return list(walk.records.values())
-        await self.storage.get_run(run)
-        return await self.storage.list_stages(run)
+        return await self.storage.list_stages(run.uid)
 
     async def read_log(
-        self, run: UUID, *, after: int = 0, limit: int = 100
+        self, name: str | UUID, *, after: int = 0, limit: int = 100
     ) -> Mapping[int, LogBlock]:
-        """Return blocks of a run's log, each under its position."""
-        return await self.storage.read_log(run, after=after, limit=limit)
+        """Return blocks of a run's log, each under its position.
+
+        :raises ResourceNotFound: there is no such run
+        """
+        run = await self._find(name)
+        return await self.storage.read_log(run.uid, after=after, limit=limit)
+
+    async def _find(self, name: str | UUID) -> Run:
+        return await self.storage.find_run(identifier(name) if isinstance(name, str) else name)
 
     async def cancel(self, name: str | UUID) -> StoredRun:
         """Stop a run, and return it once it has ended; a run that has ended stays as it is.
 
         :raises ResourceNotFound: there is none
         """
-        stored = await self.get_run(name)
-        end = self._ends.get(stored.run.uid)
-        if end is None:
-            return stored
-        self._interrupt(stored.run.uid)
-        return await asyncio.shield(end)
-
-    def _interrupt(self, run: UUID) -> None:
-        # What is computed is interrupted, but never the storing of how it ended.
-        if not self._walks[run].ending:
-            self._ends[run].cancel()
+        run = await self._find(name)
+        if (walk := self._walks.get(run.uid)) is not None:
+            walk.cancel()
+        return await self.wait(run.uid)
 
     async def delete_run(self, name: str | UUID) -> StoredRun:
         """Remove a run and return it; one in progress is cancelled first.
@@ -477,8 +477,11 @@ def _kind(model: type[Resource]) -> str:
     return str(model.model_fields["kind"].default)
 
 
-def _document(resource: Resource) -> Document:
-    return resource.model_dump(mode="json")
+def _document(resource: Resource, where: str) -> Document:
+    try:
+        return resource.model_dump(mode="json")
+    except ValueError as error:  # such as a function, or lists in lists without end
+        raise InvalidResource.at(where, (), f"cannot be stored as JSON: {error}") from None
 
 
 def _with(resource: _Kind, **metadata: Any) -> _Kind:
@@ -494,13 +497,3 @@ def _server_annotations(resource: Resource) -> dict[str, str]:
 def _said(failure: Failure) -> bytes:
     """Return the result of a failed run, as the contract has it."""
     return to_json([failure.type, failure.message])
-
-
-def _shape(value: object) -> str:
-    return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -28,6 +28,10 @@ class SettingsError(FlowdaptError):
     """A settings file, variable or override cannot be used."""
 
 
+class AppDirUnusable(SettingsError):
+    """The application directory cannot be made, or cannot be written to."""
+
+
 class PluginError(FlowdaptError):
     """A plugin, or what it offers, cannot be used."""
 

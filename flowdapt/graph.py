@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from flowdapt.errors import ResourceError
 
@@ -53,10 +53,13 @@ class Graph:
 
     def _cycle(self, stuck: set[str]) -> list[str]:
         """Return one circle among ``stuck``, its first stage repeated at the end."""
-        path = [min(stuck, key=list(self.depends_on).index)]
-        while path[-1] not in path[:-1]:
-            path.append(next(dep for dep in self.depends_on[path[-1]] if dep in stuck))
-        return path[path.index(path[-1]) :]
+        path: dict[str, None] = {}
+        name = next(name for name in self.depends_on if name in stuck)
+        while name not in path:
+            path[name] = None
+            name = next(dep for dep in self.depends_on[name] if dep in stuck)
+        circle = list(path)
+        return [*circle[circle.index(name) :], name]
 
     def ready(self, done: Collection[str]) -> set[str]:
         """Return the stages that are not done while all they depend on is."""
@@ -65,14 +68,6 @@ class Graph:
             for name, deps in self.depends_on.items()
             if name not in done and all(dep in done for dep in deps)
         }
-
-    def ready_after(self, stage: str, done: Collection[str]) -> Iterable[str]:
-        """Return the dependents of ``stage`` that its completion, with ``done``, made ready."""
-        return [
-            name
-            for name in self.dependents[stage]
-            if all(dep in done for dep in self.depends_on[name])
-        ]
 
     @property
     def result(self) -> str:

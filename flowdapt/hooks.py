@@ -7,6 +7,7 @@ address each, and the object behind an address is imported when it is first used
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,15 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from flowdapt.events import Event
+    from flowdapt.plugins import Plugin
 
 NAMESPACE = "flowdapt"  #: the pluggy project name; hooks of plugins carry it as a prefix
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
-# The markers are untyped in pluggy; the cast keeps the types of what they decorate.
+# Without options the marker is untyped in pluggy; the cast keeps the types of what it decorates.
 _spec = cast("Callable[[_Function], _Function]", pluggy.HookspecMarker(NAMESPACE))
+_spec_of_one_answer = pluggy.HookspecMarker(NAMESPACE)(firstresult=True)
 hookimpl = pluggy.HookimplMarker(NAMESPACE)
 
 
@@ -43,6 +47,28 @@ class Provider:
     extra: str | None = None
     aliases: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        texts = (self.name, self.target, self.help, self.extra or "", *self.aliases)
+        sound = self.name and all(isinstance(text, str) for text in texts)
+        if not sound or not re.fullmatch(r"[\w.]+:\w+", self.target):
+            raise ValueError(f"{self} is not sound; a target is 'package.module:attribute'")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known about a plugin before it is imported here.
+
+    :param unfit: why it does not go with this flowdapt; empty where it does
+    :param fault: why it must not be imported in this process; empty where it may
+    :param report: the end of what it wrote before it failed, with its stack
+    :param provides: what its hooks offer, each as ``part:name``
+    """
+
+    unfit: str = ""
+    fault: str = ""
+    report: str = ""
+    provides: tuple[str, ...] = ()
+
 
 def load(target: str) -> Any:
     """Import what an address names.
@@ -57,6 +83,24 @@ def load(target: str) -> Any:
         raise ImportError(f"module {module!r} has no {attribute!r}", name=module) from None
 
 
+@_spec_of_one_answer
+def flowdapt_judge(plugins: Sequence[Plugin], folder: Path | None) -> Mapping[str, Verdict]:
+    """Judge plugins of strangers before they are imported here.
+
+    Called once for each start of the program in which there are any, after the built-in plugins
+    were loaded; so only those are asked, and the first that answers is believed. A plugin that is
+    unfit is reported as incompatible, one with a fault is quarantined, and neither is imported.
+    One without a verdict is imported if it goes with this flowdapt, see
+    :func:`flowdapt.plugins.unfit`. What is raised here is logged, and then none has a verdict.
+
+    :param plugins: all of strangers; only those that are still ``discovered`` may be tried, and of
+        the others no more is told than is remembered
+    :param folder: where verdicts may be kept from one time to the next; without it, nowhere
+    :return: verdicts by the plugin's name
+    """
+    raise NotImplementedError("specification only")
+
+
 @_spec
 def flowdapt_commands() -> Iterable[Provider]:
     """Offer commands of the program ``flowdapt``.
@@ -67,7 +111,7 @@ def flowdapt_commands() -> Iterable[Provider]:
 
     :return: one provider for each command; names are unique across plugins
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")
 
 
 @_spec
@@ -79,7 +123,7 @@ def flowdapt_kinds() -> Iterable[Provider]:
 
     :return: one provider for each kind; names are unique across plugins
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")
 
 
 @_spec
@@ -91,7 +135,7 @@ def flowdapt_storages() -> Iterable[Provider]:
 
     :return: one provider for each storage; names are unique across plugins
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")
 
 
 @_spec
@@ -103,7 +147,7 @@ def flowdapt_services() -> Iterable[Provider]:
 
     :return: one provider for each service; names are unique across plugins
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")
 
 
 @_spec
@@ -115,7 +159,7 @@ def flowdapt_stages() -> Iterable[Provider]:
 
     :return: one provider for each type; names are unique across plugins
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")
 
 
 @_spec
@@ -127,7 +171,19 @@ def flowdapt_executors() -> Iterable[Provider]:
 
     :return: one provider for each executor; names are unique across plugins
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")
+
+
+@_spec
+def flowdapt_suites() -> Iterable[Provider]:
+    """Offer suites that every implementation of a contract passes.
+
+    Called when :mod:`flowdapt.testing` is asked for one. Each ``target`` is a class of test methods
+    for pytest; its docstring says what a subclass has to add.
+
+    :return: one provider for each suite, named like its class; names are unique across plugins
+    """
+    raise NotImplementedError("specification only")
 
 
 @_spec
@@ -139,4 +195,4 @@ def flowdapt_event(event: Event) -> None:
 
     :param event: a fact; it cannot be changed
     """
-    raise AssertionError("specification only")
+    raise NotImplementedError("specification only")

@@ -106,6 +106,9 @@ class MemoryStorage(Storage):
         text = None if result is None else bytes(result)
         kept.stored = StoredRun(_own(run), text, len(text or b""))
 
+    async def find_run(self, identifier: str | UUID) -> Run:
+        return (await self.get_run(identifier)).run
+
     async def get_run(self, identifier: str | UUID) -> StoredRun:
         if isinstance(identifier, UUID):
             return self._kept(identifier).stored

@@ -1,4 +1,4 @@
-"""Values as bytes: pickled once by the process that makes them, unpickled once by the one that uses them.
+"""Values as bytes: pickled once where they are made, unpickled once where they are used.
 
 A payload is one block: the number of segments (4 bytes), their lengths (8 bytes each), and the
 segments, each on a 64-byte boundary. The first segment is the pickle (protocol 5); the others are
@@ -12,11 +12,14 @@ import io
 import math
 import mmap
 import pickle
+import reprlib
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
+from enum import Enum
 from typing import Any
-from uuid import UUID
 
 import cloudpickle
 import orjson
@@ -38,6 +41,8 @@ def dump(value: Any, what: str = "the value") -> Segments:
     try:
         try:
             head = pickle.dumps(value, 5, buffer_callback=buffers.append)
+            if b"__main__" in head:  # which is another module in every process
+                raise pickle.PicklingError
         except (pickle.PicklingError, AttributeError, TypeError):
             buffers.clear()  # functions and classes of scripts and notebooks go by value
             stream = io.BytesIO()
@@ -52,17 +57,24 @@ def dump(value: Any, what: str = "the value") -> Segments:
 
 def _culprit(value: Any) -> str:
     """Return the type name of the innermost part of ``value`` that cannot be pickled."""
-    parts: list[Any] = []
-    if isinstance(value, dict):
-        parts = list(value.values())
-    elif isinstance(value, list | tuple | set | frozenset):
-        parts = list(value)
-    for part in parts:
-        try:
-            cloudpickle.dumps(part)
-        except Exception:
-            return _culprit(part)
+    for _ in range(DEEPEST):
+        parts = value.values() if isinstance(value, dict) else value
+        if not isinstance(value, dict | list | tuple | set | frozenset):
+            break
+        faulty = [part for part in parts if not _can_be_pickled(part)]
+        if not faulty:
+            break
+        # One that is in itself comes last, so that what makes it faulty is found.
+        value = min(faulty, key=lambda part: part is value)
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:
+        return False
+    return True
 
 
 def size(segments: Segments) -> int:
@@ -127,7 +139,7 @@ def to_json(value: Any) -> bytes:
     try:
         return orjson.dumps(value, _plain, _OPTIONS)
     except (TypeError, ValueError, RecursionError):  # such as a large integer, or half a surrogate
-        return orjson.dumps(_rebuilt(value, DEEPEST), _plain, _OPTIONS)
+        return orjson.dumps(_rebuilt(value))
 
 
 def _plain(value: Any) -> Any:
@@ -138,21 +150,28 @@ def _plain(value: Any) -> Any:
         return bytes(value).decode(errors="replace")
     dump = getattr(value, "model_dump", None)  # pydantic's models
     if callable(dump) and not isinstance(value, type):
-        return dump(mode="json")
+        for options in ({"mode": "json"}, {}):  # not the first if something has no encoding
+            with suppress(Exception):
+                return dump(**options)
     to_list = getattr(value, "tolist", None)  # numpy's scalars, and arrays that are not contiguous
     if callable(to_list) and type(value).__module__ == "numpy":
         return to_list()
-    return _text(str(value))
+    return _text(value)
 
 
-def _text(value: str) -> str:
-    return value.encode(errors="replace").decode()
+def _text(value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else str(value)
+        return text.encode(errors="replace").decode()
+    except Exception:  # an object of the user's may fail to say anything
+        return f"<{type(value).__name__} that cannot be shown>"
 
 
-def _rebuilt(value: Any, depth: int) -> Any:
-    """Return ``value`` rebuilt of what orjson always takes; slow, so only where it refused."""
-    if depth == 0:
-        return _text(repr(value)[:200])
+def _rebuilt(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """Return ``value`` rebuilt of what orjson always takes; slow, so only where it refused.
+
+    :param above: the identities of the values that this one is in
+    """
     if isinstance(value, str):
         return _text(value)
     if value is None or isinstance(value, bool):
@@ -161,17 +180,35 @@ def _rebuilt(value: Any, depth: int) -> Any:
         return int(value) if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {_key(key): _rebuilt(part, depth - 1) for key, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_rebuilt(part, depth - 1) for part in value]
-    if isinstance(value, datetime | date | time | UUID):
+    if id(value) in above:
+        return "..."
+    if len(above) == DEEPEST:
+        return _text(reprlib.repr(value))
+    above = (*above, id(value))
+    simple = _simpler(value)
+    if isinstance(simple, dict):
+        return {_key(key): _rebuilt(part, above) for key, part in simple.items()}
+    if isinstance(simple, list):
+        return [_rebuilt(part, above) for part in simple]
+    return _rebuilt(simple, above)
+
+
+def _simpler(value: Any) -> Any:
+    """Return what orjson makes of a value, or we of what it does not know, one level deep."""
+    if isinstance(value, dict | list):
         return value
-    plain = _plain(value)
-    return plain if isinstance(plain, str) else _rebuilt(plain, depth - 1)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = [field.name for field in fields(value) if not field.name.startswith("_")]
+        return {name: getattr(value, name) for name in shown}
+    return _plain(value)
 
 
 def _key(key: Any) -> str:
-    if isinstance(key, bool) or key is None:
-        return {True: "true", False: "false", None: "null"}[key]
-    return key.isoformat() if isinstance(key, datetime | date | time) else _text(str(key))
+    plain = _rebuilt(key)
+    if isinstance(plain, bool) or plain is None:
+        return {True: "true", False: "false", None: "null"}[plain]
+    return plain if isinstance(plain, str) else _text(key)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -31,7 +33,10 @@ def now() -> datetime:
 
 
 def _as_utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:  # the first hours of year 1, or the last ones of 9999, elsewhere
+        raise ValueError("is out of the range of times") from None
 
 
 def timestamp(value: datetime) -> str:
@@ -170,10 +175,24 @@ class Stage(Model):
         amounts(resources)
         return resources
 
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(key := options.get("map_on"), str | None):
+            raise ValueError(f"'map_on' is {key!r}, and must be a key of the run's input")
+        if not re.fullmatch(r"[1-9]\d*|0*|None", str(size := options.get("chunk_size"))):
+            raise ValueError(f"'chunk_size' is {size!r}, and must be a whole number")
+        return options
+
     @property
     def map_on(self) -> str | None:
         """The key of the run's input to map over; an empty text means not set."""
         return self.options.get("map_on") or None
+
+    @property
+    def chunk_size(self) -> int | None:
+        """How many elements go into one message, where that is fixed."""
+        return int(self.options.get("chunk_size") or 0) or None
 
     @property
     def allow_partial_failure(self) -> bool:
@@ -188,10 +207,9 @@ class WorkflowSpec(Model):
 
     @model_validator(mode="after")
     def _check_graph(self) -> Self:
-        names = [stage.name for stage in self.stages]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{names.count(name)} stages are named {name!r}; names are unique")
+        (name, count), *_ = Counter(stage.name for stage in self.stages).most_common(1)
+        if count > 1:
+            raise ValueError(f"{count} stages are named {name!r}; names are unique")
         try:
             self.graph()
         except GraphError as error:
@@ -299,7 +317,9 @@ def _amount(key: str, value: float | str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
     number = float(match[1]) if match else -1.0
     unit = match[2] if match else ""
-    if number < 0 or unit not in (_UNITS if key == "memory" else ("",)):
+    if isinstance(value, int | float):  # whose text may be such as 1e+16
+        number, unit = value, ""
+    if not 0 <= number < math.inf or unit not in (_UNITS if key == "memory" else ("",)):
         right = "a number of bytes or a text such as '8GB' or '512MiB'"
         right = right if key == "memory" else "a number that is not negative"
         raise ValueError(f"resource {key!r} is {value!r}, and must be {right}")

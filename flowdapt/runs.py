@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import Field
 
-from flowdapt.errors import UnlawfulTransition
+from flowdapt.errors import InvalidInput, UnlawfulTransition
 from flowdapt.resources import Model, Timestamp, now
 
 
@@ -99,6 +100,22 @@ class StageRecord(Model):
     result: bytes | None = Field(
         None, exclude=True, description="The pickled result where it is small; for resuming."
     )
+
+
+def named_values(given: object) -> dict[str, Any]:
+    """Return the input of a run, which is empty where nothing was given.
+
+    :raises InvalidInput: it is no object of named values
+    """
+    right = "input must be an object of named values"
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"{right}, not a {type(given).__name__}")
+    for key in given:
+        if not isinstance(key, str):
+            raise InvalidInput(f"{right}, and the name {key!r} is no text")
+    return dict(given)
 
 
 _FIRST = (

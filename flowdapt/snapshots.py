@@ -91,8 +91,11 @@ class Snapshots:
         return self.folder / name if self.folder is not None and name else None
 
 
-def _scan(folder: Path | str) -> Iterator[Stamp]:
-    """Yield what tells whether source files changed, without reading them."""
+def _scan(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[Stamp]:
+    """Yield what tells whether source files changed, without reading them.
+
+    :param above: the real paths of the folders that this one is in, as links may lead back there
+    """
     try:
         entries = list(os.scandir(folder))
     except OSError:  # removed while we look, or not there yet
@@ -103,7 +106,8 @@ def _scan(folder: Path | str) -> Iterator[Stamp]:
         if entry.name.startswith(".") or entry.name in _SKIPPED:
             continue
         if entry.is_dir():
-            yield from _scan(entry.path)
+            if (real := os.path.realpath(entry.path)) not in above:
+                yield from _scan(entry.path, (*above, real))
         elif entry.name.endswith(".py"):
             try:
                 stat = entry.stat()
@@ -130,7 +134,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return self.source if path == self.path else super().get_data(path)
 
     def path_stats(self, path: str) -> Mapping[str, float]:
-        raise OSError("a snapshot has no bytecode cache")
+        raise OSError(f"{path} comes from a snapshot, which has no bytecode cache")
 
     def exec_module(self, module: ModuleType) -> None:
         # So that tracebacks show the lines that ran, whatever stands in the file by then.
@@ -146,6 +150,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        del target
         tail = fullname.rpartition(".")[2]
         for folder in self.paths if path is None else path:
             for origin, inside in (
@@ -160,19 +165,53 @@ class _Finder(MetaPathFinder):
         return None
 
 
+class _Folders(_Finder):
+    """Finds packages without an ``__init__.py`` whose folder is gone; asked after all others."""
+
+    def find_spec(
+        self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del target
+        places = self.paths if path is None else path
+        folders = [os.path.join(f, fullname.rpartition(".")[2]) for f in places]
+        found = [f for f in folders if any(s.startswith(f + os.sep) for s in self.sources)]
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = found
+        return spec if found else None
+
+
 def activate(paths: Sequence[str], sources: Mapping[str, bytes]) -> None:
     """Have this process import user modules from a snapshot from now on.
 
-    Modules of an earlier snapshot are forgotten, so that they are imported anew.
+    Those that were imported before are forgotten, so that they are imported anew.
     """
+    folders: set[str] = set()
     for old in [finder for finder in sys.meta_path if isinstance(finder, _Finder)]:
         sys.meta_path.remove(old)
-        for name, module in list(sys.modules.items()):
-            if isinstance(getattr(module, "__loader__", None), _Loader):
-                del sys.modules[name]
-    sys.meta_path.insert(0, _Finder(paths, sources))
+        folders |= _folders(old.sources)
+    folders |= _folders(sources)
+    for name, module in list(sys.modules.items()):
+        facts = getattr(module, "__dict__", {})
+        file = facts.get("__file__")
+        ours = isinstance(facts.get("__loader__"), _Loader) or file in sources
+        if file is None:  # a package without an __init__.py
+            ours = any(folder in folders for folder in facts.get("__path__") or ())
+        if ours and name != "__main__":
+            del sys.modules[name]
+    sys.meta_path[:] = [_Finder(paths, sources), *sys.meta_path, _Folders(paths, sources)]
     sys.path[:] = [*paths, *(entry for entry in sys.path if entry not in paths)]
     importlib.invalidate_caches()
+
+
+def _folders(sources: Iterable[str]) -> set[str]:
+    """Return the folders that the files are in, and those that these are in."""
+    found: set[str] = set()
+    for source in sources:
+        folder = os.path.dirname(source)
+        while folder not in found:
+            found.add(folder)
+            folder = os.path.dirname(folder)
+    return found
 
 
 def activate_file(file: str | os.PathLike[str]) -> None:

@@ -61,17 +61,11 @@ def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
     module_name, _, attribute = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = str(error.name)
-        its_own = module_name == missing or module_name.startswith(f"{missing}.")
-        reason = f"there is no module {missing!r}" if its_own else f"its module needs {missing!r}"
-        raise TargetNotFound(target, reason) from error
+        function = getattr(module, attribute, None)  # which may import more, in lazy modules
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # a module may do anything while it is imported, even exit
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        reason = f"importing {module_name} raised {type(error).__name__}: {error}"
-        raise TargetNotFound(target, reason) from error
-    function = getattr(module, attribute, None)
+        raise TargetNotFound(target, _why(error, module_name)) from error
     if function is None:
         names = [name for name, value in vars(module).items() if callable(value)]
         reason = f"module {module_name!r} has no {attribute!r}{nearest(attribute, names)}"
@@ -80,6 +74,15 @@ def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
         reason = f"it is a {type(function).__name__}, not a function"
         raise TargetNotFound(target, reason, mistyped=True)
     return function  # type: ignore[no-any-return]  # callable() narrows Any to nothing better
+
+
+def _why(error: BaseException, module: str) -> str:
+    """Say why a module was not imported."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return f"importing {module} raised {type(error).__name__}: {_said(error)}"
+    if f"{module}.".startswith(f"{error.name}."):
+        return f"there is no module {error.name!r}"
+    return f"its module needs {error.name!r}"
 
 
 class Exited(Exception):
@@ -168,12 +171,16 @@ class Function:
             return lambda element: ((element, *after), {})
         others = {key: value for key, value in values.items() if key != map_on}
         name = map_on if map_on in self.named else next(iter(self.positional), None)
-        if name is None or self.named[name].kind is Parameter.POSITIONAL_ONLY:
-            args, kwargs = self._keywords({k: v for k, v in others.items() if k != name})
-            self._checked((None, *args), kwargs)
-            return lambda element: ((element, *args), kwargs)
-        _, kwargs = self.by_keyword({**others, name: None})
-        return lambda element: ((), {**kwargs, name: element})
+        if name is None and self.any_positional:
+            _, kwargs = self.by_keyword(others)
+            return lambda element: ((element,), kwargs)
+        if name is None and not self.any_keyword:
+            raise ValueError(f"{self.name} has no parameter for the elements of {map_on!r}")
+        name = name or str(map_on)
+        args, kwargs = self.by_keyword({**others, name: None})
+        if name not in kwargs:  # it goes by position only, among others that do
+            return lambda element: self._keywords({**others, name: element})
+        return lambda element: (args, {**kwargs, name: element})
 
     def _keywords(self, values: Mapping[str, Any]) -> Arguments:
         only = [n for n in self.positional if self.named[n].kind is Parameter.POSITIONAL_ONLY]
@@ -201,7 +208,7 @@ class Function:
             raise ValueError(
                 f"{self.name} needs {', '.join(map(repr, missing))}, which "
                 f"{'is' if len(missing) == 1 else 'are'} not given; "
-                f"given {'is' if len(given) == 1 else 'are'} "
+                f"given {'are' if len(given) > 1 else 'is'} "
                 f"{', '.join(map(repr, sorted(given))) or 'nothing'}"
             )
         return args, kwargs
@@ -210,6 +217,7 @@ class Function:
 # Failures ------------------------------------------------------------------------------------
 
 _ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
+
 
 def failure(error: BaseException, stage: str, item: int | None = None) -> Failure:
     """Return what is to be kept of an exception; the traceback begins with the user's code."""

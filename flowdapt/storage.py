@@ -145,6 +145,13 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    async def find_run(self, identifier: str | UUID) -> Run:
+        """Return a run as :meth:`get_run` does, without reading its result.
+
+        :raises ResourceNotFound: there is none
+        """
+
+    @abstractmethod
     async def get_run(self, identifier: str | UUID) -> StoredRun:
         """Return a run by name (text) or by uid, with its whole result.
 

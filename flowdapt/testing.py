@@ -1,18 +1,40 @@
 """For tests of plugins: one suite for each contract, which every implementation passes.
 
-Needs pytest and anyio. Without them there are :mod:`flowdapt.memory` and :mod:`flowdapt.inline`.
+A suite is a class to derive from, found by its name through the hook ``flowdapt_suites``::
+
+    from flowdapt.testing import StorageSuite
+
+    class TestMyStorage(StorageSuite):
+        ...
+
+Suites need pytest and anyio. Without these there are the storage of :mod:`flowdapt.memory` and the
+executor of :mod:`flowdapt.inline`, for tests of other kinds.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
-pytest.register_assert_rewrite(
-    "flowdapt.storage_suite", "flowdapt.run_suite", "flowdapt.executor_suite"
-)
+from flowdapt.inline import InlineExecutor
+from flowdapt.memory import MemoryStorage
+from flowdapt.plugins import Plugins
 
-# Only now, so that their asserts are rewritten to tell what they compared.
-from flowdapt.executor_suite import ExecutorSuite  # noqa: E402
-from flowdapt.storage_suite import StorageSuite  # noqa: E402
+if TYPE_CHECKING:
+    from flowdapt_testing.executors import ExecutorSuite
+    from flowdapt_testing.resources import StorageSuite
 
-__all__ = ["ExecutorSuite", "StorageSuite"]
+__all__ = ["ExecutorSuite", "InlineExecutor", "MemoryStorage", "StorageSuite"]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(name)
+    plugins = Plugins.load()
+    suites = plugins.providers("suites")
+    if name not in suites:
+        raise AttributeError(f"no plugin offers a suite named {name!r}; there are {sorted(suites)}")
+    # So that the suite's asserts tell what they compared.
+    pytest.register_assert_rewrite(suites[name].target.partition(":")[0])
+    return plugins.resolve("suites", name)

@@ -63,11 +63,22 @@ class Walk:
     changed: Callable[[UUID, StageRecord], None] = lambda _run, _record: None
     log_limit: int = 16 * 1024 * 1024
     records: dict[str, StageRecord] = field(default_factory=dict)
-    ending: bool = False  #: nothing is computed any more; how it ended is being stored
+    task: asyncio.Task[Outcome] | None = None
+    _started: set[str] = field(default_factory=set)
     _handles: dict[str, Handle] = field(default_factory=dict)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _writes: set[asyncio.Task[None]] = field(default_factory=set)
     _logged: int = 0
+
+    def begin(self) -> asyncio.Task[Outcome]:
+        """Have the stages computed as a task of their own, see :meth:`compute`."""
+        self.task = asyncio.create_task(self.compute(), name=self.run.name)
+        return self.task
+
+    def cancel(self) -> None:
+        """Stop what is computed; without effect once all of it is."""
+        if self.task is not None:
+            self.task.cancel()
 
     async def compute(self) -> Outcome:
         """Compute every stage, each as soon as what it depends on is there.
@@ -78,12 +89,13 @@ class Walk:
         graph = self.workflow.spec.graph()
         self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
         self.dependents = graph.dependents
+        facts = self.run.model_dump(exclude={"input", "config"})
         self.context = WorkflowRunContext(
             input=self.run.input,
             namespace=self.run.namespace,
             executor=self.executor.kind,
             config=self.run.config,
-            run_data=self.run.model_dump(),
+            run_data={**facts, "input": self.run.input, "config": self.run.config},
             definition_data=self.workflow.model_dump(),
         )
         self.result = graph.result
@@ -97,12 +109,13 @@ class Walk:
                 for name in self.stages:
                     if not graph.depends_on[name]:
                         self._start(name)
-        except* StageError as group:
+        except BaseExceptionGroup as group:
             await self.executor.cancel(self.run.uid)
             raise _first(group) from None
         return self._outcomes[self.result]
 
     def _start(self, name: str) -> None:
+        self._started.add(name)
         self._group.create_task(self._stage(self.stages[name]), name=f"{self.run.name}/{name}")
 
     async def _stage(self, stage: Stage) -> None:
@@ -116,7 +129,8 @@ class Walk:
                     self._start(name)
             outcome = await handle.outcome
         except StageError as error:
-            await self._ended(stage.name, RunState.FAILED, failure=failure_of(error, stage.name))
+            state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
+            await self._ended(stage.name, state, failure=failure_of(error, stage.name))
             raise
         except asyncio.CancelledError:
             await self._ended(stage.name, RunState.CANCELLED)
@@ -137,12 +151,12 @@ class Walk:
         for name in self.dependents[stage.name]:
             waiting = self.stages[name]
             ready = all(dep in self._outcomes for dep in waiting.depends_on)
-            if name not in self.records and (ready or self._streams(waiting)):
+            if name not in self._started and (ready or self._streams(waiting)):
                 self._start(name)
 
     def _streams(self, stage: Stage) -> bool:
         """Tell whether a stage can begin while the one that it maps over is still at it."""
-        if stage.name in self.records or not self._maps_over_dependency(stage):
+        if stage.name in self._started or not self._maps_over_dependency(stage):
             return False
         first, *others = stage.depends_on
         return (
@@ -184,14 +198,13 @@ class Walk:
                 over = refs.pop(0)
             else:
                 over = self._handles[first]
-        chunk = stage.options.get("chunk_size")
         return MapCall(
             **facts,
             args=tuple(refs),
             over=over,
             map_on=stage.map_on,
             allow_partial_failure=stage.allow_partial_failure,
-            chunk_size=int(chunk) if chunk else None,
+            chunk_size=stage.chunk_size,
         )
 
     # Records ---------------------------------------------------------------------------------
@@ -203,8 +216,9 @@ class Walk:
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
         facts |= {"state": state, "finished_at": now()}
-        record = self._record(self.records[stage].model_copy(update=facts))
+        record = self.records[stage].model_copy(update=facts)
         await self.storage.save_stage(self.run.uid, record)
+        self._record(record)
 
     def on_progress(self, progress: Progress) -> None:
         """Note that a call moved on."""
@@ -258,9 +272,7 @@ def failure_of(error: BaseException, stage: str | None = None) -> Failure:
     return Failure(type=type(error).__name__, message=str(error), stage=stage)
 
 
-def _first(group: BaseExceptionGroup[StageError]) -> StageError:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the error that came first; cancelled siblings do not count."""
-    errors: list[StageError] = []
-    for error in group.exceptions:
-        errors.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
-    return next((e for e in errors if not isinstance(e, RunCancelled)), errors[0])
+    errors = [e for e in group.exceptions if not isinstance(e, RunCancelled)]
+    return (errors or group.exceptions)[0]

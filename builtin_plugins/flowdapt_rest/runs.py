@@ -12,8 +12,6 @@ from flowdapt_rest import bodies, render
 from flowdapt_rest.versions import V1, Schema, negotiate
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -80,7 +78,7 @@ class RunRoutes:
     async def stages(self, request: Request) -> Response:
         """Return how the stages of a run stand."""
         schema = negotiate(request, KIND, offered=[V1])
-        return schema.reply(render.stages(await self.engine.stages(await self._uid(request))))
+        return schema.reply(render.stages(await self.engine.stages(_name(request))))
 
     async def log(self, request: Request) -> Response:
         """Return what the stages of a run wrote, from ``after`` on."""
@@ -88,7 +86,7 @@ class RunRoutes:
         after = max(0, bodies.integer(request, "after", default=0))
         limit = bodies.integer(request, "limit", default=BLOCKS)
         limit = min(limit, MOST_BLOCKS) if limit > 0 else MOST_BLOCKS
-        blocks = await self.engine.read_log(await self._uid(request), after=after, limit=limit)
+        blocks = await self.engine.read_log(_name(request), after=after, limit=limit)
         return schema.reply(render.log(blocks, after=after))
 
     async def cancel(self, request: Request) -> Response:
@@ -98,8 +96,9 @@ class RunRoutes:
         ended = self.waits.until(self.engine.cancel(name), called=f"run {name!r}")
         return _reply(schema, await ended)
 
-    async def _uid(self, request: Request) -> UUID:
-        return (await self.engine.get_run(request.path_params["identifier"])).run.uid
+
+def _name(request: Request) -> str:
+    return str(request.path_params["identifier"])
 
 
 def _reply(schema: Schema, run: StoredRun) -> Response:

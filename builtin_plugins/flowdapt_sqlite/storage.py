@@ -126,6 +126,9 @@ class SqliteStorage(Storage):
                 await asyncio.to_thread(self._results.remove, name)
             raise
 
+    async def find_run(self, identifier: str | UUID) -> Run:
+        return (await self._commits.read(lambda db: runs.select(db, identifier))).stored().run
+
     async def get_run(self, identifier: str | UUID) -> StoredRun:
         row = await self._commits.read(lambda db: runs.select(db, identifier))
         if row.result_file is None:

@@ -22,7 +22,7 @@ ODD_TEXT = "grüß 世界 \0 \U0001f40c '\"; --"
 
 
 class RunSuite:
-    """The part of :class:`flowdapt.storage_suite.StorageSuite` that is about runs."""
+    """The part of :class:`flowdapt_testing.resources.StorageSuite` that is about runs."""
 
     pytestmark = pytest.mark.anyio
 
@@ -128,6 +128,7 @@ class RunSuite:
         assert (listed.run, listed.result_bytes) == (run, size)
         assert listed.result == (result if size <= INLINE_BYTES else None)
         assert (await storage.get_run(run.name)).result == result
+        assert await storage.find_run(run.uid) == (await storage.get_run(run.uid)).run
 
     @pytest.mark.parametrize("size", [1, INLINE_BYTES + 1])
     async def test_only_one_of_two_ends_is_stored(self, storage: Storage, size: int) -> None:

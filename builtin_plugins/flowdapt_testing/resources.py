@@ -1,4 +1,4 @@
-"""What every storage does with resources; with runs, see ``run_suite.py``."""
+"""What every storage does with resources; with runs, see ``runs.py``."""
 
 # ruff: noqa: PLR2004, S101 - a suite is made of asserts about figures
 
@@ -13,7 +13,7 @@ import pytest
 
 from flowdapt.errors import ResourceChanged, ResourceExists, ResourceNotFound
 from flowdapt.resources import now, timestamp
-from flowdapt.run_suite import ODD_TEXT, RunSuite
+from flowdapt_testing.runs import ODD_TEXT, RunSuite
 from flowdapt.runs import Run, StageRecord
 from flowdapt.storage import INLINE_BYTES, Document, LogBlock, Storage
 

@@ -1,0 +1,41 @@
+"""The program ``flowdapt``: commands for people and scripts, for servers and their clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowdapt.hooks import Provider, hookimpl
+
+if TYPE_CHECKING:
+    from flowdapt.plugins import Plugins
+
+_COMMANDS = {
+    "serve": ("server:serve", "Start a server here; Ctrl-C stops it."),
+    "dev": ("dev:dev", "Serve a folder of resources and code, and apply what changes in it."),
+    "run": ("runs:run", "Run a workflow, and show how it goes; without one, start a server."),
+    "apply": ("resources:apply", "Create or change the resources that stand in files."),
+    "get": ("resources:get", "List what a server has, such as workflows or runs."),
+    "inspect": ("resources:inspect", "Show one resource or run whole."),
+    "delete": ("resources:delete", "Remove resources or runs."),
+    "logs": ("runs:logs", "Print what a run wrote."),
+    "cancel": ("runs:cancel", "Stop a run."),
+    "status": ("server:status", "Show how a server is."),
+    "config": ("config:config", "Show and edit the settings; needs no server."),
+    "plugins": ("plugins:plugins", "Show what is installed and what is wrong; needs no server."),
+}
+
+
+@hookimpl
+def flowdapt_commands() -> list[Provider]:
+    """Offer this plugin's commands, in the order of the overview."""
+    return [
+        Provider(name, f"{__name__}.commands.{where}", text)
+        for name, (where, text) in _COMMANDS.items()
+    ]
+
+
+def main(plugins: Plugins) -> None:
+    """Run the program with the arguments of this process."""
+    from flowdapt_cli.app import program
+
+    program(plugins)()

@@ -1,0 +1,157 @@
+"""The overview of commands, and the options that stand before a command.
+
+The overview is answered from what plugins say of their commands, so that ``flowdapt --help``
+imports none of them. Every error that is raised on purpose ends here, as one line and a status.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+from flowdapt.errors import FlowdaptError, ProviderNotFound
+from flowdapt.plugins import Plugins
+from flowdapt_cli.errors import status_of
+from flowdapt_cli.invocation import Invocation, invocation
+
+
+class Overview(TyperGroup):
+    """Commands by name; one is imported when it is called, not when it is listed.
+
+    Contexts are typer's own, of a class that it does not export.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(invocation(ctx).plugins.providers("commands"))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one command."""
+        try:
+            found = invocation(ctx).plugins.resolve("commands", cmd_name)
+        except ProviderNotFound as error:
+            ctx.fail(f"{error}.")
+        return _command(found, cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the overview."""
+        offered = invocation(ctx).plugins.providers("commands")
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.help) for name, one in offered.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the command, and put an error of ours in one line."""
+        try:
+            return super().invoke(ctx)
+        except FlowdaptError as error:
+            if ctx.params["dev"]:
+                import traceback
+
+                traceback.print_exception(error)
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(status_of(error)) from None
+
+
+def _command(found: Any, name: str) -> Any:
+    """Make a command of what a plugin offers: a function, or a whole ``Typer``."""
+    app = found
+    if not isinstance(found, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command(name)(found)
+    app.rich_markup_mode = None  # one look for all
+    return get_command(app)
+
+
+def program(plugins: Plugins) -> Any:
+    """Return the program, ready to be called."""
+    app = typer.Typer(
+        cls=Overview,
+        name="flowdapt",
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        context_settings={"obj": Invocation(plugins), "help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(flowdapt)
+    return get_group(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from flowdapt import __version__
+
+        typer.echo(f"flowdapt {__version__}")
+        raise typer.Exit()
+
+
+def flowdapt(
+    ctx: typer.Context,
+    *,
+    app_dir: Annotated[
+        Path | None,
+        typer.Option("--app-dir", "-d", metavar="PATH", help="Where files are kept: ~/.flowdapt."),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            "--config-file",
+            metavar="NAME",
+            help="The settings file in there: flowdapt.yaml, or - for none.",
+        ),
+    ] = None,
+    env: Annotated[
+        list[Path] | None,
+        typer.Option("--env", metavar="FILE", help="A dotenv file; repeatable."),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override",
+            "-o",
+            metavar="KEY=VALUE",
+            help="A setting, such as rpc.api.port=9000; repeatable.",
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            envvar=["FLOWDAPT_SERVER", "FLOWDAPT__SERVER"],
+            show_envvar=False,
+            metavar="URL",
+            help="The server to ask; else FLOWDAPT_SERVER, else as the settings have it.",
+        ),
+    ] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Log everything, and show errors in full.")
+    ] = False,
+    safe_mode: Annotated[
+        bool,
+        typer.Option("--safe-mode", help="Load only the plugins that come with flowdapt."),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-v", help="Print the version.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Deploy adaptive and reactive AI applications.
+
+    Options stand before the command. Every setting can also be given as a variable such as
+    FLOWDAPT__RPC__API__PORT.
+    """
+    del safe_mode, version  # read before plugins are loaded, and by its callback
+    ctx.obj = replace(
+        invocation(ctx),
+        app_dir=app_dir,
+        config=config,
+        env_files=tuple(env or ()),
+        overrides=tuple(override or ()),
+        server=server,
+        dev=dev,
+    )

@@ -1,0 +1,1 @@
+"""The commands, by subject; a module is imported when one of its commands is called."""

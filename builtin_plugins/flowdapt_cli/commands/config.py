@@ -1,0 +1,71 @@
+"""Commands over the settings; none of them needs a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowdapt.errors import SettingsError
+from flowdapt_cli.invocation import invocation
+from flowdapt_cli.output import Form, Output, dump
+
+config = typer.Typer(add_completion=False, help="Show and edit the settings.", no_args_is_help=True)
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Such as rpc.api.port.")]
+
+
+@config.command()
+def show(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json/--yaml", help="How to print them.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Only what the settings file says.")] = False,
+    output: Output = "yaml",
+) -> None:
+    """Print every setting with the value in force."""
+    from flowdapt import files, settings
+
+    found = invocation(ctx).settings()
+    form: Form = "json" if as_json or output == "json" else "yaml"
+    if not raw:
+        return dump(settings.show(found), form)
+    file = found.config_file
+    documents = files.parse(files.text_of(file), file) if file and file.exists() else []
+    return dump(documents[0].data if documents else {}, form)
+
+
+@config.command()
+def get(ctx: typer.Context, key: Key, output: Output = "table") -> None:
+    """Print the value in force of one setting; None where there is none."""
+    from flowdapt import settings
+
+    value = settings.get(invocation(ctx).settings(), key)
+    if output == "table" and not isinstance(value, (dict, list)):
+        return typer.echo(str(value))
+    return dump(value, "yaml" if output == "table" else output)
+
+
+@config.command("set")
+def set_(
+    ctx: typer.Context,
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value from now on.")],
+) -> None:
+    """Change one setting in the file; comments stay."""
+    from flowdapt import settings
+
+    settings.set_value(_file(ctx), key, value)
+
+
+@config.command()
+def unset(ctx: typer.Context, key: Key) -> None:
+    """Remove one setting from the file, so that its default is in force."""
+    from flowdapt import settings
+
+    settings.unset_value(_file(ctx), key)
+
+
+def _file(ctx: typer.Context) -> Path:
+    file = invocation(ctx).settings().config_file
+    if file is None:
+        raise SettingsError("there is no settings file to change: --config is '-'")
+    return file

@@ -1,0 +1,95 @@
+"""A server in the foreground: it serves until a signal, and then stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+import typer
+
+from flowdapt import __version__, logs
+from flowdapt.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flowdapt.settings import Settings
+    from flowdapt_cli.invocation import Invocation
+
+logger = logging.getLogger(__name__)
+
+
+def serve(invocation: Invocation, *, services: str | None = None) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    :param services: names with commas between them; absent, all that the settings do not disable
+    """
+    settings = invocation.settings(write_missing=True)
+    only = None if services is None else frozenset(filter(None, services.split(",")))
+    server = Server(settings, invocation.server_plugins(settings), only=only)
+    log(settings)
+    asyncio.run(_serve(server))
+
+
+async def _serve(server: Server) -> None:
+    with stopping_on_signals() as stop:
+        async with server:
+            typer.echo(greeting(server))
+            await stop.wait()
+            if server.settings.drain_on_sigterm:
+                stop.clear()
+                await _drain(server, stop)
+            logger.info("stopping")
+
+
+async def _drain(server: Server, stop: asyncio.Event) -> None:
+    """Wait for the runs in progress, as long as the settings have it or until a signal."""
+    server.engine.draining = True
+    seconds = server.settings.drain_timeout_seconds
+    logger.info("draining: runs in progress have %g s to end; a signal stops at once", seconds)
+    waits = [asyncio.ensure_future(w) for w in (server.engine.drained(), stop.wait())]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def log(settings: Settings, stream: TextIO | None = None) -> None:
+    """Set up the log of this process, and tell which settings have no meaning."""
+    logs.configure(settings.logging, dev=settings.dev, stream=stream)
+    for key in settings.unknown:
+        logger.warning("no setting %s; it has no effect", key)
+
+
+def greeting(server: Server) -> str:
+    """Return the line that says that a server is up, and where."""
+    where = ", ".join(server.addresses.values()) or "no address"
+    return f"flowdapt {__version__} serves at {where}, with its files in {server.settings.app_dir}"
+
+
+@contextmanager
+def stopping_on_signals(
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[asyncio.Event]:
+    """Yield an event that signals set.
+
+    While it is set, a signal does what it would do without us: somebody does not want to wait.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def heard(number: signal.Signals) -> None:
+        if stop.is_set():
+            loop.remove_signal_handler(number)
+            signal.raise_signal(number)
+        stop.set()
+
+    for number in numbers:
+        loop.add_signal_handler(number, heard, number)
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,84 @@
+"""What was given before the command: which settings, which server, which plugins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import typer
+
+    from flowdapt.plugins import Plugins
+    from flowdapt.settings import Settings
+    from flowdapt_cli.client import Client
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One call of the program.
+
+    :param config: the settings file, within the application directory; ``-`` for none
+    :param overrides: texts such as ``rpc.api.port=9000``
+    :param server: the address for commands that ask a server; absent, as the settings have it
+    """
+
+    plugins: Plugins
+    app_dir: Path | None = None
+    config: str | None = None
+    env_files: tuple[Path, ...] = ()
+    overrides: tuple[str, ...] = ()
+    dev: bool = False
+    server: str | None = None
+
+    def settings(
+        self, *overrides: str, app_dir: Path | None = None, write_missing: bool = False
+    ) -> Settings:
+        """Read the settings.
+
+        :param overrides: further ones, which give way to those of the command line
+        :param app_dir: where none was given here
+        :param write_missing: write a file with defaults where there is none
+        """
+        from flowdapt import settings
+
+        return settings.load(
+            self.app_dir or app_dir,
+            self.config,
+            env_files=self.env_files,
+            overrides=(*overrides, *self.overrides),
+            dev=self.dev,
+            write_missing=write_missing,
+        )
+
+    def server_plugins(self, settings: Settings) -> Plugins:
+        """Return the plugins without those that the settings leave out."""
+        from flowdapt.plugins import Plugins
+
+        chosen = settings.plugins
+        if not chosen.disabled and not chosen.safe_mode:
+            return self.plugins
+        return Plugins.load(
+            disabled=chosen.disabled,
+            safe_mode=chosen.safe_mode,
+            cache_dir=settings.app_dir / "cache",
+        )
+
+    def client(self) -> Client:
+        """Return a client of the server that is meant; nothing is sent yet."""
+        from flowdapt_cli.client import Client
+
+        return Client(self.server or _address(self.settings()))
+
+
+def invocation(context: typer.Context) -> Invocation:
+    """Return what was given before the command."""
+    return cast("Invocation", context.obj)
+
+
+def _address(settings: Settings) -> str:
+    """Return where a server with these settings is reached from the same machine."""
+    api = settings.rpc.api
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(api.host, api.host)  # noqa: S104
+    return f"http://[{host}]:{api.port}" if ":" in host else f"http://{host}:{api.port}"

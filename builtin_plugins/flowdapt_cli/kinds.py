@@ -1,0 +1,71 @@
+"""The words for kinds: what may stand after ``get``, ``inspect`` and ``delete``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowdapt.errors import ResourceNotFound, nearest
+from flowdapt.resources import KINDS, Resource
+from flowdapt_cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowdapt.plugins import Plugins
+    from flowdapt_cli.client import Client
+
+RUN = ("run", "workflow_run")  #: words for a single run
+RUNS = ("runs", "workflow_runs")  #: words for the runs of a workflow
+
+
+class NoSuchKind(CommandError):
+    """No kind has that name or alias."""
+
+    def __init__(self, word: str, kinds: Mapping[str, type[Resource]]) -> None:
+        known = [*kinds, "run"]
+        near = nearest(
+            word, [*known, *(alias for kind in kinds.values() for alias in kind.aliases)]
+        )
+        super().__init__(f"no kind {word!r}{near or '; there are ' + ', '.join(known)}")
+
+
+def is_run(word: str) -> bool:
+    """Tell whether a word means runs, which are no resources."""
+    return word.lower().replace("-", "_") in (*RUN, *RUNS)
+
+
+def kinds(plugins: Plugins) -> dict[str, type[Resource]]:
+    """Return the models of all kinds, by name."""
+    offered = {name: plugins.resolve("kinds", name) for name in plugins.providers("kinds")}
+    return {**KINDS, **offered}
+
+
+def kind_named(plugins: Plugins, word: str) -> type[Resource]:
+    """Return the model that a word such as ``workflows`` or ``wf`` stands for.
+
+    :raises NoSuchKind: none
+    """
+    known = kinds(plugins)
+    for name, kind in known.items():
+        if word.lower().replace("-", "_") in (name, f"{name}s", *kind.aliases):
+            return kind
+    raise NoSuchKind(word, known)
+
+
+def find(client: Client, kind: type[Resource], name: str) -> dict[str, Any]:
+    """Return a resource of a server.
+
+    :raises ResourceNotFound: there is none; with the names that are near
+    """
+    found = client.find(kind.collection, name)
+    if found is None:
+        raise missing(client, kind, name)
+    return found
+
+
+def missing(client: Client, kind: type[Resource], name: str) -> ResourceNotFound:
+    """Return the error for a resource that a server does not have."""
+    names = [resource["metadata"]["name"] for resource in client.list(kind.collection)]
+    error = ResourceNotFound(str(kind.model_fields["kind"].default), name)
+    error.args = (f"{error}{nearest(name, names)}",)
+    return error

@@ -1,0 +1,66 @@
+"""Starts the child process in which an import is tried, and tells from its end how that went."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+from flowdapt.hooks import Verdict
+from flowdapt_probe.child import ANSWER
+from flowdapt_probe.verdicts import UNTRIED
+
+SECONDS = 10.0  #: how long an import may take, until the child is killed
+REPORT_BYTES = 8000  #: how much is kept of the end of what the child wrote
+MOST_ANSWER_BYTES = 1 << 20  #: how much of that end is searched for its answer
+
+
+def tried(target: str) -> Verdict:
+    """Import ``target`` in a child process, and judge how that ended.
+
+    With the child ends all that the import has started.
+
+    :param target: an entry point's value
+    """
+    with tempfile.TemporaryFile() as output:  # not a pipe, at which an import could block
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flowdapt_probe.child", target, str(SECONDS)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError:
+            return Verdict(fault=UNTRIED)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS)
+        late = process.returncode is None
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - MOST_ANSWER_BYTES))
+        written, answered, answer = output.read().rpartition(ANSWER)
+    if answered:
+        fault, *provides = json.loads(answer.splitlines()[0])
+        return Verdict(fault=fault, provides=tuple(provides))
+    fault = f"import took longer than {SECONDS:g} s" if late else _ending(status)
+    return Verdict(fault=fault, report=(written or answer)[-REPORT_BYTES:].decode(errors="replace"))
+
+
+def _environment() -> dict[str, str]:
+    few = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    return {**os.environ, **few, "PYTHONPATH": path}
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status} while importing"
+    names = {known.value: known.name for known in signal.Signals}
+    return f"killed by {names.get(-status, -status)} while importing"

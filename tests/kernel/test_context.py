@@ -1,0 +1,93 @@
+"""The run and the stage that code belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import flowdapt
+from flowdapt.context import (
+    WorkflowRunContext,
+    get_run_context,
+    reset_run_context,
+    set_run_context,
+)
+from flowdapt.resources import Workflow
+from flowdapt.runs import Run
+
+
+@contextmanager
+def within(context: WorkflowRunContext) -> Iterator[None]:
+    """Have the block belong to a run."""
+    token = set_run_context(context)
+    try:
+        yield
+    finally:
+        reset_run_context(token)
+
+
+def test_outside_a_stage_there_is_none_and_it_says_where_there_is() -> None:
+    with pytest.raises(RuntimeError, match="there is no run context here") as caught:
+        get_run_context()
+
+    assert "works inside a stage" in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_it_is_reached_from_the_package_itself() -> None:
+    context = WorkflowRunContext(stage="load")
+
+    with within(context):
+        assert flowdapt.get_run_context() is context
+
+
+def test_tasks_that_a_stage_starts_belong_to_its_run_too() -> None:
+    async def inner() -> str:
+        return get_run_context().stage
+
+    async def outer() -> str:
+        return await asyncio.create_task(inner())
+
+    with within(WorkflowRunContext(stage="load")):
+        stage = asyncio.run(outer())
+
+    assert stage == "load"
+
+
+def test_the_context_before_comes_back() -> None:
+    with within(WorkflowRunContext(stage="outer")):
+        with within(WorkflowRunContext(stage="inner")):
+            assert get_run_context().stage == "inner"
+
+        assert get_run_context().stage == "outer"
+
+
+def test_run_and_definition_are_models_made_of_plain_data() -> None:
+    run = Run(workflow="w", source="api")
+    data: dict[str, Any] = {"metadata": {"name": "w"}, "spec": {"stages": []}}
+    data["spec"]["stages"].append({"name": "a", "target": "farm.load"})
+    workflow = Workflow.parse(data, where="test")
+
+    context = WorkflowRunContext(
+        run_data=run.model_dump(), definition_data=workflow.model_dump(mode="json")
+    )
+
+    assert context.run == run
+    assert context.run is context.run
+    assert context.definition.spec == workflow.spec
+
+
+def test_asking_for_the_context_imports_none_of_the_models() -> None:
+    code = "import sys, flowdapt; flowdapt.get_run_context; print('pydantic' in sys.modules)"
+
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout == "False\n"

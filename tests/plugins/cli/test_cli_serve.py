@@ -1,0 +1,146 @@
+"""Servers in the foreground: how they start, refuse to start, and stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Call, Process, Served, serving
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Served]:
+    """A server of this test alone, and others like it on the same files."""
+    with serving(tmp_path / "app", "-o", "executor=threads") as served:
+        yield served
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_server_in_order(own: Served, number: signal.Signals) -> None:
+    own.process.signal(number)
+
+    assert own.process.status() == 0
+    assert "Traceback" not in own.process.text
+
+
+def test_run_without_a_workflow_is_a_server_too(start: Callable[..., Process]) -> None:
+    process = start("-o", "rpc.api.port=0", "run", "--no-migrations")
+
+    assert "serves at http://127.0.0.1:" in process.line("serves at")
+    process.signal(signal.SIGTERM)
+    assert process.status() == 0
+
+
+def test_the_first_start_writes_a_settings_file(own: Served) -> None:
+    assert "port: 8080" in (own.app_dir / "flowdapt.yaml").read_text()
+
+
+def test_a_second_server_on_the_same_files_is_refused_and_told_of_the_first(
+    own: Served, flowdapt: Call
+) -> None:
+    done = flowdapt("-d", own.app_dir, "-o", "rpc.api.port=0", "serve")
+
+    assert done.status == 1
+    assert "belongs to a running server (process " in done.err
+    assert f"at {own.address}); stop it, or choose another directory with --app-dir" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named(flowdapt: Call) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        done = flowdapt("-o", f"rpc.api.port={port}", "-o", "executor=threads", "serve")
+
+    assert done.status == 1
+    assert done.err.startswith(f"Error: cannot listen on 127.0.0.1:{port}: the port is taken")
+    assert done.err.count("\n") == 1
+
+
+def test_files_that_cannot_be_kept_are_a_failure(flowdapt: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    done = flowdapt("-d", tmp_path / "file" / "app", "serve")
+
+    assert done.status == 1
+    assert done.err.startswith(f"Error: application directory '{tmp_path}/file/app' cannot be made")
+
+
+def test_a_service_that_nobody_offers_is_named_with_those_that_are_near(flowdapt: Call) -> None:
+    done = flowdapt("-o", "executor=threads", "serve", "--services", "rst")
+
+    assert done.status == 1
+    assert done.err == "Error: no service named 'rst' (did you mean 'rest'?)\n"
+
+
+def test_a_setting_without_meaning_is_told_of_and_harmless(start: Callable[..., Process]) -> None:
+    process = start("-o", "rpc.api.port=0", "-o", "rpc.api.prt=1", "serve")
+
+    assert "no setting rpc.api.prt (did you mean 'port'?)" in process.line("no setting")
+    process.line("serves at")
+
+
+def test_what_was_acknowledged_is_there_after_the_server_was_killed(
+    flowdapt: Call, tmp_path: Path
+) -> None:
+    never = tmp_path / "never"
+    with serving(tmp_path / "app") as first:
+        flowdapt("--server", first.address, "apply", first.resources)
+        ended = flowdapt("--server", first.address, "run", "fruit", "-o", "json").json()
+        cut_off = flowdapt(
+            "--server", first.address, "run", "patient", "--file", never, "--no-wait", "-o", "json"
+        ).json()
+        first.process.kill()
+
+    with serving(tmp_path / "app") as second:
+        after = [
+            flowdapt("--server", second.address, "get", "run", run["uid"], "-o", "json").json()
+            for run in (ended, cut_off)
+        ]
+
+    assert after[0]["result"] == ended["result"]
+    assert after[1]["state"] == "failed"
+    assert after[1]["failure"]["type"] == "ServerStopped"
+
+
+def test_a_draining_server_lets_runs_end_and_accepts_no_more(
+    flowdapt: Call, tmp_path: Path
+) -> None:
+    file = tmp_path / "go"
+    options = ("-o", "executor=threads", "-o", "drain_on_sigterm=true")
+    with serving(tmp_path / "app", *options) as served:
+        flowdapt("--server", served.address, "apply", served.resources)
+        begun = flowdapt(
+            "--server", served.address, "run", "patient", "--file", file, "--no-wait"
+        ).out.strip()
+
+        served.process.signal(signal.SIGTERM)
+        served.process.line("draining")
+        refused = flowdapt("--server", served.address, "run", "fruit")
+        file.touch()
+        status = served.process.status()
+
+    assert status == 0
+    assert refused.status == 1
+    assert "draining, no new workflow runs accepted" in refused.err
+    with serving(tmp_path / "app", "-o", "executor=threads") as after:
+        done = flowdapt("--server", after.address, "get", "run", begun, "-o", "json")
+        assert json.loads(done.out)["result"] == "done"
+
+
+def test_a_second_signal_ends_the_draining(flowdapt: Call, tmp_path: Path) -> None:
+    with serving(tmp_path / "app", "-o", "drain_on_sigterm=true") as served:
+        flowdapt("--server", served.address, "apply", served.resources)
+        never = tmp_path / "never"
+        flowdapt("--server", served.address, "run", "patient", "--file", never, "--no-wait")
+
+        served.process.signal(signal.SIGTERM)
+        served.process.line("draining")
+        served.process.signal(signal.SIGTERM)
+
+        assert served.process.status() == 0
