@@ -45,12 +45,18 @@ def run(
     :raises Exception: what a stage raised, itself where it could be brought here
     """
     work = _run(_workflow(workflow), input, config, namespace, executor)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_a_loop():
         return asyncio.run(work)
     with ThreadPoolExecutor(1, "flowdapt") as thread:  # a notebook runs a loop of its own
         return thread.submit(asyncio.run, work).result()
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _workflow(given: Workflow | Mapping[str, Any] | str | Path) -> Workflow:
@@ -73,7 +79,8 @@ async def _run(
     executor: str | Executor,
 ) -> Any:
     types = kernel_types()
-    if executor != "inline" or not {stage.type for stage in workflow.spec.stages} <= set(types):
+    offered = isinstance(executor, str) and executor != "inline"
+    if offered or not {stage.type for stage in workflow.spec.stages} <= set(types):
         plugins = Plugins.load(cache_dir=None)
         types = stage_types(plugins)
     if isinstance(executor, Executor):
@@ -97,10 +104,11 @@ async def _run(
         try:
             return await made.fetch((await walk.compute()).ref)
         except StageFailed as error:
-            raise error.original() from None
+            failed = error
         finally:
             await made.release(run.uid)
             await made.stop()
+    raise failed.original()  # out here, so that its cause and context stay as they are
 
 
 def _print(_: UUID, block: LogBlock) -> None:
@@ -108,4 +116,4 @@ def _print(_: UUID, block: LogBlock) -> None:
     for line in block.lines.splitlines():
         record = json.loads(line)
         stream = sys.stdout if record.get("stream") == "stdout" else sys.stderr
-        print(record.get("message", ""), file=stream)  # noqa: T201 - the stage's own output
+        print(record.get("message", ""), file=stream)

@@ -98,7 +98,7 @@ def flowdapt_judge(plugins: Sequence[Plugin], folder: Path | None) -> Mapping[st
     :param folder: where verdicts may be kept from one time to the next; without it, nowhere
     :return: verdicts by the plugin's name
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -111,7 +111,7 @@ def flowdapt_commands() -> Iterable[Provider]:
 
     :return: one provider for each command; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -123,7 +123,7 @@ def flowdapt_kinds() -> Iterable[Provider]:
 
     :return: one provider for each kind; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -135,7 +135,7 @@ def flowdapt_storages() -> Iterable[Provider]:
 
     :return: one provider for each storage; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -147,7 +147,7 @@ def flowdapt_services() -> Iterable[Provider]:
 
     :return: one provider for each service; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -159,7 +159,7 @@ def flowdapt_stages() -> Iterable[Provider]:
 
     :return: one provider for each type; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -171,7 +171,7 @@ def flowdapt_executors() -> Iterable[Provider]:
 
     :return: one provider for each executor; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -183,7 +183,7 @@ def flowdapt_suites() -> Iterable[Provider]:
 
     :return: one provider for each suite, named like its class; names are unique across plugins
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")
 
 
 @_spec
@@ -195,4 +195,4 @@ def flowdapt_event(event: Event) -> None:
 
     :param event: a fact; it cannot be changed
     """
-    raise NotImplementedError("specification only")
+    raise AssertionError("specification only")

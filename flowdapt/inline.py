@@ -6,7 +6,7 @@ import asyncio
 import functools
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
@@ -148,10 +148,14 @@ class InlineExecutor(Executor):
             raise StageFailed(stages.failure(error, call.stage), error) from error
 
     async def _map(self, call: MapCall, function: stages.Function) -> Outcome:
-        over = elements_of(call) if call.over is None else call.over
+        over: Any = call.over
         if isinstance(over, Handle):
             over = (await over.outcome).ref
-        elements = over if isinstance(over, list) else list(over)
+        elif call.takes_input or call.map_on:
+            over = elements_of(call)
+        if not isinstance(over, Iterable):
+            raise ValueError(f"stage {call.stage!r} maps over a result that is no list")
+        elements = list(over)
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
         results: list[Any] = []
@@ -161,11 +165,11 @@ class InlineExecutor(Executor):
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         numbered = enumerate(elements)
         while batch := list(itertools.islice(numbered, at_once)):
-            answers = await asyncio.gather(
+            answers = await _gathered(
                 *(self._element(call, function, bind, i, element) for i, element in batch),
                 return_exceptions=call.allow_partial_failure,
             )
-            for (i, _), answer in zip(batch, answers, strict=True):
+            for answer in answers:
                 if isinstance(answer, StageFailed):
                     failed += 1
                     if len(failures) < FAILURES_KEPT:
@@ -174,7 +178,6 @@ class InlineExecutor(Executor):
                     raise answer
                 else:
                     results.append(answer)
-                del i
             self._moved(
                 call, items=len(elements), items_done=len(results) + failed, items_failed=failed
             )
@@ -213,3 +216,15 @@ class InlineExecutor(Executor):
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:
             self.host.on_progress(Progress(call.run, call.stage, **facts))
+
+
+async def _gathered(*work: Coroutine[Any, Any, Any], return_exceptions: bool) -> list[Any]:
+    """Do what ``asyncio.gather`` does; but if one of them raises, the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise

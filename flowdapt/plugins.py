@@ -357,7 +357,7 @@ def unfit(plugin: Plugin) -> str:
                 applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
                 fits = needed.specifier.contains(__version__, prereleases=True)
                 if needed.name.lower() == NAMESPACE and applies and not fits:
-                    return f"requires flowdapt{needed.specifier}, and this is {__version__}: upgrade one"
+                    return f"requires {line!r}, and this is {__version__}: upgrade one"
     return ""
 
 

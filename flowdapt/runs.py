@@ -118,17 +118,73 @@ def named_values(given: object) -> dict[str, Any]:
     return dict(given)
 
 
-_FIRST = (
-    "amber brisk calm clear coral crisp dapper early fair fleet gentle golden hazel ivory jolly "
-    "keen lively lucid mellow nimble opal polar quiet rapid silver sunny swift tidal vivid warm"
-).split()
-_SECOND = (
-    "badger bison crane dolphin eagle falcon finch fox gecko heron ibis jackal kestrel lark lynx "
-    "marten newt orca otter owl panda puffin quail raven robin seal stork swan tern wren"
-).split()
+_FIRST = [
+    "amber",
+    "brisk",
+    "calm",
+    "clear",
+    "coral",
+    "crisp",
+    "dapper",
+    "early",
+    "fair",
+    "fleet",
+    "gentle",
+    "golden",
+    "hazel",
+    "ivory",
+    "jolly",
+    "keen",
+    "lively",
+    "lucid",
+    "mellow",
+    "nimble",
+    "opal",
+    "polar",
+    "quiet",
+    "rapid",
+    "silver",
+    "sunny",
+    "swift",
+    "tidal",
+    "vivid",
+    "warm",
+]
+_SECOND = [
+    "badger",
+    "bison",
+    "crane",
+    "dolphin",
+    "eagle",
+    "falcon",
+    "finch",
+    "fox",
+    "gecko",
+    "heron",
+    "ibis",
+    "jackal",
+    "kestrel",
+    "lark",
+    "lynx",
+    "marten",
+    "newt",
+    "orca",
+    "otter",
+    "owl",
+    "panda",
+    "puffin",
+    "quail",
+    "raven",
+    "robin",
+    "seal",
+    "stork",
+    "swan",
+    "tern",
+    "wren",
+]
 
 
 def run_name() -> str:
     """Return a fresh name: two words and 8 hex digits, such as ``amber-otter-1f3c9a02``."""
-    digits = f"{random.getrandbits(32):08x}"  # noqa: S311 - a name, not a secret
+    digits = f"{random.getrandbits(32):08x}"
     return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{digits}"  # noqa: S311

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from flowdapt.engine import Engine
 from flowdapt.errors import PluginError, ServerError, SettingsError
 from flowdapt.executors import Executor, Host
-from flowdapt.plugins import Plugins
+from flowdapt.plugins import Plugins, State
 from flowdapt.resources import KINDS, Resource
 from flowdapt.services import Service, Services
 from flowdapt.settings import Component, Settings
@@ -59,6 +59,7 @@ class Server:
         settings, plugins = self.settings, self.plugins
         async with AsyncExitStack() as stack:
             self._lock = stack.enter_context(_locked(settings.app_dir))
+            self._log_what_is_left_out()
             _make_user_modules(settings.app_dir)
             self.storage: Storage = _made(
                 plugins, "storages", settings.database, app_dir=settings.app_dir
@@ -94,6 +95,14 @@ class Server:
     async def __aexit__(self, *exception: object) -> None:
         self.stopping.set()
         await self._stack.aclose()
+
+    def _log_what_is_left_out(self) -> None:
+        for plugin in self.plugins.list():
+            if plugin.state in (State.QUARANTINED, State.INCOMPATIBLE):
+                state, reason = plugin.state.value, plugin.reason
+                logger.warning("plugin %s is %s: %s", plugin.name, state, reason)
+        for key in self.settings.unknown:
+            logger.warning("setting %s means nothing", key)
 
     def _chosen_services(self) -> list[Service]:
         for name in self.plugins.providers("services"):

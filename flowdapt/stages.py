@@ -6,7 +6,7 @@ import importlib
 import inspect
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, ClassVar
 
@@ -142,7 +142,9 @@ class Function:
 
     def by_keyword(self, values: Mapping[str, Any]) -> Arguments:
         """Return arguments for a stage without dependencies: values that it names."""
-        return self._checked(*self._keywords(values))
+        args, kwargs = self._keywords(values)
+        self._check(args, kwargs, given=values)
+        return args, kwargs
 
     def by_position(self, values: Sequence[Any]) -> Arguments:
         """Return arguments for a stage with dependencies: results, as many as it takes."""
@@ -153,7 +155,8 @@ class Function:
                     "write it with *args to take none of their results"
                 )
             values = values[: len(self.positional)]
-        return self._checked(values, {})
+        self._check(values, {}, given=self.positional[: len(values)])
+        return values, {}
 
     def by_element(
         self, rest: Sequence[Any], values: Mapping[str, Any], map_on: str | None
@@ -196,13 +199,15 @@ class Function:
         }
         return args, kwargs
 
-    def _checked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+    def _check(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, given: Collection[str]
+    ) -> None:
         """Refuse arguments that leave a required parameter without a value."""
-        given = {*self.positional[: len(args)], *kwargs}
+        filled = {*self.positional[: len(args)], *kwargs}
         missing = [
             name
             for name, parameter in self.named.items()
-            if parameter.default is Parameter.empty and name not in given
+            if parameter.default is Parameter.empty and name not in filled
         ]
         if missing:
             raise ValueError(
@@ -211,7 +216,6 @@ class Function:
                 f"given {'are' if len(given) > 1 else 'is'} "
                 f"{', '.join(map(repr, sorted(given))) or 'nothing'}"
             )
-        return args, kwargs
 
 
 # Failures ------------------------------------------------------------------------------------

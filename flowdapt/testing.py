@@ -22,10 +22,17 @@ from flowdapt.memory import MemoryStorage
 from flowdapt.plugins import Plugins
 
 if TYPE_CHECKING:
-    from flowdapt_testing.executors import ExecutorSuite
-    from flowdapt_testing.resources import StorageSuite
+    from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
+    from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
 
-__all__ = ["ExecutorSuite", "InlineExecutor", "MemoryStorage", "StorageSuite"]
+__all__ = [
+    "DurableStorageSuite",
+    "ExecutorSuite",
+    "InlineExecutor",
+    "MemoryStorage",
+    "ProcessExecutorSuite",
+    "StorageSuite",
+]
 
 
 def __getattr__(name: str) -> Any:

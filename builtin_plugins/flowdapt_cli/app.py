@@ -127,7 +127,13 @@ def flowdapt(
         ),
     ] = None,
     dev: Annotated[
-        bool, typer.Option("--dev", help="Log everything, and show errors in full.")
+        bool,
+        typer.Option(
+            "--dev",
+            envvar="FLOWDAPT_DEV_MODE",
+            show_envvar=False,
+            help="Log everything, and show errors in full.",
+        ),
     ] = False,
     safe_mode: Annotated[
         bool,
@@ -145,7 +151,7 @@ def flowdapt(
     Options stand before the command. Every setting can also be given as a variable such as
     FLOWDAPT__RPC__API__PORT.
     """
-    del safe_mode, version  # read before plugins are loaded, and by its callback
+    del version  # its callback has answered
     ctx.obj = replace(
         invocation(ctx),
         app_dir=app_dir,
@@ -154,4 +160,5 @@ def flowdapt(
         overrides=tuple(override or ()),
         server=server,
         dev=dev,
+        safe_mode=safe_mode,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
 from flowdapt import __version__
 from flowdapt.errors import FlowdaptError, ResourceNotFound
+from flowdapt_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,16 +40,20 @@ class Client:
     """Speaks to the server at one address.
 
     :param address: such as ``http://127.0.0.1:8080``; the scheme may be left out
+    :raises CommandError: it is no address
     """
 
     def __init__(self, address: str) -> None:
         self.address = (address if "://" in address else f"http://{address}").rstrip("/")
-        url = urlsplit(self.address)
+        try:
+            url = httpx.URL(self.address)
+        except httpx.InvalidURL as error:
+            raise CommandError(f"{address!r} is no address of a server: {error}") from None
         self._http = httpx.Client(
-            base_url=self.address,
+            base_url=url,
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             headers={"User-Agent": f"flowdapt/{__version__}", "Accept": "application/json"},
-            trust_env=url.hostname not in LOOPBACK,  # a proxy would look for it on its own machine
+            trust_env=url.host not in LOOPBACK,  # a proxy would look for it on its own machine
             verify=url.scheme == "https",  # reading certificates takes time; http has no use for it
         )
 
@@ -167,8 +172,10 @@ class Client:
             reply = self._http.request(method, path, json=body, params=query, headers=headers)
         except httpx.TimeoutException:
             raise FlowdaptError(f"the server at {self.address} does not answer in time") from None
-        except (httpx.TransportError, httpx.InvalidURL):
+        except httpx.TransportError:
             raise NoServer(self.address) from None
+        except ValueError as error:  # such as NaN, for which JSON has no word
+            raise CommandError(f"what is to be sent is no JSON: {error}") from None
         try:
             answer = reply.json()
         except ValueError:

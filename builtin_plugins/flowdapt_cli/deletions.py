@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from flowdapt.resources import Resource
     from flowdapt_cli.client import Client
 
-Doomed = tuple["type[Resource] | None", str]  #: a kind, or None for a run, and a name
+Named = tuple["type[Resource] | None", str]  #: a kind, or None for a run, and a name
 
 
-def named(plugins: Plugins, word: str, names: Sequence[str]) -> list[Doomed]:
+def named(plugins: Plugins, word: str, names: Sequence[str]) -> list[Named]:
     """Return what is meant by a word for a kind, and names."""
     kind = None if is_run(word) else kind_named(plugins, word)
     return [(kind, name) for name in names]
 
 
-def in_files(plugins: Plugins, paths: Sequence[str]) -> list[Doomed]:
+def in_files(plugins: Plugins, paths: Sequence[str]) -> list[Named]:
     """Return the resources that stand in files."""
     checked = documents.read(paths, kinds(plugins))
     return [(type(one.resource), one.resource.name) for one in checked]

@@ -17,7 +17,7 @@ from flowdapt.snapshots import Root
 from flowdapt_cli import documents
 from flowdapt_cli.documents import BadFiles, faults_of
 from flowdapt_cli.embedded import run_here
-from flowdapt_cli.errors import WRONG
+from flowdapt_cli.errors import WRONG, status_of
 from flowdapt_cli.foreground import greeting, log, stopping_on_signals
 from flowdapt_cli.output import Form, Stderr, note
 from flowdapt_cli.watching import Watch
@@ -92,22 +92,28 @@ class Development:
 
     async def _work(self, engine: Engine, watch: Watch) -> int:
         """Apply what is there, now and after each change, and run the workflow once."""
-        waiting = self.workflow
-        async with asyncio.TaskGroup() as group:
+        run: asyncio.Task[int] | None = None
+        try:
             while True:
                 sound = await apply(engine, self.folder)
-                if self.leave and not sound:
-                    return WRONG
-                if sound and waiting:
-                    run = group.create_task(
-                        run_here(engine, waiting, self.values, bars=not self.debug, form=self.form)
-                    )
-                    waiting = None
-                    if self.leave:
-                        return await run
+                if sound and self.workflow and run is None:
+                    run = asyncio.create_task(self._run(engine, self.workflow))
+                if self.leave and sound:
+                    return await run if run else 0
                 if self.leave:
-                    return 0
+                    return WRONG
                 await watch.changed(code=not sound)
+        finally:
+            if run:
+                run.cancel()
+
+    async def _run(self, engine: Engine, workflow: str) -> int:
+        bars = not self.debug
+        try:
+            return await run_here(engine, workflow, self.values, bars=bars, form=self.form)
+        except FlowdaptError as error:
+            note(f"Error: {error}")
+            return status_of(error)
 
 
 async def apply(engine: Engine, folder: Path) -> bool:

@@ -8,9 +8,8 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from flowdapt.errors import FlowdaptError, ResourceNotFound, nearest
+from flowdapt.errors import ResourceNotFound, nearest
 from flowdapt.resources import Workflow
-from flowdapt_cli.errors import FAILED
 from flowdapt_cli.following import FIRST_SECONDS, PAUSE_SECONDS
 from flowdapt_cli.output import Form, note
 from flowdapt_cli.progress import Stages
@@ -29,17 +28,15 @@ async def run_here(
     """Run a workflow and report its end; return the program's status.
 
     :param bars: draw how the stages go on, and what they write
+    :raises FlowdaptError: it cannot be run
     """
     try:
         workflow = await engine.get(Workflow, name)
-        run = await engine.submit(workflow.metadata.uid, dict(values), source="manual")
     except ResourceNotFound as error:
         names = [workflow.name for workflow in await engine.list(Workflow)]
-        note(f"Error: {error}{nearest(name, names)}")
-        return FAILED
-    except FlowdaptError as error:
-        note(f"Error: {error}")
-        return FAILED
+        error.args = (f"{error}{nearest(name, names)}",)
+        raise
+    run = await engine.submit(workflow.metadata.uid, dict(values), source="manual")
     note(f"run {run.name}")
     # What stages write in this process must not come between a script and the result.
     with redirect_stdout(sys.stdout if form == "table" else sys.stderr):

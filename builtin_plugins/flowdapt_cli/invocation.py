@@ -30,6 +30,7 @@ class Invocation:
     env_files: tuple[Path, ...] = ()
     overrides: tuple[str, ...] = ()
     dev: bool = False
+    safe_mode: bool = False
     server: str | None = None
 
     def settings(
@@ -61,7 +62,7 @@ class Invocation:
             return self.plugins
         return Plugins.load(
             disabled=chosen.disabled,
-            safe_mode=chosen.safe_mode,
+            safe_mode=chosen.safe_mode or self.safe_mode,
             cache_dir=settings.app_dir / "cache",
         )
 

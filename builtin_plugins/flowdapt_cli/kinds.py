@@ -31,7 +31,12 @@ class NoSuchKind(CommandError):
 
 def is_run(word: str) -> bool:
     """Tell whether a word means runs, which are no resources."""
-    return word.lower().replace("-", "_") in (*RUN, *RUNS)
+    return _plain(word) in (*RUN, *RUNS)
+
+
+def is_plural(word: str) -> bool:
+    """Tell whether a word means the runs of a workflow, not a single one."""
+    return _plain(word) in RUNS
 
 
 def kinds(plugins: Plugins) -> dict[str, type[Resource]]:
@@ -47,9 +52,13 @@ def kind_named(plugins: Plugins, word: str) -> type[Resource]:
     """
     known = kinds(plugins)
     for name, kind in known.items():
-        if word.lower().replace("-", "_") in (name, f"{name}s", *kind.aliases):
+        if _plain(word) in (name, f"{name}s", *kind.aliases):
             return kind
     raise NoSuchKind(word, known)
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "_")
 
 
 def find(client: Client, kind: type[Resource], name: str) -> dict[str, Any]:

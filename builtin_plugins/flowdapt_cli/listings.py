@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.resources import Workflow
-from flowdapt_cli.kinds import RUN, RUNS, find, kind_named, missing
+from flowdapt_cli.kinds import find, is_plural, is_run, kind_named, missing
 from flowdapt_cli.times import age, took
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ def get(
     client: Client, plugins: Plugins, word: str, name: str | None, limit: int
 ) -> tuple[Any, Rows]:
     """Return what is asked for, as the server has it and as rows of a table."""
-    if word in RUN and name:
+    if is_run(word) and name and not is_plural(word):
         run = client.run(name)
         return run, [_run(run)]
-    if word in (*RUN, *RUNS):
+    if is_run(word):
         runs = _runs(client, name, limit)
         return runs, [_run(run) for run in runs]
     kind = kind_named(plugins, word)

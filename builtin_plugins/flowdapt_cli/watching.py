@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from watchfiles import Change, awatch
 
 from flowdapt.files import SUFFIXES
+from flowdapt_cli.output import note
 
 SETTLE_MS = 200  #: how long files have to stay as they are
 
@@ -41,10 +41,12 @@ class Watch:
         self._code.clear()
 
     async def _watch(self) -> None:
-        with suppress(FileNotFoundError):  # the folder itself was removed
+        try:
             async for changes in awatch(self.folder, watch_filter=self._counts, step=SETTLE_MS):
                 for _, path in changes:
                     (self._code if path.endswith(".py") else self._resources).set()
+        except (OSError, RuntimeError) as error:  # such as too many files for the system's limit
+            note(f"{self.folder} is not watched any more: {error}")
 
     def _counts(self, _: Change, path: str) -> bool:
         within = Path(path).relative_to(self.folder)

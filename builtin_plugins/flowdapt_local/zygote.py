@@ -45,8 +45,9 @@ def main() -> None:
         _serve(control, wakeup, signalled, children)
     signal.set_wakeup_fd(-1)
     for pid in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)  # it is ours until it is reaped, so the number is its own
+    for pid in children:
+        os.waitpid(pid, 0)
 
 
 def _serve(

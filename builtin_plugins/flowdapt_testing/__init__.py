@@ -2,10 +2,17 @@
 
 from flowdapt.hooks import Provider, hookimpl
 
+_SUITES = {
+    "ExecutorSuite": ("executors", "Computing stages."),
+    "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
+    "StorageSuite": ("resources", "Keeping resources and runs."),
+    "DurableStorageSuite": ("resources", "Keeping them beyond the process."),
+}
+
 
 @hookimpl
 def flowdapt_suites() -> list[Provider]:
     return [
-        Provider("ExecutorSuite", "flowdapt_testing.executors:ExecutorSuite", "Computing stages."),
-        Provider("StorageSuite", "flowdapt_testing.resources:StorageSuite", "Keeping what there is."),
+        Provider(name, f"flowdapt_testing.{module}:{name}", text)
+        for name, (module, text) in _SUITES.items()
     ]

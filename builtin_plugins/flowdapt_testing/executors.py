@@ -72,15 +72,13 @@ class ExecutorSuite:
 
     A subclass says how one is made, with at least two processors, and not yet started::
 
-        class TestMyExecutor(ExecutorSuite):
+        class TestMyExecutor(ProcessExecutorSuite):
             @pytest.fixture
             def executor(self):
                 return MyExecutor(cpus=2)
     """
 
     pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
-    captures_output: ClassVar[bool] = True  #: whether what stages print belongs to their run
-    interrupts: ClassVar[bool] = True  #: whether a sync function can be stopped
 
     @pytest.fixture
     def anyio_backend(self) -> str:
@@ -264,42 +262,12 @@ class ExecutorSuite:
         assert isinstance(wrong["json.dumsp"], TargetNotFound)
         assert wrong["json.dumsp"].mistyped
 
-    async def test_output_and_log_records_belong_to_the_run(self, bench: Bench) -> None:
-        if not self.captures_output:
-            return
-
-        def speaks() -> None:
-            print("printed")  # noqa: T201 - what is under test
-            logging.getLogger("mine").warning("logged %d", 1)
-
-        await bench.compute(stage("a", speaks))
-
-        assert bench.messages == ["printed", "logged 1"]
-
     async def test_runs_do_not_mix(self, bench: Bench) -> None:
         results = await asyncio.gather(
             *(bench.compute(stage("same", lambda n, k=k: [n, k]), n=k) for k in range(20))
         )
 
         assert results == [[k, k] for k in range(20)]
-
-    async def test_a_cancelled_run_stops_and_others_go_on(self, bench: Bench) -> None:
-        if not self.interrupts:
-            return
-
-        def waits() -> None:
-            print("waiting")  # noqa: T201 - tells the test that it began
-            threading.Event().wait(60)
-
-        walk = await bench.walk(stage("a", waits))
-        computing = asyncio.create_task(walk.compute())
-        await asyncio.wait_for(bench.lines.wait(), 30)
-
-        await bench.executor.cancel(walk.run.uid)
-
-        with pytest.raises(RunCancelled):
-            await asyncio.wait_for(computing, 5)
-        assert await bench.compute(stage("a", lambda: 1)) == 1
 
     async def test_progress_counts_elements(self, bench: Bench) -> None:
         await bench.compute(
@@ -313,3 +281,31 @@ class ExecutorSuite:
 
         assert node.alive
         assert node.free["cpus"] <= node.resources["cpus"]
+
+
+class ProcessExecutorSuite(ExecutorSuite):
+    """What every executor does that computes in other processes, beside all the others do."""
+
+    async def test_output_and_log_records_belong_to_the_run(self, bench: Bench) -> None:
+        def speaks() -> None:
+            print("printed")  # noqa: T201 - what is under test
+            logging.getLogger("mine").warning("logged %d", 1)
+
+        await bench.compute(stage("a", speaks))
+
+        assert bench.messages == ["printed", "logged 1"]
+
+    async def test_a_cancelled_run_stops_and_others_go_on(self, bench: Bench) -> None:
+        def waits() -> None:
+            print("waiting")  # noqa: T201 - tells the test that it began
+            threading.Event().wait(60)
+
+        walk = await bench.walk(stage("a", waits))
+        computing = asyncio.create_task(walk.compute())
+        await asyncio.wait_for(bench.lines.wait(), 30)
+
+        await bench.executor.cancel(walk.run.uid)
+
+        with pytest.raises(RunCancelled):
+            await asyncio.wait_for(computing, 5)
+        assert await bench.compute(stage("a", lambda: 1)) == 1

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from flowdapt.errors import ResourceChanged, ResourceExists, ResourceNotFound
 from flowdapt.resources import now, timestamp
-from flowdapt_testing.runs import ODD_TEXT, RunSuite
 from flowdapt.runs import Run, StageRecord
 from flowdapt.storage import INLINE_BYTES, Document, LogBlock, Storage
+from flowdapt_testing.runs import ODD_TEXT, RunSuite
 
 
 def a_document(name: str = "first", *, kind: str = "workflow", **spec: Any) -> Document:
@@ -44,15 +44,11 @@ class StorageSuite(RunSuite):
 
     A subclass says how one is made; each call returns one over the same place, not yet started::
 
-        class TestMyStorage(StorageSuite):
-            durable = True
-
+        class TestMyStorage(DurableStorageSuite):
             @pytest.fixture
             def make_storage(self, tmp_path):
                 return lambda: MyStorage(app_dir=tmp_path)
     """
-
-    durable: ClassVar[bool] = True  #: whether what was stored is there when it is opened again
 
     # Being opened and closed
 
@@ -66,30 +62,6 @@ class StorageSuite(RunSuite):
         await storage.stop()
 
         await storage.stop()
-
-    async def test_what_was_stored_is_there_when_it_is_opened_again(
-        self, storage: Storage, make_storage: Callable[[], Storage]
-    ) -> None:
-        if not self.durable:
-            pytest.skip("this storage keeps nothing beyond its process")
-        document, big = a_document(), b"[" + b" " * INLINE_BYTES + b"]"
-        await storage.create(document)
-        run = await self.ended(storage, Run(workflow="first", input={"a": 1}), result=big)
-        await storage.save_stage(run.uid, StageRecord(stage="load"))
-        await storage.append_log(run.uid, LogBlock("load", b"{}", 1))
-
-        await storage.stop()
-        again = make_storage()
-        await again.start()
-
-        try:
-            assert await again.list("workflow") == [document]
-            stored = await again.get_run(run.uid)
-            assert (stored.run, stored.result) == (run, big)
-            assert [record.stage for record in await again.list_stages(run.uid)] == ["load"]
-            assert await again.read_log(run.uid) == {1: LogBlock("load", b"{}", 1)}
-        finally:
-            await again.stop()
 
     # Resources
 
@@ -227,3 +199,29 @@ class StorageSuite(RunSuite):
         assert await storage.list("workflow") == []
         assert await storage.list("config") == [other]
         await storage.create(a_document())
+
+
+class DurableStorageSuite(StorageSuite):
+    """What every storage does that keeps things beyond its process, beside all the others do."""
+
+    async def test_what_was_stored_is_there_when_it_is_opened_again(
+        self, storage: Storage, make_storage: Callable[[], Storage]
+    ) -> None:
+        document, big = a_document(), b"[" + b" " * INLINE_BYTES + b"]"
+        await storage.create(document)
+        run = await self.ended(storage, Run(workflow="first", input={"a": 1}), result=big)
+        await storage.save_stage(run.uid, StageRecord(stage="load"))
+        await storage.append_log(run.uid, LogBlock("load", b"{}", 1))
+
+        await storage.stop()
+        again = make_storage()
+        await again.start()
+
+        try:
+            assert await again.list("workflow") == [document]
+            stored = await again.get_run(run.uid)
+            assert (stored.run, stored.result) == (run, big)
+            assert [record.stage for record in await again.list_stages(run.uid)] == ["load"]
+            assert await again.read_log(run.uid) == {1: LogBlock("load", b"{}", 1)}
+        finally:
+            await again.stop()

@@ -7,28 +7,22 @@ from flowdapt_local.executor import LocalExecutor, threads
 
 from flowdapt.executors import Executor
 from flowdapt.inline import InlineExecutor
-from flowdapt.testing import ExecutorSuite
+from flowdapt.testing import ExecutorSuite, ProcessExecutorSuite
 
 
 class TestInlineExecutor(ExecutorSuite):
-    captures_output = False
-    interrupts = False
-
     @pytest.fixture
     def executor(self) -> Executor:
         return InlineExecutor()
 
 
 class TestThreads(ExecutorSuite):
-    captures_output = False
-    interrupts = False
-
     @pytest.fixture
     def executor(self) -> Executor:
         return threads(cpus=2)
 
 
-class TestLocalExecutor(ExecutorSuite):
+class TestLocalExecutor(ProcessExecutorSuite):
     @pytest.fixture
     def executor(self) -> Executor:
         return LocalExecutor(cpus=2)

@@ -10,18 +10,16 @@ from flowdapt_sqlite.storage import SqliteStorage
 
 from flowdapt.memory import MemoryStorage
 from flowdapt.storage import Storage
-from flowdapt.testing import StorageSuite
+from flowdapt.testing import DurableStorageSuite, StorageSuite
 
 
 class TestMemoryStorage(StorageSuite):
-    durable = False
-
     @pytest.fixture
     def make_storage(self) -> Callable[[], Storage]:
         return MemoryStorage
 
 
-class TestSqliteStorage(StorageSuite):
+class TestSqliteStorage(DurableStorageSuite):
     @pytest.fixture
     def make_storage(self, tmp_path: Path) -> Callable[[], Storage]:
         return lambda: SqliteStorage(app_dir=tmp_path)

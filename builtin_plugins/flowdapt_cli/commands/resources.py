@@ -98,10 +98,10 @@ def delete(
         ctx.fail("name a kind and names, or files: flowdapt delete KIND NAME, or -p PATH")
     plugins = invocation(ctx).plugins
     if kind:
-        doomed = deletions.named(plugins, kind, names or ())
+        targets = deletions.named(plugins, kind, names or ())
     else:
-        doomed = deletions.in_files(plugins, path or ())
+        targets = deletions.in_files(plugins, path or ())
     with invocation(ctx).client() as client:
-        found = [deletions.delete(client, *one) for one in doomed]
+        found = [deletions.delete(client, *one) for one in targets]
     if not all(found):
         raise typer.Exit(FAILED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import queue
 import signal
@@ -110,6 +111,9 @@ def flowdapt(
     plugins: Plugins, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Call:
     """Call the program within this process."""
+    root = logging.getLogger()  # a server sets it up
+    monkeypatch.setattr(root, "handlers", [*root.handlers])
+    monkeypatch.setattr(root, "level", root.level)
 
     def call(*arguments: object, stdin: str = "", plugins: Plugins = plugins) -> Done:
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))

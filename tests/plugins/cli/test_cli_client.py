@@ -360,3 +360,17 @@ def test_what_is_no_flowdapt_server_is_said_to_be_none(flowdapt: Call) -> None:
 
     assert done.status == 1
     assert done.err == f"Error: what answers at {address} is no flowdapt server\n"
+
+
+def test_what_is_no_address_is_wrong_usage(flowdapt: Call) -> None:
+    done = flowdapt("--server", "http://farm:port", "status")
+
+    assert done.status == 2
+    assert done.err.startswith("Error: 'http://farm:port' is no address of a server: ")
+
+
+def test_what_json_has_no_word_for_is_not_sent(ask: Call) -> None:
+    done = ask("run", "fruit", "--input", "-", stdin="n: .nan\n")
+
+    assert done.status == 2
+    assert done.err.startswith("Error: what is to be sent is no JSON: ")

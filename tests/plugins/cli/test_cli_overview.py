@@ -109,10 +109,8 @@ def test_a_function_of_another_plugin_is_a_command(with_stranger: Call) -> None:
 
 
 def test_a_typer_of_another_plugin_is_a_group_of_commands(with_stranger: Call) -> None:
-    overview = with_stranger("farm", "--help")
     done = with_stranger("farm", "milk")
 
-    assert "milk    Milk the cow." in overview.out
     assert done.out == "a bucket of milk\n"
 
 
