@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from flowdapt import files
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
 from flowdapt.inline import InlineExecutor
@@ -65,7 +64,8 @@ def _workflow(given: Workflow | Mapping[str, Any] | str | Path) -> Workflow:
     if isinstance(given, Mapping):
         data = {"metadata": {"name": "workflow"}, **given}
         return Workflow.parse(data, where="workflow", strict=True)
-    found = [d for d in files.read(Path(given)) if d.data.get("kind") == "workflow"]
+    read = Plugins.load(cache_dir=None).resolve("readers", "files")
+    found = [d for d in read(Path(given)) if d.data.get("kind") == "workflow"]
     if len(found) != 1:
         raise InvalidResource.at(str(given), (), f"holds {len(found)} workflows, and must hold one")
     return Workflow.parse(found[0].data, where=found[0].where, strict=True)

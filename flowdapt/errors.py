@@ -86,7 +86,7 @@ class ResourceChanged(ResourceError):
 class InvalidResource(ResourceError):
     """What was given is no valid resource.
 
-    :param errors: one mapping for each fault, with ``loc`` (path of the field), ``msg`` and ``type``
+    :param errors: one mapping for each fault: ``loc`` (path of the field), ``msg`` and ``type``
     """
 
     def __init__(self, where: str, errors: Sequence[Mapping[str, Any]]) -> None:

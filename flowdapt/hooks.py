@@ -115,6 +115,19 @@ def flowdapt_commands() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_readers() -> Iterable[Provider]:
+    """Offer ways to read resources from where people write them.
+
+    Called once, when something is to be read. Each ``target`` is a function that takes a path and
+    returns objects with ``data``, a resource as plain data, and ``where``, its place for messages.
+    It raises a :class:`flowdapt.errors.FlowdaptError` for what it cannot read.
+
+    :return: one provider for each way; the built-in one is named ``files``
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
 def flowdapt_kinds() -> Iterable[Provider]:
     """Offer kinds of resources beside the kernel's ``workflow`` and ``config``.
 

@@ -13,6 +13,21 @@ from pydantic import Field
 from flowdapt.errors import InvalidInput, UnlawfulTransition
 from flowdapt.resources import Model, Timestamp, now
 
+_FIRST = (
+    "amber brisk calm clear coral crisp dapper early fair fleet gentle golden hazel ivory jolly "
+    "keen lively lucid mellow nimble opal polar quiet rapid silver sunny swift tidal vivid warm"
+)
+_SECOND = (
+    "badger bison crane dolphin eagle falcon finch fox gecko heron ibis jackal kestrel lark lynx "
+    "marten newt orca otter owl panda puffin quail raven robin seal stork swan tern wren"
+)
+
+
+def run_name() -> str:
+    """Return a fresh name: two words and 8 hex digits, such as ``amber-otter-1f3c9a02``."""
+    words = random.choice(_FIRST.split()), random.choice(_SECOND.split())  # noqa: S311 - a name
+    return "-".join((*words, f"{random.getrandbits(32):08x}"))
+
 
 class RunState(StrEnum):
     """Where a run stands; the last three are final."""
@@ -56,7 +71,7 @@ class Run(Model):
     """
 
     uid: UUID = Field(default_factory=uuid4)
-    name: str = Field(default_factory=lambda: run_name())
+    name: str = Field(default_factory=run_name)
     workflow: str = Field(description="The workflow's name at the time.")
     workflow_uid: UUID | None = None
     namespace: str = "default"
@@ -116,75 +131,3 @@ def named_values(given: object) -> dict[str, Any]:
         if not isinstance(key, str):
             raise InvalidInput(f"{right}, and the name {key!r} is no text")
     return dict(given)
-
-
-_FIRST = [
-    "amber",
-    "brisk",
-    "calm",
-    "clear",
-    "coral",
-    "crisp",
-    "dapper",
-    "early",
-    "fair",
-    "fleet",
-    "gentle",
-    "golden",
-    "hazel",
-    "ivory",
-    "jolly",
-    "keen",
-    "lively",
-    "lucid",
-    "mellow",
-    "nimble",
-    "opal",
-    "polar",
-    "quiet",
-    "rapid",
-    "silver",
-    "sunny",
-    "swift",
-    "tidal",
-    "vivid",
-    "warm",
-]
-_SECOND = [
-    "badger",
-    "bison",
-    "crane",
-    "dolphin",
-    "eagle",
-    "falcon",
-    "finch",
-    "fox",
-    "gecko",
-    "heron",
-    "ibis",
-    "jackal",
-    "kestrel",
-    "lark",
-    "lynx",
-    "marten",
-    "newt",
-    "orca",
-    "otter",
-    "owl",
-    "panda",
-    "puffin",
-    "quail",
-    "raven",
-    "robin",
-    "seal",
-    "stork",
-    "swan",
-    "tern",
-    "wren",
-]
-
-
-def run_name() -> str:
-    """Return a fresh name: two words and 8 hex digits, such as ``amber-otter-1f3c9a02``."""
-    digits = f"{random.getrandbits(32):08x}"
-    return f"{random.choice(_FIRST)}-{random.choice(_SECOND)}-{digits}"  # noqa: S311

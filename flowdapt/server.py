@@ -64,8 +64,8 @@ class Server:
             self.storage: Storage = _made(
                 plugins, "storages", settings.database, app_dir=settings.app_dir
             )
-            await self.storage.start()
             stack.push_async_callback(self.storage.stop)
+            await self.storage.start()
             compute = settings.services.compute
             self.executor: Executor = _made(plugins, "executors", compute.executor)
             self.engine = Engine(
@@ -83,12 +83,12 @@ class Server:
                 log_limit=settings.logging.run_limit,
             )
             stack.enter_context(self.engine.events.listening(plugins.notify))
-            await self.engine.start()
             stack.push_async_callback(self.engine.stop)
+            await self.engine.start()
             if compute.run_retention_duration > 0:
                 await stack.enter_async_context(self._sweeping(compute.run_retention_duration))
             await stack.enter_async_context(Services(self._chosen_services()))
-            self._note_addresses()
+            _note(self._lock, self.addresses)
             self._stack = stack.pop_all()
         return self
 
@@ -118,14 +118,8 @@ class Server:
         missing = (self.only or frozenset()) - set(self.services)
         for name in sorted(missing):
             self.plugins.resolve("services", name)  # raises, saying what there is instead
-        return sorted(self.services.values(), key=lambda service: service.order)
-
-    def _note_addresses(self) -> None:
-        """Tell whoever tries to start a second server here where this one is."""
-        self._lock.seek(0)
-        self._lock.truncate()
-        json.dump({"pid": os.getpid(), "addresses": self.addresses}, self._lock)
-        self._lock.flush()
+        order = sorted(self.services, key=lambda name: (self.services[name].order, name))
+        return [self.services[name] for name in order]
 
     @asynccontextmanager
     async def _sweeping(self, seconds: float) -> AsyncIterator[None]:
@@ -134,7 +128,9 @@ class Server:
         async def sweep() -> None:
             while True:
                 try:
-                    while await self.engine.expire_runs(seconds):
+                    more = 1
+                    while more:
+                        more = await self.engine.expire_runs(seconds)
                         await asyncio.sleep(0)
                 except Exception:
                     logger.exception("runs past their retention could not be removed")
@@ -151,8 +147,13 @@ class Server:
 
 def kinds(plugins: Plugins) -> Mapping[str, type[Resource]]:
     """Return the models of the kernel's kinds and of those that plugins offer."""
-    offered = {name: plugins.resolve("kinds", name) for name in plugins.providers("kinds")}
-    return {**KINDS, **offered}
+    models = dict(KINDS)
+    for name in plugins.providers("kinds"):
+        try:
+            models[name] = plugins.resolve("kinds", name)
+        except PluginError:
+            logger.exception("kind %r is left out", name)
+    return models
 
 
 def _made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
@@ -192,7 +193,16 @@ def _locked(app_dir: Path) -> Iterator[IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ServerError(_held(app_dir, lock)) from None
+        _note(lock, {})
         yield lock
+
+
+def _note(lock: IO[str], addresses: Mapping[str, str]) -> None:
+    """Tell whoever tries to start a second server here which process is here, and where."""
+    lock.seek(0)
+    lock.truncate()
+    json.dump({"pid": os.getpid(), "addresses": addresses}, lock)
+    lock.flush()
 
 
 def _held(app_dir: Path, lock: IO[str]) -> str:

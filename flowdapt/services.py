@@ -1,4 +1,4 @@
-"""The contract of a service: a long-lived part of a server, started in order, stopped in reverse."""
+"""The contract of a service: a long-lived part, started in order and stopped in reverse."""
 
 from __future__ import annotations
 

@@ -1,76 +1,38 @@
-"""Everything that can be set, read once where a program starts and only handed down from there.
-
-A key is looked for in the settings file, in dotenv files, in the environment and among the
-overrides of the command line; the later source wins.
-"""
+"""Everything that can be set, read once where a program starts and only handed down from there."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import reprlib
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from flowdapt import files
-from flowdapt.errors import AppDirUnusable, ResourceError, SettingsError, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-PREFIX = "FLOWDAPT__"  #: of environment variables; the keys follow, in upper case, joined by `__`
 MIB = 2**20
 FOREVER = -1.0  #: how long runs are kept; 0 stores none at all
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SHORT = {"executor": ("services", "compute", "executor")}
-_COMPONENTS = {("services", "compute", "executor"): "local", ("database",): "sqlite"}
-_MOODS = "amber bold brisk calm clear deft eager early fair keen lucid mild noble quiet swift warm"
-_ANIMALS = "crane dove eel finch hare heron ibis lark lynx mole newt otter raven seal tern wren"
-_SWITCH: dict[str | bool, bool] = {"disabled": False, "enabled": True}
-_SHOULD = {
-    "Component": "should be a name, or an object with `target`",
-    "ServiceSettings": "should be an object, or the word disabled",
-    "model_type": "should be an object",
-    "tuple_type": "should be a list",
-}
-_TEMPLATE = """\
-# The settings of this flowdapt server; `flowdapt config show` prints them all. Each may also come
-# from the environment, FLOWDAPT__RPC__API__PORT=9000, or the command line, -o rpc.api.port=9000.
-rpc:
-  api:
-    host: 127.0.0.1
-    port: 8080
-executor: local  # or a mapping: `target`, and its options beside it
-database: sqlite
-logging:
-  level: info
-"""
 
 
-class _Text(str):
+class Text(str):
     """What a variable or an override holds: perhaps a number, a boolean or nothing."""
 
     __slots__ = ()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value with every :class:`Text` in it read as what it looks like."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if not isinstance(value, _Text):
+        return {key: plain(item) for key, item in value.items()}
+    if not isinstance(value, Text):
         return value
     # A number only if it is written as JSON writes one: 007 is a text, and 0x10 too.
     if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null", value.lower()):
@@ -98,7 +60,7 @@ def _beside(name: str, default: Any) -> BeforeValidator:
         value = {name: value} if isinstance(value, str) else value
         if not isinstance(value, dict):
             return value
-        options = _plain(value)
+        options = plain(value)
         return {name: options.pop(name, default), "options": options}
 
     return BeforeValidator(parse)
@@ -109,7 +71,7 @@ def _listed(value: Any) -> Any:
     return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     """A group of keys; a key that is set to nothing has its default."""
 
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
@@ -118,8 +80,8 @@ class _Section(BaseModel):
     @classmethod
     def _nothing_is_the_default(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            return {key: value for key, value in data.items() if _plain(value) is not None}
-        return {} if _plain(data) is None else data
+            return {key: value for key, value in data.items() if plain(value) is not None}
+        return {} if plain(data) is None else data
 
 
 class _WithOptions(BaseModel):
@@ -144,7 +106,7 @@ class ServiceSettings(_WithOptions):
     enabled: bool = True
 
 
-_Free = Annotated[dict[str, Any], BeforeValidator(_plain)]
+_Free = Annotated[dict[str, Any], BeforeValidator(plain)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Duration = Annotated[float, Field(ge=FOREVER), BeforeValidator(_duration)]
 _Executor = Annotated[Component, _beside("target", "local")]
@@ -153,28 +115,28 @@ _LOWER = BeforeValidator(lambda level: str(level).lower())
 _Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
-class Api(_Section):
+class Api(Section):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="The port; 0 takes any free one.")
     max_body: int = Field(64 * MIB, ge=1, description="Bytes that the body of a request may have.")
 
 
-class EventBus(_Section):
+class EventBus(Section):
     url: str = Field("memory://", description="Where events are passed on.")
 
 
-class Rpc(_Section):
+class Rpc(Section):
     api: Api = Api()
     event_bus: EventBus = EventBus()
 
 
-class ArtifactStorage(_Section):
+class ArtifactStorage(Section):
     protocol: str = Field("file", description="Where artifacts are kept: a protocol of fsspec.")
     base_path: str | None = Field(None, description="A folder; for `file`, by default `app_dir`.")
     parameters: _Free = Field({}, description="Handed to the file system.")
 
 
-class Logging(_Section):
+class Logging(Section):
     level: Annotated[_Level, _LOWER] = Field("info", description="The least level that is logged.")
     format: Literal["console", "json"] = Field("console", description="For people, or programs.")
     include_trace_id: bool = Field(False, description="Add the trace a line belongs to.")
@@ -184,7 +146,7 @@ class Logging(_Section):
     run_limit: int = Field(16 * MIB, ge=0, description="Bytes of log that are kept for each run.")
 
 
-class Compute(_Section):
+class Compute(Section):
     enabled: bool = True
     executor: _Executor = Field(Component(target="local"), description="Computes the stages.")
     default_namespace: str = Field("default", description="The namespace of objects and runs.")
@@ -192,7 +154,7 @@ class Compute(_Section):
     run_retention_duration: _Duration = Field(FOREVER, description="How long runs are kept.")
 
 
-class Services(_Section):
+class Services(Section):
     """The services, each under its name."""
 
     model_config = ConfigDict(extra="allow")
@@ -201,7 +163,7 @@ class Services(_Section):
     compute: Compute = Compute()
 
 
-class Telemetry(_Section):
+class Telemetry(Section):
     enabled: bool = Field(False, description="Export traces and metrics to an OTLP collector.")
     endpoint: str = "http://localhost:4318"
     protocol: Literal["http", "grpc"] = "http"
@@ -217,12 +179,12 @@ class Telemetry(_Section):
     metrics_export_timeout_ms: int = Field(10000, gt=0)
 
 
-class Plugins(_Section):
+class Plugins(Section):
     disabled: _Names = Field((), description="Plugins that are not loaded, by name.")
     safe_mode: bool = Field(False, description="Load only the plugins that come with flowdapt.")
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings of one process."""
 
     name: str = Field("flowdapt", description="The server's name in its status and telemetry.")
@@ -249,251 +211,3 @@ class Settings(_Section):
         """Return what is set for the service, beside whether it is enabled."""
         found = (self.services.model_extra or {}).get(name)
         return dict(found.options) if found else {}
-
-
-# Reading -------------------------------------------------------------------------------------
-
-
-class _Assignment(NamedTuple):
-    keys: tuple[str, ...]
-    value: Any
-    source: str
-
-
-def load(
-    app_dir: str | Path | None = None,
-    config_file: str | Path | None = None,
-    *,
-    env_files: Iterable[str | Path] = (),
-    overrides: Iterable[str] = (),
-    environ: Mapping[str, str] = os.environ,
-    dev: bool = False,
-    write_missing: bool = False,
-) -> Settings:
-    """Return the settings in force, and make the application directory.
-
-    :param app_dir: absent, FLOWDAPT__APP_DIR or ``~/.flowdapt``
-    :param config_file: within ``app_dir`` unless absolute; ``-`` for none; absent,
-        FLOWDAPT__CONFIG_FILE or ``flowdapt.yaml``; its suffix tells YAML, JSON and TOML apart
-    :param overrides: texts such as ``rpc.api.port=9000``
-    :param write_missing: write a short file with the defaults where there is none
-    :raises SettingsError: naming the key, where it is set, and what would be right
-    """
-    with _refusing_files():
-        dotenv = [files.variables(Path(file)) for file in env_files]
-    variables = {**{name: value for file in dotenv for name, value, _ in file}, **environ}
-    folder = _made_folder(app_dir or variables.get(f"{PREFIX}APP_DIR") or "~/.flowdapt")
-    name = str(config_file or variables.get(f"{PREFIX}CONFIG_FILE") or "flowdapt.yaml")
-    file = None if name == "-" else folder / Path(name).expanduser()
-    if file and write_missing and not file.exists():
-        _write_defaults(file)
-    layers = [
-        _from_file(file, variables) if file and file.exists() else [],
-        *map(_from_variables, dotenv),
-        _from_variables((name, value, name) for name, value in environ.items()),
-        map(_from_override, overrides),
-    ]
-    dev = dev or variables.get("FLOWDAPT_DEV_MODE", "").lower() in ("1", "true", "yes", "on")
-    return _settled(layers, folder, config_file=file, dev=dev)
-
-
-def _made_folder(name: str | Path) -> Path:
-    folder = Path(name).expanduser().absolute()
-    advice = "name a folder that you may write to with --app-dir or FLOWDAPT__APP_DIR"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        fact = f"application directory {str(folder)!r} cannot be made: {error.strerror}"
-        raise AppDirUnusable(f"{fact}; {advice}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise AppDirUnusable(f"application directory {str(folder)!r} is not writable; {advice}")
-    return folder
-
-
-@contextmanager
-def _refusing_files() -> Iterator[None]:
-    try:
-        yield
-    except ResourceError as error:
-        raise SettingsError(str(error)) from None
-
-
-def _write_defaults(file: Path) -> None:
-    with _refusing_files():
-        if file.suffix in (".yaml", ".yml"):
-            files.write(file, _TEMPLATE)
-        else:
-            with files.editing(file) as data:
-                data.update(files.parse(_TEMPLATE, Path("flowdapt.yaml"))[0].data)
-
-
-def _from_file(file: Path, variables: Mapping[str, str]) -> list[_Assignment]:
-    with _refusing_files():
-        documents = files.parse(files.text_of(file), file)
-        if len(documents) > 1:
-            raise SettingsError(f"{documents[1].where}: settings are one document, not several")
-        return [
-            _Assignment(keys, value, document.at(keys))
-            for document in documents
-            for keys, value in files.leaves(files.resolved(document, variables).data)
-        ]
-
-
-def _from_variables(variables: Iterable[tuple[str, str, str]]) -> Iterator[_Assignment]:
-    for name, value, source in variables:
-        keys = tuple(filter(None, name.removeprefix(PREFIX).lower().split("__")))
-        if name.startswith(PREFIX) and keys and keys[0] not in ("app_dir", "config_file", "server"):
-            yield _Assignment(keys, _Text(value), source)
-
-
-def _from_override(text: str) -> _Assignment:
-    key, equals, value = text.partition("=")
-    if not equals or not all(key.split(".")):
-        fact = "should be KEY=VALUE, such as rpc.api.port=9000"
-        raise SettingsError(f"--override {text!r}: {fact}")
-    return _Assignment(tuple(key.strip().split(".")), _Text(value), f"--override {text!r}")
-
-
-def _settled(layers: Iterable[Iterable[_Assignment]], app_dir: Path, **facts: Any) -> Settings:
-    tree: dict[str, Any] = {"storage": {}}
-    sources: dict[tuple[str, ...], str] = {}
-    for layer in layers:
-        # Targets come first, because another target voids the options that earlier layers gave to
-        # theirs; and of both spellings in one layer, `target` wins.
-        for _, (keys, value, source) in sorted(map(_spelled_out, layer), key=lambda a: a[0]):
-            part = keys[:-1]
-            is_target = part in _COMPONENTS and keys[-1] == "target"
-            if is_target and _found(tree, keys, _COMPONENTS[part]) != value:
-                _put(tree, part, {})
-            _put(tree, keys, value)
-            sources[keys] = source
-    if _plain(tree.get("name")) is None:
-        tree["name"] = _named(app_dir)
-    storage = tree["storage"] = {} if _plain(tree["storage"]) is None else tree["storage"]
-    if isinstance(storage, dict) and _plain(storage.get("protocol")) in (None, "file"):
-        storage.setdefault("base_path", str(app_dir))
-    facts.update(app_dir=app_dir, unknown=tuple(_unknown(sources).values()))
-    try:
-        return Settings.model_validate({**tree, **facts})
-    except ValidationError as error:
-        raise SettingsError("; ".join(_faults(error, sources))) from None
-
-
-def _spelled_out(a: _Assignment) -> tuple[int, _Assignment]:
-    """Return when the assignment has its turn, and the assignment with its keys in full."""
-    keys, value = _full(a.keys), a.value
-    if keys[:-1] == ("services",) and isinstance(value, (str, bool)):
-        keys, value = (*keys, "enabled"), _SWITCH.get(value, value)
-    elif keys in _COMPONENTS and isinstance(_plain(value), str):
-        return 0, a._replace(keys=(*keys, "target"))
-    elif keys[:-1] in _COMPONENTS and keys[-1] in ("target", "__target__"):
-        return int(keys[-1] == "target"), a._replace(keys=(*keys[:-1], "target"))
-    return 2, a._replace(keys=keys, value=value)
-
-
-def _found(tree: Any, keys: Iterable[str], default: Any = None) -> Any:
-    for key in keys:
-        if not isinstance(tree, dict) or key not in tree:
-            return default
-        tree = tree[key]
-    return tree
-
-
-def _put(tree: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
-    for key in keys[:-1]:
-        if not isinstance(held := tree.get(key), dict):
-            # `executor: ray` becomes a mapping as soon as it has options.
-            named = isinstance(held, str) and key in ("executor", "database")
-            tree[key] = {"target": held} if named else {}
-        tree = tree[key]
-    tree[keys[-1]] = value
-
-
-def _unknown(sources: Mapping[tuple[str, ...], str]) -> dict[tuple[str, ...], str]:
-    unknown: dict[tuple[str, ...], str] = {}
-    for keys, source in sources.items():
-        model: Any = Settings
-        for depth, key in enumerate(keys, 1):
-            known = {name: f.annotation for name, f in model.model_fields.items() if not f.exclude}
-            if key not in known and model is not Services:
-                text = f"{'.'.join(keys[:depth])}{nearest(key, known)}, in {source}"
-                unknown.setdefault(keys[:depth], text)
-            model = known.get(key)
-            if not (isinstance(model, type) and issubclass(model, _Section)):
-                break
-    return unknown
-
-
-def _faults(error: ValidationError, sources: Mapping[tuple[str, ...], str]) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        keys = tuple(map(str, fault["loc"]))
-        starts = (keys[:end] for end in range(len(keys), 0, -1))
-        source = next((f"{sources[start]}: " for start in starts if start in sources), "")
-        message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        kind = fault.get("ctx", {}).get("class_name", "")
-        right = _SHOULD.get(kind) or _SHOULD.get(fault["type"], message)
-        found = reprlib.repr(fault["input"])
-        yield f"{source}{'.'.join(keys)} {right.partition(', unable')[0]}, not {found}"
-
-
-def _named(app_dir: Path) -> str:
-    """Return two words that stay the same for a directory."""
-    digest = hashlib.sha256(str(app_dir).encode()).digest()
-    words = (words.split() for words in (_MOODS, _ANIMALS))
-    return "flowdapt." + "-".join(w[n % len(w)] for w, n in zip(words, digest, strict=False))
-
-
-def show(settings: Settings) -> dict[str, Any]:
-    """Return every key with the value in force, as plain data that a file could hold."""
-    return settings.model_dump(mode="json")
-
-
-def get(settings: Settings, key: str) -> Any:
-    """Return what is in force for a key such as ``rpc.api.port``; None where there is none."""
-    return _found(show(settings), _full(tuple(key.split("."))))
-
-
-def set_value(file: Path, key: str, text: str) -> None:
-    """Set one key in a settings file, which is made where it is missing.
-
-    Comments stay where the file has the key already, and at the top of the file in any case.
-
-    :raises SettingsError: there is no such key, or it may not have that value
-    """
-    assignment = _from_override(f"{key}={text}")._replace(source=str(file))
-    checked = _settled([[assignment]], file.parent)
-    if checked.unknown:
-        raise SettingsError(f"no setting {checked.unknown[0]}")
-    with _refusing_files(), files.editing(file) as data:
-        if isinstance(_found(data, _spelled_in(data, assignment.keys)), dict):
-            _, assignment = _spelled_out(assignment)  # `disabled` or a target goes inside
-        value = _plain(assignment.value)
-        # A text that looks like a number, such as a name, stays the text it is.
-        is_text = value is not None and isinstance(get(checked, key), str)
-        _put(data, _spelled_in(data, assignment.keys), text if is_text else value)
-
-
-def unset_value(file: Path, key: str) -> None:
-    """Remove one key from a settings file, so that its default is in force.
-
-    :raises SettingsError: the file does not set it
-    """
-    with _refusing_files(), files.editing(file) as data:
-        *path, last = _spelled_in(data, tuple(key.split(".")))
-        holder = _found(data, path)
-        if not isinstance(holder, dict) or last not in holder:
-            raise SettingsError(f"{file}: does not set {key!r}")
-        del holder[last]
-
-
-def _spelled_in(data: dict[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys in the spelling that a file uses, or else as they were given."""
-    for short, full in _SHORT.items():
-        if _full(keys)[: len(full)] == full:
-            uses_short = short in data or (keys[0] == short and not _found(data, full))
-            return (short, *_full(keys)[len(full) :]) if uses_short else _full(keys)
-    return keys
-
-
-def _full(keys: tuple[str, ...]) -> tuple[str, ...]:
-    return (*_SHORT.get(keys[0], keys[:1]), *keys[1:])

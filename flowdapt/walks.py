@@ -194,10 +194,7 @@ class Walk:
         over: Any = None
         if self._maps_over_dependency(stage):
             first = stage.depends_on[0]
-            if first in self._outcomes:
-                over = refs.pop(0)
-            else:
-                over = self._handles[first]
+            over = refs.pop(0) if first in self._outcomes else self._handles[first]
         return MapCall(
             **facts,
             args=tuple(refs),

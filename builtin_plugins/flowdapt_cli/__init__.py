@@ -34,6 +34,12 @@ def flowdapt_commands() -> list[Provider]:
     ]
 
 
+@hookimpl
+def flowdapt_readers() -> list[Provider]:
+    """Offer how resource files are read here."""
+    return [Provider("files", f"{__name__}.reading.files:read", "YAML and JSON files, folders.")]
+
+
 def main(plugins: Plugins) -> None:
     """Run the program with the arguments of this process."""
     from flowdapt_cli.app import program

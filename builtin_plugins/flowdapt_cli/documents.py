@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowdapt import files
 from flowdapt.errors import InvalidResource, ResourceError, nearest
-from flowdapt.files import Document
 from flowdapt.resources import SERVER_ANNOTATIONS, Resource
 from flowdapt_cli.errors import CommandError
+from flowdapt_cli.reading import files
+from flowdapt_cli.reading.files import Document
 
 STDIN = "-"
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from flowdapt import __version__, logs
+from flowdapt import __version__
 from flowdapt.server import Server
+from flowdapt_cli import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,7 +23,7 @@ def values_of(file: str | None, arguments: Sequence[str]) -> dict[str, Any]:
 def _from_file(file: str | None) -> dict[str, Any]:
     if file is None:
         return {}
-    from flowdapt import files
+    from flowdapt_cli.reading import files
 
     path = Path("stdin" if file == "-" else file)
     text = sys.stdin.read() if file == "-" else files.text_of(path)

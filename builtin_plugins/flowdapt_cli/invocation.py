@@ -42,7 +42,7 @@ class Invocation:
         :param app_dir: where none was given here
         :param write_missing: write a file with defaults where there is none
         """
-        from flowdapt import settings
+        from flowdapt_cli.reading import settings
 
         return settings.load(
             self.app_dir or app_dir,

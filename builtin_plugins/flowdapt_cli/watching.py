@@ -8,8 +8,8 @@ from typing import Self
 
 from watchfiles import Change, awatch
 
-from flowdapt.files import SUFFIXES
 from flowdapt_cli.output import note
+from flowdapt_cli.reading.files import SUFFIXES
 
 SETTLE_MS = 200  #: how long files have to stay as they are
 

@@ -13,6 +13,7 @@ import asyncio
 import json
 import platform
 import sys
+import traceback
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -36,17 +37,28 @@ def main() -> None:
     """Measure the lines that were asked for, and print each as soon as it is there."""
     args = _arguments()
     told: list[Figure] = []
+    broken: list[str] = []
     for name in args.only:
         measure = import_module(f"tests.benchmarks.{LINES[name]}").measure
-        for figure in asyncio.run(measure(args.repeat)):
+        try:
+            figures = asyncio.run(measure(args.repeat))
+        except Exception:  # the other lines are worth measuring all the same
+            traceback.print_exc()
+            broken.append(name)
+            continue
+        for figure in figures:
             told.append(figure)
             sys.stdout.write(figure.line() + "\n")
             sys.stdout.flush()
     if args.json is not None:
-        machine = {"python": platform.python_version(), "cores": CORES}
-        figures = [asdict(figure) | {"met": figure.met} for figure in told]
-        text = json.dumps({**machine, "repeat": args.repeat, "figures": figures}, indent=1)
-        args.json.write_text(text + "\n")
+        _write(args.json, told, python=platform.python_version(), cores=CORES, repeat=args.repeat)
+    if broken:
+        sys.exit(f"not measured: {', '.join(broken)}")
+
+
+def _write(file: Path, told: list[Figure], **machine: object) -> None:
+    figures = [asdict(figure) | {"met": figure.met} for figure in told]
+    file.write_text(json.dumps({**machine, "figures": figures}, indent=1) + "\n")
 
 
 def _arguments() -> argparse.Namespace:

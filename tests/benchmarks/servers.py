@@ -18,13 +18,13 @@ from typing import Any
 
 import httpx
 import psutil
+from flowdapt_cli.reading.settings import load
 
 from flowdapt.engine import Engine
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.server import Server
-from flowdapt.settings import load
 
 HERE = Path(__file__).parent
 START_SECONDS = 60.0  #: how long a server may take to answer

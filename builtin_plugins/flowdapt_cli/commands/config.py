@@ -22,7 +22,7 @@ def show(
     output: Output = "yaml",
 ) -> None:
     """Print every setting with the value in force."""
-    from flowdapt import files, settings
+    from flowdapt_cli.reading import files, settings
 
     found = invocation(ctx).settings()
     form: Form = "json" if as_json or output == "json" else "yaml"
@@ -36,7 +36,7 @@ def show(
 @config.command()
 def get(ctx: typer.Context, key: Key, output: Output = "table") -> None:
     """Print the value in force of one setting; None where there is none."""
-    from flowdapt import settings
+    from flowdapt_cli.reading import settings
 
     value = settings.get(invocation(ctx).settings(), key)
     if output == "table" and not isinstance(value, (dict, list)):
@@ -51,7 +51,7 @@ def set_(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value from now on.")],
 ) -> None:
     """Change one setting in the file; comments stay."""
-    from flowdapt import settings
+    from flowdapt_cli.reading import settings
 
     settings.set_value(_file(ctx), key, value)
 
@@ -59,7 +59,7 @@ def set_(
 @config.command()
 def unset(ctx: typer.Context, key: Key) -> None:
     """Remove one setting from the file, so that its default is in force."""
-    from flowdapt import settings
+    from flowdapt_cli.reading import settings
 
     settings.unset_value(_file(ctx), key)
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 
 import httpx
 import pytest
+from flowdapt_cli.reading import settings
 from flowdapt_rest.app import make_app
 
-from flowdapt import settings
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
 from flowdapt.inline import InlineExecutor

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from flowdapt_cli.reading import settings as reading
 from pydantic import ValidationError
 
-from flowdapt import settings as kernel
 from flowdapt.errors import SettingsError
-from flowdapt.settings import Component, Settings
+from flowdapt.settings import Component, Settings, Text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ class Home:
     def load(self, text: str | None = None, **given: Any) -> Settings:
         if text is not None:
             self.write(text, given.get("config_file", "flowdapt.yaml"))
-        return kernel.load(self.folder, **{"environ": {}, **given})
+        return reading.load(self.folder, **{"environ": {}, **given})
 
     def refusal(self, text: str | None = None, **given: Any) -> str:
         with pytest.raises(SettingsError) as caught:
@@ -75,7 +75,7 @@ def test_the_application_directory_is_made_and_private(home: Home) -> None:
 
 
 def test_the_application_directory_may_come_from_the_environment(tmp_path: Path) -> None:
-    found = kernel.load(environ={"FLOWDAPT__APP_DIR": str(tmp_path / "a"), "HOME": str(tmp_path)})
+    found = reading.load(environ={"FLOWDAPT__APP_DIR": str(tmp_path / "a"), "HOME": str(tmp_path)})
 
     assert found.app_dir == tmp_path / "a"
 
@@ -162,7 +162,7 @@ def test_variables_and_overrides_are_numbers_booleans_and_nothing_where_they_loo
         "a": 4, "b": -1.5, "c": True, "d": None, "e": None, "f": 1000.0,
         "g": "007", "h": "0x10", "i": "1.2.3", "j": "", "k": "nan", "l": "a=b",
     }  # fmt: skip
-    assert all(type(value) is not kernel._Text for value in options.values())
+    assert all(type(value) is not Text for value in options.values())
 
 
 def test_a_text_setting_stays_the_text_it_was_given_as(home: Home) -> None:
@@ -421,7 +421,7 @@ def test_an_application_directory_that_cannot_be_made_is_refused(tmp_path: Path)
     folder = tmp_path / "file" / "app"
 
     with pytest.raises(SettingsError) as caught:
-        kernel.load(folder, environ={})
+        reading.load(folder, environ={})
 
     assert str(caught.value) == (
         f"application directory {str(folder)!r} cannot be made: Not a directory; "
@@ -446,7 +446,7 @@ def test_a_missing_file_is_written_when_asked_and_means_the_defaults(home: Home,
     written = home.load(config_file=name, write_missing=True)
     again = home.load(config_file=name)
 
-    assert kernel.show(written) == kernel.show(again) == kernel.show(default)
+    assert reading.show(written) == reading.show(again) == reading.show(default)
     assert not again.unknown
     assert len((home.folder / name).read_text().splitlines()) < 20
 
@@ -460,11 +460,11 @@ def test_a_missing_file_is_not_written_unless_asked(home: Home) -> None:
 
 def test_what_is_shown_can_be_loaded_again(home: Home) -> None:
     text = "executor: {target: ray, cpus: 4}\nservices: {rest: disabled, triggers: {poll: 5}}\n"
-    shown = kernel.show(home.load(text, overrides=["services.compute.run_retention_duration=2h"]))
+    shown = reading.show(home.load(text, overrides=["services.compute.run_retention_duration=2h"]))
 
     again = home.load(yaml.safe_dump(shown))
 
-    assert kernel.show(again) == shown
+    assert reading.show(again) == shown
     assert not again.unknown
     assert shown["services"]["compute"]["executor"] == {"target": "ray", "cpus": 4}
     assert shown["services"]["rest"] == {"enabled": False}
@@ -474,11 +474,11 @@ def test_what_is_shown_can_be_loaded_again(home: Home) -> None:
 def test_one_value_is_got_by_its_key(home: Home) -> None:
     found = home.load("executor: {target: ray, cpus: 4}")
 
-    assert kernel.get(found, "rpc.api.port") == 8080
-    assert kernel.get(found, "executor.cpus") == 4
-    assert kernel.get(found, "services.compute.executor.target") == "ray"
-    assert kernel.get(found, "rpc.api.prot") is None
-    assert kernel.get(found, "name.x") is None
+    assert reading.get(found, "rpc.api.port") == 8080
+    assert reading.get(found, "executor.cpus") == 4
+    assert reading.get(found, "services.compute.executor.target") == "ray"
+    assert reading.get(found, "rpc.api.prot") is None
+    assert reading.get(found, "name.x") is None
 
 
 def test_a_value_is_set_in_the_file_and_comments_stay(home: Home) -> None:
@@ -486,8 +486,8 @@ def test_a_value_is_set_in_the_file_and_comments_stay(home: Home) -> None:
     assert file
     before = file.read_text()
 
-    kernel.set_value(file, "rpc.api.port", "9000")
-    kernel.set_value(file, "services.compute.executor", "ray")
+    reading.set_value(file, "rpc.api.port", "9000")
+    reading.set_value(file, "services.compute.executor", "ray")
 
     expected = before.replace(" 8080", " 9000").replace(": local", ": ray")
     assert file.read_text() == expected != before
@@ -496,9 +496,9 @@ def test_a_value_is_set_in_the_file_and_comments_stay(home: Home) -> None:
 def test_a_new_key_keeps_the_others_and_the_comments_at_the_top(home: Home) -> None:
     file = home.write("# mine\nexecutor: ray\nname: x  # so\n")
 
-    kernel.set_value(file, "executor.cpus", "4")
-    kernel.set_value(file, "services.rest", "disabled")
-    kernel.set_value(file, "storage.base_path", "007")
+    reading.set_value(file, "executor.cpus", "4")
+    reading.set_value(file, "services.rest", "disabled")
+    reading.set_value(file, "storage.base_path", "007")
 
     assert file.read_text() == (
         "# mine\nexecutor:\n  target: ray\n  cpus: 4\nname: x\n"
@@ -509,9 +509,9 @@ def test_a_new_key_keeps_the_others_and_the_comments_at_the_top(home: Home) -> N
 def test_a_service_or_a_target_is_set_inside_the_mapping_that_the_file_has(home: Home) -> None:
     file = home.write("executor: {target: ray, cpus: 4}\nservices: {rest: {a: 1}}\nname: x\n")
 
-    kernel.set_value(file, "services.rest", "disabled")
-    kernel.set_value(file, "services.compute.executor", "dask")
-    kernel.set_value(file, "name", "null")
+    reading.set_value(file, "services.rest", "disabled")
+    reading.set_value(file, "services.compute.executor", "dask")
+    reading.set_value(file, "name", "null")
 
     found = home.load()
     assert not found.service_enabled("rest")
@@ -523,7 +523,7 @@ def test_a_service_or_a_target_is_set_inside_the_mapping_that_the_file_has(home:
 def test_expressions_in_the_file_stay_expressions(home: Home) -> None:
     file = home.write("name: $env{NODE}\n")
 
-    kernel.set_value(file, "rpc.api.port", "9000")
+    reading.set_value(file, "rpc.api.port", "9000")
 
     assert "name: $env{NODE}\n" in file.read_text()
 
@@ -532,9 +532,9 @@ def test_a_key_or_value_that_would_be_refused_is_not_written(home: Home) -> None
     file = home.write("rpc: {api: {port: 1}}\n")
 
     with pytest.raises(SettingsError) as unknown:
-        kernel.set_value(file, "rpc.api.prot", "1")
+        reading.set_value(file, "rpc.api.prot", "1")
     with pytest.raises(SettingsError) as wrong:
-        kernel.set_value(file, "rpc.api.port", "high")
+        reading.set_value(file, "rpc.api.port", "high")
 
     assert str(unknown.value) == f"no setting rpc.api.prot (did you mean 'port'?), in {file}"
     assert str(wrong.value) == f"{file}: rpc.api.port should be a valid integer, not 'high'"
@@ -544,8 +544,8 @@ def test_a_key_or_value_that_would_be_refused_is_not_written(home: Home) -> None
 def test_a_value_is_unset_in_the_file(home: Home) -> None:
     file = home.write("# mine\nservices:\n  compute:\n    executor: ray\nname: x\n")
 
-    kernel.unset_value(file, "name")
-    kernel.unset_value(file, "executor")
+    reading.unset_value(file, "name")
+    reading.unset_value(file, "executor")
 
     assert file.read_text() == "# mine\nservices:\n  compute: {}\n"
     assert home.load().services.compute.executor.target == "local"
@@ -555,6 +555,6 @@ def test_a_value_that_is_not_set_cannot_be_unset(home: Home) -> None:
     file = home.write("name: x\n")
 
     with pytest.raises(SettingsError) as caught:
-        kernel.unset_value(file, "rpc.api.port")
+        reading.unset_value(file, "rpc.api.port")
 
     assert str(caught.value) == f"{file}: does not set 'rpc.api.port'"

@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flowdapt_cli import logs
 
-from flowdapt import logs
 from flowdapt.settings import Logging
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def test_libraries_that_log_each_request_are_quiet() -> None:
 
 
 def test_importing_logs_changes_nothing() -> None:
-    program = "import flowdapt.logs, logging; print(logging.getLogger().handlers)"
+    program = "import flowdapt_cli.logs, logging; print(logging.getLogger().handlers)"
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
 

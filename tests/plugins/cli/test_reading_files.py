@@ -5,8 +5,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flowdapt_cli.reading import files
 
-from flowdapt import files
 from flowdapt.errors import InvalidResource, ResourceError, UnreadableFile
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from flowdapt import expressions
 from flowdapt.errors import ExpressionError, InvalidResource, UnreadableFile
+from flowdapt_cli.reading import expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
