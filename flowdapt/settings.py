@@ -116,27 +116,37 @@ _Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class Api(Section):
+    """Where the HTTP interface listens, and how much it takes."""
+
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="The port; 0 takes any free one.")
     max_body: int = Field(64 * MIB, ge=1, description="Bytes that the body of a request may have.")
 
 
 class EventBus(Section):
+    """How events reach other servers."""
+
     url: str = Field("memory://", description="Where events are passed on.")
 
 
 class Rpc(Section):
+    """How the server is reached."""
+
     api: Api = Api()
     event_bus: EventBus = EventBus()
 
 
 class ArtifactStorage(Section):
+    """Where artifacts are kept."""
+
     protocol: str = Field("file", description="Where artifacts are kept: a protocol of fsspec.")
     base_path: str | None = Field(None, description="A folder; for `file`, by default `app_dir`.")
     parameters: _Free = Field({}, description="Handed to the file system.")
 
 
 class Logging(Section):
+    """What is logged, and how it looks."""
+
     level: Annotated[_Level, _LOWER] = Field("info", description="The least level that is logged.")
     format: Literal["console", "json"] = Field("console", description="For people, or programs.")
     include_trace_id: bool = Field(False, description="Add the trace a line belongs to.")
@@ -147,6 +157,8 @@ class Logging(Section):
 
 
 class Compute(Section):
+    """How runs are computed, and how long they are kept."""
+
     enabled: bool = True
     executor: _Executor = Field(Component(target="local"), description="Computes the stages.")
     default_namespace: str = Field("default", description="The namespace of objects and runs.")
@@ -164,6 +176,8 @@ class Services(Section):
 
 
 class Telemetry(Section):
+    """What is exported to a collector of traces and metrics."""
+
     enabled: bool = Field(False, description="Export traces and metrics to an OTLP collector.")
     endpoint: str = "http://localhost:4318"
     protocol: Literal["http", "grpc"] = "http"
@@ -180,6 +194,8 @@ class Telemetry(Section):
 
 
 class Plugins(Section):
+    """Which plugins are loaded."""
+
     disabled: _Names = Field((), description="Plugins that are not loaded, by name.")
     safe_mode: bool = Field(False, description="Load only the plugins that come with flowdapt.")
 

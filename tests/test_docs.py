@@ -182,6 +182,14 @@ def test_links_on_a_page_lead_to_files(page: Path) -> None:
     assert not missing
 
 
+def test_the_walk_names_files_of_the_kernel() -> None:
+    walk = (ROOT / "docs" / "explanation" / "the-walk.md").read_text()
+
+    missing = [n for n in re.findall(r"`(\w+\.py)`", walk) if not (ROOT / "flowdapt" / n).exists()]
+
+    assert not missing
+
+
 def test_the_reference_is_what_the_code_says() -> None:
     command = [sys.executable, str(ROOT / "docs" / "reference.py"), "--check"]
 

@@ -20,10 +20,14 @@ class CommandError(FlowdaptError):
     """The command, or what it was given, is wrong."""
 
 
+_BAD_REQUEST = (400, 413, 422)  #: statuses of HTTP
 _WRONG = (CommandError, InvalidInput, InvalidResource, SettingsError, UnreadableFile)
 
 
 def status_of(error: FlowdaptError) -> int:
     """Return the program's status after an error."""
-    wrong = isinstance(error, _WRONG) and not isinstance(error, AppDirUnusable)
-    return WRONG if wrong else FAILED
+    if isinstance(error, AppDirUnusable):
+        return FAILED
+    # What a server refuses for what it says is as wrong as what is refused here.
+    bad_request = getattr(error, "status", None) in _BAD_REQUEST
+    return WRONG if bad_request or isinstance(error, _WRONG) else FAILED

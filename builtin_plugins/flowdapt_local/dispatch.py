@@ -289,16 +289,19 @@ class Dispatch:
         with contextlib.suppress(OSError):
             while data := os.read(process.output_end, 1 << 16):
                 self._printed(process, data)
+        if process.begun_line:
+            self._printed(process, b"\n")
 
     def _printed(self, process: Process, data: bytes) -> None:
         """Add what a library or a child process wrote to the log of the stage that is computed."""
+        whole, newline, process.begun_line = (process.begun_line + data).rpartition(b"\n")
         unit = next((u for u in process.units.values() if not u.deferred), None)
-        if unit is None:
+        if unit is None or not newline:
             return
         time = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
         lines = [
             orjson.dumps({"time": time, "stream": "output", "message": line})
-            for line in data.decode(errors="replace").splitlines()
+            for line in whole.decode(errors="replace").split("\n")
         ]
         block = LogBlock(unit.job.call.stage, b"\n".join([*lines, b""]), len(lines))
         self._host.on_log(unit.job.call.run, block)

@@ -1,8 +1,9 @@
 """Computes stages in worker processes of this machine.
 
-Own workers and not a pool library, by measurement (`tests/benchmarks`, `pools`): a call costs a
-fifth of ``concurrent.futures`` and a tenth of loky, and with neither can one worker be killed
-without failing what the others compute. pebble can, at five times the cost of a call.
+Own workers and not a pool library, by measurement (``tests/benchmarks``, ``pools``): with
+``concurrent.futures`` and loky, killing one worker fails every call in flight and the pool; pebble
+survives it, but fails the call. Here nothing fails, a call costs no more than with those, chunks
+follow the measured time, and our bare protocol is five times as quick as any of them.
 """
 
 from __future__ import annotations

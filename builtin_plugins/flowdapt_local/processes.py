@@ -44,6 +44,7 @@ class Process:
     :param mappings: mapped stages that it knows
     :param deferred: how many of the units wait in its event loop
     :param stopping: it is to be given nothing more
+    :param begun_line: what it wrote past Python since its last line ended
     :param heard: it has said something, so it came up
     """
 
@@ -58,6 +59,7 @@ class Process:
     channel: wire.Channel | None = None
     output: asyncio.ReadTransport | None = None
     output_end: int = -1
+    begun_line: bytes = b""
     exited: asyncio.Future[int] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def flowdapt_executors():
 
 @hookimpl
 def flowdapt_services():
-    names = {"alpha": "Second", "gamma": "First", "beta": "Second", "weak": "Weak"}
+    names = {"beta": "Second", "gamma": "First", "alpha": "Second", "weak": "Weak"}
     return [Provider(name, f"small:{kind}") for name, kind in names.items()]
 
 
@@ -425,13 +425,15 @@ async def test_a_server_that_was_killed_holds_nothing(serve: Serve, app_dir: Pat
         "lock.write('no json'), lock.flush(), print('held', flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        with pytest.raises(ServerError, match=r"belongs to a running server \(another process\)"):
-            async with serve():
-                raise AssertionError("is not reached")
-        other.kill()
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
+    assert other.stdout is not None
+    await other.stdout.readline()
+    with pytest.raises(ServerError, match=r"belongs to a running server \(another process\)"):
+        async with serve():
+            raise AssertionError("is not reached")
+
+    other.kill()
+    await other.wait()
 
     async with serve():
         pass

@@ -1,4 +1,4 @@
-"""The source of user modules: what counts as a change, and what a run that began earlier imports."""
+"""The source of user modules: what counts as a change, and what an earlier run imports."""
 
 from __future__ import annotations
 

@@ -536,6 +536,20 @@ async def test_a_stage_may_print_a_million_lines(desk: Desk) -> None:
     assert sum(len(json.dumps(line)) for line in lines) < 20_000_000
 
 
+async def test_long_raw_output_keeps_its_lines_whole(desk: Desk) -> None:
+    desk.write("""
+        import os
+        def speaks():
+            for i in range(20_000): os.write(1, b"line %d\\n" % i)
+            os.write(1, b"no newline")
+    """)
+
+    stored = await desk.run(stage("a", "speaks"))
+
+    lines = [line["message"] for line in await desk.log(stored)]
+    assert lines == [*(f"line {i}" for i in range(20_000)), "no newline"]
+
+
 async def test_the_last_words_of_a_dying_worker_are_kept(desk: Desk) -> None:
     desk.write("""
         import os

@@ -98,7 +98,7 @@ def test_apply_passes_on_why_the_server_refuses(ask: Call, served: Served, tmp_p
 
     done = ask("apply", file)
 
-    assert done.status == 1
+    assert done.status == 2
     assert done.err.startswith(f"Error: the server refused: workflow fruit of {file}: ")
     assert "no 'pik' (did you mean 'pick'?)" in done.err
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,9 +14,6 @@ from pydantic import ValidationError
 
 from flowdapt.errors import SettingsError
 from flowdapt.settings import Component, Settings, Text
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LEGACY = "flowdapt.compute.executor.local.LocalExecutor"
 
@@ -429,11 +429,31 @@ def test_an_application_directory_that_cannot_be_made_is_refused(tmp_path: Path)
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_application_directory_that_is_not_writable_is_refused(home: Home) -> None:
-    home.folder.mkdir(mode=0o500)
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Be somebody who may not write anywhere, which root may."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    yield
+    os.setresuid(0, 0, 0)
 
-    assert "is not writable; name a folder" in home.refusal()
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """Return a folder that is not below one of root's own, as those of pytest are."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+def test_an_application_directory_that_is_not_writable_is_refused(
+    read_only: Path, nobody: None
+) -> None:
+    with pytest.raises(SettingsError, match="is not writable; name a folder"):
+        reading.load(read_only, environ={})
 
 
 # Showing and editing -------------------------------------------------------------------------
