@@ -376,7 +376,7 @@ class Engine:
         walk.run = open_run.to(state, failure=failure)
         text = _said(failure) if failure is not None else result
         try:
-            await self.storage.save_run(walk.run, was=was, result=text)
+            await self.storage.save_run(walk.run, was=was, result=text, last=walk.last)
         except ResourceNotFound:
             logger.info("run %s was deleted while it was in progress", walk.run.name)
         except FlowdaptError as error:
@@ -385,9 +385,10 @@ class Engine:
             await asyncio.sleep(RETRY_SECONDS)
             failure = failure_of(error)
             walk.run, text = open_run.to(RunState.FAILED, failure=failure), _said(failure)
-            await self.storage.save_run(walk.run, was=was, result=text)
+            await self.storage.save_run(walk.run, was=was, result=text, last=walk.last)
         if not self.keep_runs:
             await self.storage.delete_run(walk.run.uid)
+        walk.tell_last()
         seen = walk.seen(text)
         self._publish(events.RUN_FINISHED, seen)
         return seen

@@ -98,13 +98,20 @@ class MemoryStorage(Storage):
         self._runs[run.uid] = _Kept(StoredRun(_own(run)))
 
     async def save_run(
-        self, run: Run, *, was: RunState, result: bytes | memoryview | None = None
+        self,
+        run: Run,
+        *,
+        was: RunState,
+        result: bytes | memoryview | None = None,
+        last: StageRecord | None = None,
     ) -> None:
         kept = self._kept(run.uid)
         if (state := kept.stored.run.state) != was:
             raise UnlawfulTransition(run.name, state, run.state)
         text = None if result is None else bytes(result)
         kept.stored = StoredRun(_own(run), text, len(text or b""))
+        if last is not None:
+            kept.stages[last.stage] = last
 
     async def find_run(self, identifier: str | UUID) -> Run:
         return (await self.get_run(identifier)).run

@@ -179,6 +179,11 @@ class Plugins:
                 f"from {provider.target}: {_brief(error)}{advice}"
             ) from error
 
+    @property
+    def listen(self) -> bool:
+        """Whether any plugin reacts to events."""
+        return bool(self._manager.hook.flowdapt_event.get_hookimpls())
+
     def notify(self, event: Event) -> None:
         """Tell every healthy plugin of ``event``; what one of them raises stays with it.
 

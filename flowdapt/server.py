@@ -82,7 +82,8 @@ class Server:
                 keep_runs=compute.run_retention_duration != 0,
                 log_limit=settings.logging.run_limit,
             )
-            stack.enter_context(self.engine.events.listening(plugins.notify))
+            if plugins.listen:  # or every event would be built for nobody
+                stack.enter_context(self.engine.events.listening(plugins.notify))
             stack.push_async_callback(self.engine.stop)
             await self.engine.start()
             if compute.run_retention_duration > 0:

@@ -134,12 +134,18 @@ class Storage(ABC):
 
     @abstractmethod
     async def save_run(
-        self, run: Run, *, was: RunState, result: bytes | memoryview | None = None
+        self,
+        run: Run,
+        *,
+        was: RunState,
+        result: bytes | memoryview | None = None,
+        last: StageRecord | None = None,
     ) -> None:
         """Store the next state of a run, and its result if it has one, in one step.
 
         :param was: the state that is being left
         :param result: JSON text
+        :param last: how the stage went that ended last, to be stored with it
         :raises ResourceNotFound: the run was deleted
         :raises UnlawfulTransition: the stored state is not ``was``; nothing was stored
         """

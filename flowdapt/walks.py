@@ -62,6 +62,8 @@ class Walk:
     types: Mapping[str, Type]
     changed: Callable[[UUID, StageRecord], None] = lambda _run, _record: None
     log_limit: int = 16 * 1024 * 1024
+    #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
+    last: StageRecord | None = None
     records: dict[str, StageRecord] = field(default_factory=dict)
     task: asyncio.Task[Outcome] | None = None
     _started: set[str] = field(default_factory=set)
@@ -214,8 +216,16 @@ class Walk:
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
         facts |= {"state": state, "finished_at": now()}
         record = self.records[stage].model_copy(update=facts)
+        if state is RunState.FINISHED and len(self._outcomes) + 1 == len(self.stages):
+            self.last = record
+            return
         await self.storage.save_stage(self.run.uid, record)
         self._record(record)
+
+    def tell_last(self) -> None:
+        """Tell of the stage that ended last, once it is stored with the run's end."""
+        if self.last is not None:
+            self._record(self.last)
 
     def on_progress(self, progress: Progress) -> None:
         """Note that a call moved on."""

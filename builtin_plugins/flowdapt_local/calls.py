@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt_local.spool import Part
+from flowdapt_local.spool import Part, Spooled
 
 Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pickled exception
 
@@ -72,6 +72,12 @@ class Done:
     items_failed: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+    @property
+    def spooled(self) -> bool:
+        """Whether anything of it lies in a file."""
+        parts = (self.json, self.value.part, *(piece.part for piece in self.value.pieces or ()))
+        return any(isinstance(part, Spooled) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ class Dispatch:
         #: pickled contexts by run; a worker gets one before the first call of the run
         self.contexts: dict[str, bytes] = {}
         self._jobs: deque[Job] = deque()
+        self._spooled: set[str] = set()
         self._taken: dict[int, Taken] = {}
         self._lookups: dict[int, asyncio.Future[Problems]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -183,6 +184,8 @@ class Dispatch:
     def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
         unit = process.units.pop(number)
         job = unit.job
+        if isinstance(answer, Done) and answer.spooled:
+            self._spooled.add(job.task.run)
         if not isinstance(answer, Done):
             job.failed(_raised(answer))
         elif answer.items_failed and not job.task.allow_partial_failure:
@@ -213,6 +216,7 @@ class Dispatch:
         self.crew.close(process)
         units, process.units = process.units, {}
         for number, unit in units.items():
+            self._spooled.add(unit.job.task.run)  # perhaps; nobody is left to say
             if (taken := self._taken.pop(number, None)) is not None:
                 self._ledger.give(taken)
             job = unit.job
@@ -271,6 +275,12 @@ class Dispatch:
         for process in list(self.crew.all):
             if _of(process, run):
                 process.signal(signal.SIGKILL)
+
+    def spooled(self, run: str) -> bool:
+        """Tell whether a run, which is over, may have left files."""
+        left = run in self._spooled
+        self._spooled.discard(run)
+        return left
 
     # Telling ---------------------------------------------------------------------------------
 

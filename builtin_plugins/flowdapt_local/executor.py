@@ -209,7 +209,7 @@ class LocalExecutor(Executor):
                 process.contexts.discard(run.hex)
                 process.send("forget", run.hex)
         dispatch.crew.retire({self._host.snapshots.newest, *self._codes.values()})
-        if self._spool.has(run.hex):
+        if dispatch.spooled(run.hex):
             dispatch.later(asyncio.to_thread(self._spool.forget, run.hex))
 
     async def nodes(self) -> Sequence[Node]:

@@ -85,10 +85,6 @@ class Spool:
             os.close(file)
         return Spooled(path, size)
 
-    def has(self, run: str) -> bool:
-        """Tell whether files of a run are there."""
-        return any(os.path.exists(f"{folder}/{run}") for folder in self.folders)
-
     def forget(self, run: str) -> None:
         """Remove everything of a run; what is mapped elsewhere stays usable there."""
         for folder in self.folders:

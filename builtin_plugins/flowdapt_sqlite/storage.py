@@ -104,20 +104,36 @@ class SqliteStorage(Storage):
         await self._commits.submit(lambda db: runs.insert(db, run, text))
 
     async def save_run(
-        self, run: Run, *, was: RunState, result: bytes | memoryview | None = None
+        self,
+        run: Run,
+        *,
+        was: RunState,
+        result: bytes | memoryview | None = None,
+        last: StageRecord | None = None,
     ) -> None:
         if result is not None and memoryview(result).nbytes > INLINE_BYTES:
-            await self._save_large(run, was, result)
-            return
-        text = runs.document(run)
-        kept = Result() if result is None else Result(len(result), None, result)
-        await self._commits.submit(lambda db: runs.update(db, run, text, was=was, result=kept))
+            name = await asyncio.to_thread(self._results.write, run.uid, result)
+            kept = Result(memoryview(result).nbytes, name)
+            await self._keeping(name, self._saved(run, was, kept, last))
+        else:
+            kept = Result() if result is None else Result(len(result), None, result)
+            await self._saved(run, was, kept, last)
 
-    async def _save_large(self, run: Run, was: RunState, result: bytes | memoryview) -> None:
+    def _saved(
+        self, run: Run, was: RunState, result: Result, last: StageRecord | None
+    ) -> asyncio.Future[None]:
         text = runs.document(run)
-        name = await asyncio.to_thread(self._results.write, run.uid, result)
-        kept = Result(memoryview(result).nbytes, name)
-        saved = self._commits.submit(lambda db: runs.update(db, run, text, was=was, result=kept))
+        last_text = b"" if last is None else stages.document(last)
+
+        def write(db: sqlite3.Connection) -> None:
+            runs.update(db, run, text, was=was, result=result)
+            if last is not None:
+                stages.upsert(db, run.uid, last, last_text)
+
+        return self._commits.submit(write)
+
+    async def _keeping(self, name: str, saved: asyncio.Future[None]) -> None:
+        """Wait until a result's file has its row; without one it is removed."""
         try:
             await saved
         except BaseException:

@@ -130,6 +130,19 @@ class RunSuite:
         assert (await storage.get_run(run.name)).result == result
         assert await storage.find_run(run.uid) == (await storage.get_run(run.uid)).run
 
+    async def test_the_last_stage_is_stored_with_the_runs_end_or_not_at_all(
+        self, storage: Storage
+    ) -> None:
+        run, record = Run(workflow="w").to(RunState.RUNNING), StageRecord(stage="last")
+        await storage.add_run(run)
+
+        with pytest.raises(UnlawfulTransition):
+            await storage.save_run(run.to(RunState.FINISHED), was=RunState.PENDING, last=record)
+        assert await storage.list_stages(run.uid) == []
+        await storage.save_run(run.to(RunState.FINISHED), was=RunState.RUNNING, last=record)
+
+        assert await storage.list_stages(run.uid) == [record]
+
     @pytest.mark.parametrize("size", [1, INLINE_BYTES + 1])
     async def test_only_one_of_two_ends_is_stored(self, storage: Storage, size: int) -> None:
         run = Run(workflow="w")
