@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -68,10 +67,3 @@ class Events:
     def heard(self) -> bool:
         """Whether anybody listens; spares building events that nobody reads."""
         return bool(self._listeners)
-
-    async def stream(self) -> AsyncIterator[Event]:
-        """Yield events from now on; what is not yet read is kept, without a limit."""
-        queue: asyncio.Queue[Event] = asyncio.Queue()
-        with self.listening(queue.put_nowait):
-            while True:
-                yield await queue.get()

@@ -36,8 +36,8 @@ class _Kept:
 class MemoryStorage(Storage):
     """Keeps resources and runs in the memory of this process, values that are no JSON included."""
 
-    def __init__(self, *, app_dir: Path = Path(), **options: Any) -> None:
-        super().__init__(app_dir=app_dir, **options)
+    def __init__(self, *, app_dir: Path = Path()) -> None:
+        super().__init__(app_dir=app_dir)
         self._documents: dict[str, dict[UUID, Document]] = {}
         self._runs: dict[UUID, _Kept] = {}  # in the order of acceptance
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0  #: how often runs past their retention are looked for
 USER_MODULES = "user_modules"
+SNAPSHOTS = "code"
 
 
 class Server:
@@ -61,6 +63,8 @@ class Server:
             self._lock = stack.enter_context(_locked(settings.app_dir))
             self._log_what_is_left_out()
             _make_user_modules(settings.app_dir)
+            # No run is left that began with them: those in progress end with their server.
+            shutil.rmtree(settings.app_dir / SNAPSHOTS, ignore_errors=True)
             self.storage: Storage = _made(
                 plugins, "storages", settings.database, app_dir=settings.app_dir
             )
@@ -73,7 +77,7 @@ class Server:
                 self.executor,
                 Host(
                     app_dir=settings.app_dir,
-                    snapshots=Snapshots(self.roots, settings.app_dir / "code"),
+                    snapshots=Snapshots(self.roots, settings.app_dir / SNAPSHOTS),
                     log_level=logging.getLevelNamesMapping()[settings.logging.level.upper()],
                 ),
                 kinds=kinds(plugins),
@@ -116,9 +120,9 @@ class Server:
                     logger.exception("service %r is left out", name)
                     continue
                 self.services[name] = made(self, **options)
-        missing = (self.only or frozenset()) - set(self.services)
-        for name in sorted(missing):
+        for name in sorted((self.only or frozenset()) - set(self.services)):
             self.plugins.resolve("services", name)  # raises, saying what there is instead
+            raise SettingsError(f"service {name!r} is asked for, and disabled in the settings")
         order = sorted(self.services, key=lambda name: (self.services[name].order, name))
         return [self.services[name] for name in order]
 

@@ -68,12 +68,13 @@ class LogBlock:
 class Storage(ABC):
     """Keeps resources and runs.
 
+    The keys beside ``target`` in the settings are further keyword arguments of an implementation.
+
     :param app_dir: a folder the storage may use for its files
-    :param options: the keys beside ``target`` in the settings
     """
 
-    def __init__(self, *, app_dir: Path, **options: Any) -> None:
-        self.app_dir, self.options = app_dir, options
+    def __init__(self, *, app_dir: Path) -> None:
+        self.app_dir = app_dir
 
     @abstractmethod
     async def start(self) -> None:

@@ -108,9 +108,9 @@ class Walk:
                 )
         try:
             async with asyncio.TaskGroup() as self._group:
-                for name in self.stages:
-                    if not graph.depends_on[name]:
-                        self._start(name)
+                ready = graph.ready(done=())
+                for name in filter(ready.__contains__, self.stages):
+                    self._start(name)
         except BaseExceptionGroup as group:
             await self.executor.cancel(self.run.uid)
             raise _first(group) from None

@@ -31,7 +31,7 @@ def main(target: str, seconds: float) -> NoReturn:
     """Import ``target``, ask its hooks what they offer, write the answer and end at once."""
     _restrain()
     faulthandler.enable()
-    faulthandler.dump_traceback_later(seconds * 0.9)
+    faulthandler.dump_traceback_later(seconds)
     sys.argv = ["flowdapt"]
     answer = [""]
     try:

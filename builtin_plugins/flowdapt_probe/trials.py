@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 from flowdapt.hooks import Verdict
 from flowdapt_probe.child import ANSWER
 from flowdapt_probe.verdicts import UNTRIED
 
 SECONDS = 10.0  #: how long an import may take, until the child is killed
+LATE = 0.9  #: the share of that time after which the child shows where it stands
 REPORT_BYTES = 8000  #: how much is kept of the end of what the child wrote
 MOST_ANSWER_BYTES = 1 << 20  #: how much of that end is searched for its answer
 
@@ -29,7 +31,7 @@ def tried(target: str) -> Verdict:
     with tempfile.TemporaryFile() as output:  # not a pipe, at which an import could block
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "flowdapt_probe.child", target, str(SECONDS)],
+                [sys.executable, "-P", "-m", "flowdapt_probe.child", target, str(SECONDS * LATE)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -38,9 +40,11 @@ def tried(target: str) -> Verdict:
             )
         except OSError:
             return Verdict(fault=UNTRIED)
+        begun = time.monotonic()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(SECONDS)
-        late = process.returncode is None
+        # Also where the child died of showing where it stood, which it does shortly before.
+        late = process.returncode is None or time.monotonic() - begun > SECONDS * LATE
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()

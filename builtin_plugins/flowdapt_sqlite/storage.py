@@ -7,7 +7,6 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from flowdapt.errors import StorageError
@@ -41,8 +40,8 @@ class SqliteStorage(Storage):
     :param path: the database file, taken from ``app_dir`` where it is relative
     """
 
-    def __init__(self, *, app_dir: Path, path: str | Path = "flowdapt.db", **options: Any) -> None:
-        super().__init__(app_dir=app_dir, **options)
+    def __init__(self, *, app_dir: Path, path: str | Path = "flowdapt.db") -> None:
+        super().__init__(app_dir=app_dir)
         self.path = app_dir / Path(path).expanduser()
         self._results = ResultFiles(app_dir / "results")
         self._checkpoints = Checkpoints(self.path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 from contextlib import ExitStack
@@ -69,35 +68,6 @@ def test_a_listener_may_leave_while_it_is_told() -> None:
 
     assert len(heard) == 1
     assert not events.heard
-
-
-@pytest.mark.anyio
-async def test_a_stream_yields_what_happens_and_keeps_what_is_not_read_yet() -> None:
-    events = Events()
-    stream = events.stream()
-    first = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0)
-
-    events.publish(an_event("one"))
-    events.publish(an_event("two"))
-
-    assert (await first).type == "one"
-    assert (await anext(stream)).type == "two"
-    await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
-    assert not events.heard
-
-
-@pytest.mark.anyio
-async def test_each_stream_has_every_event() -> None:
-    events = Events()
-    streams = [events.stream(), events.stream()]
-    waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
-    await asyncio.sleep(0)
-
-    events.publish(an_event())
-
-    one, other = await asyncio.gather(*waiting)
-    assert one is other
 
 
 def test_an_event_cannot_be_changed() -> None:
