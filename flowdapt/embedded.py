@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ def run(
 ) -> Any:
     """Run a workflow in this process, without a server, and return its result.
 
+    Targets are imported as the process imports anything else; further places are looked in last:
+    the folder of the workflow's file, and the application directory (``FLOWDAPT__APP_DIR``, or
+    ``~/.flowdapt``) for its ``user_modules``.
+
     :param workflow: a workflow, the same as plain data, or the path of a file with one; the target
         of a stage may be a function
     :param input: what stages without dependencies receive as keyword arguments
@@ -43,11 +48,20 @@ def run(
     :raises InvalidResource: the workflow is not valid
     :raises Exception: what a stage raised, itself where it could be brought here
     """
+    _extend_path(workflow)
     work = _run(_workflow(workflow), input, config, namespace, executor)
     if not _in_a_loop():
         return asyncio.run(work)
     with ThreadPoolExecutor(1, "flowdapt") as thread:  # a notebook runs a loop of its own
         return thread.submit(asyncio.run, work).result()
+
+
+def _extend_path(workflow: object) -> None:
+    app_dir = Path(os.environ.get("FLOWDAPT__APP_DIR", "~/.flowdapt")).expanduser()
+    places = [app_dir] if (app_dir / "user_modules").is_dir() else []
+    if isinstance(workflow, str | Path):
+        places.insert(0, Path(workflow).parent)
+    sys.path += [path for path in map(str, map(Path.absolute, places)) if path not in sys.path]
 
 
 def _in_a_loop() -> bool:

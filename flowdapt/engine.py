@@ -6,6 +6,8 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
@@ -15,6 +17,7 @@ from flowdapt.errors import (
     FlowdaptError,
     InvalidResource,
     ResourceChanged,
+    ResourceExists,
     ResourceNotFound,
     RunCancelled,
     TargetNotFound,
@@ -22,15 +25,7 @@ from flowdapt.errors import (
 from flowdapt.events import Event, Events
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.payloads import to_json
-from flowdapt.resources import (
-    KINDS,
-    SERVER_ANNOTATIONS,
-    Config,
-    Resource,
-    Workflow,
-    merged_data,
-    now,
-)
+from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import Document, LogBlock, RunQuery, Storage, StoredRun
@@ -84,6 +79,7 @@ class Engine:
         self.draining = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
+        self._beginning: set[asyncio.Task[None]] = set()
         self._walks: dict[UUID, Walk] = {}
         self._ends: dict[UUID, asyncio.Task[StoredRun]] = {}
         self._known: dict[str, dict[str, Resource]] = {}
@@ -92,19 +88,14 @@ class Engine:
 
     async def start(self) -> None:
         """Start the executor, and end the runs that an earlier server left behind."""
-        host = Host(
-            app_dir=self._host.app_dir,
-            snapshots=self._host.snapshots,
-            on_progress=self._on_progress,
-            on_log=self._on_log,
-            log_level=self._host.log_level,
-        )
         await self._end_abandoned()
+        host = replace(self._host, on_progress=self._on_progress, on_log=self._on_log)
         await self.executor.start(host)
 
     async def stop(self) -> None:
         """Cancel what runs, and stop the executor."""
         self.draining = True
+        await asyncio.gather(*self._beginning, return_exceptions=True)
         for walk in self._walks.values():
             walk.cancel()
         await asyncio.gather(*self._ends.values(), return_exceptions=True)
@@ -186,7 +177,7 @@ class Engine:
         """
         resource = kind.parse(data, where=where, strict=strict)
         time = now()
-        resource = _with(resource, uid=uuid4(), created_at=time, updated_at=time, generation=1)
+        resource = resource.noting(uid=uuid4(), created_at=time, updated_at=time, generation=1)
         await self._check(resource, where)
         async with self._writing:
             await self.storage.create(_document(resource, where))
@@ -218,13 +209,12 @@ class Engine:
             generation = old.metadata.generation
             if expected is not None and expected != generation:
                 raise ResourceChanged(_kind(kind), old.name, expected, generation)
-            resource = _with(
-                resource,
+            resource = resource.noting(
                 uid=old.metadata.uid,
                 created_at=old.metadata.created_at,
                 updated_at=now(),
                 generation=generation + 1,
-                annotations={**_server_annotations(old), **resource.metadata.annotations},
+                annotations={**old.server_annotations, **resource.metadata.annotations},
             )
             await self.storage.replace(_document(resource, where), expected=generation)
             self._forget(kind)
@@ -239,8 +229,10 @@ class Engine:
         try:
             present = await self.get(kind, wanted.name)
         except ResourceNotFound:
-            return await self.create(kind, data, strict=strict, where=where), "created"
-        notes = {**_server_annotations(present), **wanted.metadata.annotations}
+            with suppress(ResourceExists):  # somebody else was quicker, so it is a change
+                return await self.create(kind, data, strict=strict, where=where), "created"
+            present = await self.get(kind, wanted.name)
+        notes = {**present.server_annotations, **wanted.metadata.annotations}
         if wanted.spec == present.spec and notes == present.metadata.annotations:
             return present, "unchanged"
         changed = await self.replace(kind, wanted.name, data, strict=strict, where=where)
@@ -313,6 +305,8 @@ class Engine:
         source: str = "manual",
     ) -> Run:
         """Do what :meth:`submit` does, with a workflow and a config that need not be stored."""
+        if self.draining:
+            raise Draining()
         run = Run(
             workflow=workflow.name,
             workflow_uid=workflow.metadata.uid,
@@ -331,12 +325,20 @@ class Engine:
             changed=self._on_stage,
             log_limit=self.log_limit,
         )
-        await self.storage.add_run(run)
-        self._walks[run.uid] = walk
+        # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
+        beginning = asyncio.create_task(self._begin(walk), name=f"{run.name}/begin")
+        self._beginning.add(beginning)
+        beginning.add_done_callback(self._beginning.discard)
+        await asyncio.shield(beginning)
+        return run
+
+    async def _begin(self, walk: Walk) -> None:
+        await self.storage.add_run(walk.run)
+        uid, name = walk.run.uid, walk.run.name
+        self._walks[uid] = walk
         self._publish(events.RUN_STARTED, walk.seen())
         end = self._see_through(walk, walk.begin())
-        self._ends[run.uid] = asyncio.create_task(end, name=f"{run.name}/end")
-        return run
+        self._ends[uid] = asyncio.create_task(end, name=f"{name}/end")
 
     async def wait(self, run: UUID) -> StoredRun:
         """Return a run once it has ended. Cancelling the wait does not stop the run."""
@@ -483,16 +485,6 @@ def _document(resource: Resource, where: str) -> Document:
         return resource.model_dump(mode="json")
     except ValueError as error:  # such as a function, or lists in lists without end
         raise InvalidResource.at(where, (), f"cannot be stored as JSON: {error}") from None
-
-
-def _with(resource: _Kind, **metadata: Any) -> _Kind:
-    changed = resource.metadata.model_copy(update=metadata)
-    return resource.model_copy(update={"metadata": changed})
-
-
-def _server_annotations(resource: Resource) -> dict[str, str]:
-    notes = resource.metadata.annotations.items()
-    return {key: value for key, value in notes if key.startswith(SERVER_ANNOTATIONS)}
 
 
 def _said(failure: Failure) -> bytes:

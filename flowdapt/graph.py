@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from flowdapt.errors import ResourceError
+from flowdapt.errors import ResourceError, nearest
 
 
 class GraphError(ResourceError):
@@ -31,7 +31,8 @@ class Graph:
         for name, deps in self.depends_on.items():
             for dep in dict.fromkeys(deps):
                 if dep not in self.dependents:
-                    raise GraphError(name, f"stage {name!r} depends on {dep!r}, which is no stage")
+                    fact = f"stage {name!r} depends on {dep!r}, which is no stage"
+                    raise GraphError(name, fact + nearest(dep, self.dependents))
                 self.dependents[dep].append(name)
         self._levels = self._measure()
 

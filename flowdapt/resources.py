@@ -136,6 +136,16 @@ class Resource(Model):
         """The resource's name, short for ``metadata.name``."""
         return self.metadata.name
 
+    @property
+    def server_annotations(self) -> dict[str, str]:
+        """The annotations that belong to the server."""
+        notes = self.metadata.annotations.items()
+        return {key: value for key, value in notes if key.startswith(SERVER_ANNOTATIONS)}
+
+    def noting(self, **facts: Any) -> Self:
+        """Return the resource with these facts in its metadata; they are not checked."""
+        return self.model_copy(update={"metadata": self.metadata.model_copy(update=facts)})
+
 
 class Stage(Model):
     """One step of a workflow: a function and where it stands in the graph."""

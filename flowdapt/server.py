@@ -169,7 +169,7 @@ def _made(plugins: Plugins, part: str, component: Component, **facts: Any) -> An
     made = plugins.resolve(part, component.target)
     try:
         return made(**facts, **component.options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         message = str(error).partition("() ")[2] or str(error)
         raise SettingsError(f"the settings of {part} {component.target!r}: {message}") from error
 

@@ -77,7 +77,7 @@ class Snapshots:
     def _keep(self, sources: Mapping[str, bytes]) -> str:
         digest = sha256()
         for path, source in sources.items():
-            digest.update(f"{path}\0{len(source)}\0".encode() + source)
+            digest.update(os.fsencode(path) + f"\0{len(source)}\0".encode() + source)
         name = digest.hexdigest()[:16]
         if self.folder is not None and not (self.folder / name).exists():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

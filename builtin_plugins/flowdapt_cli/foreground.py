@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from flowdapt import __version__
+from flowdapt.errors import PluginError
 from flowdapt.server import Server
 from flowdapt_cli import logs
 
@@ -58,16 +59,23 @@ async def _drain(server: Server, stop: asyncio.Event) -> None:
 
 
 def log(settings: Settings, stream: TextIO | None = None) -> None:
-    """Set up the log of this process, and tell which settings have no meaning."""
+    """Set up the log of this process."""
     logs.configure(settings.logging, dev=settings.dev, stream=stream)
-    for key in settings.unknown:
-        logger.warning("no setting %s; it has no effect", key)
 
 
 def greeting(server: Server) -> str:
     """Return the line that says that a server is up, and where."""
-    where = ", ".join(server.addresses.values()) or "no address"
+    where = ", ".join(server.addresses.values()) or f"no address{_why_nowhere(server)}"
     return f"flowdapt {__version__} serves at {where}, with its files in {server.settings.app_dir}"
+
+
+def _why_nowhere(server: Server) -> str:
+    """Say what is missing where nobody asked for a server without HTTP."""
+    try:
+        server.plugins.resolve("services", "rest")
+    except PluginError as error:
+        return f" ({error})"
+    return ""
 
 
 @contextmanager

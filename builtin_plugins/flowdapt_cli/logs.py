@@ -16,13 +16,10 @@ CHATTY = ("asyncio", "httpcore", "httpx", "watchfiles")  #: they log every reque
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
 
-def get_logger(name: str) -> logging.Logger:
-    """Return a logger; fields given as ``extra={"run": ...}`` become fields of its lines."""
-    return logging.getLogger(name)
-
-
 def configure(settings: Logging, *, dev: bool = False, stream: TextIO | None = None) -> None:
     """Write the log of this process to ``stream``, in place of what an earlier call set up.
+
+    Fields given as ``extra={"run": ...}`` become fields of a line.
 
     :param dev: everything from debug on, with tracebacks, whatever the settings say
     :param stream: standard error unless given

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from flowdapt_local import wire
 from flowdapt_local.calls import Facts
 from flowdapt_local.jobs import ASYNC_AT_ONCE
 from flowdapt_local.processes import Kind, Process, Zygote
@@ -48,7 +49,7 @@ class Crew:
         """Return a new worker, which is not idle yet.
 
         :param reserved: :meth:`reserve` was asked before
-        :raises ConnectionError: the process that forks them dies again and again
+        :raises OSError: the process that forks them dies again and again, or cannot be started
         """
         if not reserved:
             self._forking[kind] += 1
@@ -63,6 +64,8 @@ class Crew:
         finally:
             self._forking[kind] -= 1
         self.all.add(process)
+        if process.gone:  # while it was being connected
+            self._gone(process)
         return process
 
     def reserve(self, kind: Kind, most: int) -> bool:
@@ -76,8 +79,11 @@ class Crew:
         return True
 
     def hopeless(self, kind: Kind) -> bool:
-        """Tell whether workers of a kind die before they do anything."""
-        return self._stillborn[kind] >= STILLBORN_MOST
+        """Tell whether workers of a kind die before they come up; who asks next may try again."""
+        if self._stillborn[kind] < STILLBORN_MOST:
+            return False
+        del self._stillborn[kind]
+        return True
 
     def take(self, kind: Kind) -> Process | None:
         """Return an idle worker, which is idle no more."""
@@ -85,8 +91,9 @@ class Crew:
         return idle.pop() if idle else None
 
     def put(self, process: Process) -> None:
-        """Have a worker be idle."""
-        self._idle.setdefault(process.kind, []).append(process)
+        """Have a worker be idle, unless it died since whoever puts it here heard of it."""
+        if process in self.all:
+            self._idle.setdefault(process.kind, []).append(process)
 
     def idle(self, kind: Kind) -> Process | None:
         """Return the idle worker in which the fewest async calls wait, if it has room for more."""
@@ -118,9 +125,11 @@ class Crew:
     def _heard(self, process: Process, message: Message) -> None:
         self._stillborn.pop(process.kind, None)
         process.heard = True
-        self._received(process, message)
+        if message != wire.UP:
+            self._received(process, message)
 
     def _gone(self, process: Process) -> None:
+        process.gone = True
         if process in self.all:
             if not process.heard:
                 self._stillborn[process.kind] += 1

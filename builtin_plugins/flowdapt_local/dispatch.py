@@ -39,6 +39,7 @@ class Dispatch:
     """The queue of jobs, the workers, and who computes what.
 
     :param facts: returns what a worker of a kind is told when it is made
+    :param forget: removes the files of a run
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Dispatch:
         ledger: Ledger,
         preload: Sequence[str],
         facts: Callable[[Kind], Facts],
+        forget: Callable[[str], None],
     ) -> None:
-        self._host, self._ledger = host, ledger
+        self._host, self._ledger, self._forget = host, ledger, forget
         self.crew = Crew(
             preload,
             facts=facts,
@@ -74,6 +76,9 @@ class Dispatch:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.crew.stop()
+        for taken in self._taken.values():  # the ledger may be of use to another start
+            self._ledger.give(taken)
+        self._taken.clear()
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Have work done in the background; what it raises is logged."""
@@ -152,7 +157,19 @@ class Dispatch:
 
     async def fork(self, kind: Kind, *, reserved: bool = False) -> None:
         """Make another worker and give it something to do."""
-        self._became_idle(await self.crew.fork(kind, reserved=reserved))
+        try:
+            process = await self.crew.fork(kind, reserved=reserved)
+        except OSError as error:
+            if not any(process.kind == kind for process in self.crew.all):
+                self._give_up(kind, str(error))
+            raise
+        self._became_idle(process)
+
+    def _give_up(self, kind: Kind, cause: str) -> None:
+        """Fail what waits for workers of a kind, because nothing would ever wake it."""
+        for job in self._jobs:
+            if job.kind.code == kind.code and job.waiting():
+                job.failed(WorkerLost(job.call.stage, cause))
 
     def _became_idle(self, process: Process) -> None:
         if not process.stopping:
@@ -185,7 +202,7 @@ class Dispatch:
         unit = process.units.pop(number)
         job = unit.job
         if isinstance(answer, Done) and answer.spooled:
-            self._spooled.add(job.task.run)
+            self._wrote(job.task.run)
         if not isinstance(answer, Done):
             job.failed(_raised(answer))
         elif answer.items_failed and not job.task.allow_partial_failure:
@@ -216,7 +233,7 @@ class Dispatch:
         self.crew.close(process)
         units, process.units = process.units, {}
         for number, unit in units.items():
-            self._spooled.add(unit.job.task.run)  # perhaps; nobody is left to say
+            self._wrote(unit.job.task.run)  # perhaps; nobody is left to say
             if (taken := self._taken.pop(number, None)) is not None:
                 self._ledger.give(taken)
             job = unit.job
@@ -249,7 +266,7 @@ class Dispatch:
             if not process.exited.done():
                 self._became_idle(process)
 
-    # Cancelling ------------------------------------------------------------------------------
+    # Cancelling and releasing ----------------------------------------------------------------
 
     def cancel(self, run: UUID) -> None:
         """Interrupt what is computed for a run; kill the workers where that does not help."""
@@ -271,16 +288,38 @@ class Dispatch:
             self.later(self._kill_what_goes_on(run))
 
     async def _kill_what_goes_on(self, run: UUID) -> None:
-        await asyncio.sleep(INTERRUPT_SECONDS)
-        for process in list(self.crew.all):
-            if _of(process, run):
-                process.signal(signal.SIGKILL)
+        left = self.crew.all
+        while left:
+            await asyncio.sleep(INTERRUPT_SECONDS)
+            left = {process for process in self.crew.all if _of(process, run)}
+            for process in left:
+                others = [u for u in process.units.values() if u.job.call.run != run]
+                if all(u.deferred for u in others) or not all(
+                    u.deferred for u in _of(process, run)
+                ):
+                    process.signal(signal.SIGKILL)
+                else:  # its main thread, which hears of the cancelling, computes for another run
+                    process.stopping = True
 
-    def spooled(self, run: str) -> bool:
-        """Tell whether a run, which is over, may have left files."""
-        left = run in self._spooled
+    def _wrote(self, run: str) -> None:
+        """Note that a run has files; those of one that was released meanwhile go at once."""
+        self._spooled.add(run)
+        if run not in self.contexts:
+            self._remove(run)
+
+    def release(self, run: str) -> None:
+        """Forget what workers know of a run, which is over, and remove its files."""
+        del self.contexts[run]
+        for process in self.crew.all:
+            if run in process.contexts:
+                process.contexts.discard(run)
+                process.send("forget", run)
+        if run in self._spooled:
+            self._remove(run)
+
+    def _remove(self, run: str) -> None:
         self._spooled.discard(run)
-        return left
+        self.later(asyncio.to_thread(self._forget, run))
 
     # Telling ---------------------------------------------------------------------------------
 

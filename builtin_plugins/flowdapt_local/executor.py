@@ -77,8 +77,11 @@ class LocalExecutor(Executor):
         resources: Mapping[str, float] | None = None,
         preload: Sequence[str] = (),
     ) -> None:
-        self._devices = _gpus() if gpus == "auto" else list(range(int(gpus)))
-        cpu, most = float(_cpus(cpus)), float(_memory() if memory == "auto" else memory)
+        self._devices = _gpus() if gpus == "auto" else list(range(int(_number("gpus", gpus))))
+        cpu, most = (
+            float(_cpus(cpus)),
+            (_memory() if memory == "auto" else _number("memory", memory)),
+        )
         self._ledger = Ledger(
             {**(resources or {}), "cpus": cpu, "memory": most}, len(self._devices)
         )
@@ -91,7 +94,9 @@ class LocalExecutor(Executor):
         self._host = host
         self._folders = Folders(host.app_dir)
         self._spool = self._folders.open()
-        self._dispatch = Dispatch(host, self._ledger, self._preload, self._facts)
+        self._dispatch = Dispatch(
+            host, self._ledger, self._preload, self._facts, self._spool.forget
+        )
         self._dispatch.later(self._warm_up(self._dispatch))
 
     async def _warm_up(self, dispatch: Dispatch) -> None:
@@ -202,15 +207,10 @@ class LocalExecutor(Executor):
     async def release(self, run: UUID) -> None:
         """Forget a run: its context, its results, and the workers that only it needed."""
         dispatch = self._at_work
-        dispatch.contexts.pop(run.hex, None)
-        self._codes.pop(run.hex, None)
-        for process in dispatch.crew.all:
-            if run.hex in process.contexts:
-                process.contexts.discard(run.hex)
-                process.send("forget", run.hex)
+        if self._codes.pop(run.hex, None) is None:  # nothing of it was ever submitted
+            return
+        dispatch.release(run.hex)
         dispatch.crew.retire({self._host.snapshots.newest, *self._codes.values()})
-        if dispatch.spooled(run.hex):
-            dispatch.later(asyncio.to_thread(self._spool.forget, run.hex))
 
     async def nodes(self) -> Sequence[Node]:
         """Return this machine."""
@@ -257,7 +257,20 @@ def _feed(job: Mapped) -> None:
 
 
 def _cpus(cpus: float | str) -> int:
-    return len(os.sched_getaffinity(0)) if cpus == "auto" else max(1, int(cpus))
+    if cpus == "auto":
+        return len(os.sched_getaffinity(0))
+    return max(1, int(_number("cpus", cpus)))
+
+
+def _number(name: str, value: float | str) -> float:
+    """Return an option as a number.
+
+    :raises ValueError: naming the option and what would be right
+    """
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a number or 'auto', not {value!r}") from None
 
 
 def _memory() -> int:

@@ -46,6 +46,7 @@ class Process:
     :param stopping: it is to be given nothing more
     :param begun_line: what it wrote past Python since its last line ended
     :param heard: it has said something, so it came up
+    :param gone: its socket closed
     """
 
     pid: int
@@ -56,6 +57,7 @@ class Process:
     deferred: int = 0
     stopping: bool = False
     heard: bool = False
+    gone: bool = False
     channel: wire.Channel | None = None
     output: asyncio.ReadTransport | None = None
     output_end: int = -1

@@ -18,6 +18,8 @@ _RECEIVED_AT_ONCE = 1 << 18  #: bytes
 
 Message = tuple[Any, ...]
 
+UP: Message = ("up",)  #: the first thing that a worker says
+
 
 def encode(message: Message) -> bytes:
     """Return a message as it goes over the wire."""

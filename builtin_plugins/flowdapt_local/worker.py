@@ -6,8 +6,8 @@ thread, where hundreds may wait at once, and the main thread goes on to the next
 From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", id, Task)``,
 ``("chunk", id, map, Piece, start, count)``, ``("forget", run)``, ``("unmap", map)``,
 ``("cancel", run)``, ``("lookup", id, targets)``.
-To the server: ``("done", id, Done)``, ``("failed", id, Failed)``, ``("deferred", id)``,
-``("found", id, problems)``, ``("log", run, stage, lines, count)``.
+To the server: ``("up",)`` once, ``("done", id, Done)``, ``("failed", id, Failed)``,
+``("deferred", id)``, ``("found", id, problems)``, ``("log", run, stage, lines, count)``.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Worker:
         self._computing = False
 
     def loop(self) -> None:
-        """Take messages until the server is gone."""
+        """Say that this worker is up, and take messages until the server is gone."""
+        self._send(*wire.UP)
         while (message := self._pipe.receive()) is not None:
             kind, *rest = message
             getattr(self, f"_on_{kind}")(*rest)

@@ -74,8 +74,9 @@ def _preload(names: Sequence[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            sys.stderr.write(f"flowdapt: {name!r} of the setting 'preload' is left out: {error}\n")
+        except (Exception, SystemExit) as error:  # without this process nothing is computed
+            said = f"flowdapt: {name!r} of the setting 'preload' is left out: {error!r}\n"
+            sys.stderr.write(said)
     gc.collect()
     gc.freeze()  # so that collections in a worker do not copy the pages it shares with us
 

@@ -289,3 +289,27 @@ def test_deep_and_circular_input_reaches_its_stage() -> None:
     ring.append(ring)
 
     assert flowdapt.run(one(lambda deep, ring: deep is ring), {"deep": deep, "ring": ring}) is False
+
+
+def test_user_modules_of_the_application_directory_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user_modules").mkdir()
+    (tmp_path / "user_modules" / "sums.py").write_text("def add(a, b): return a + b")
+    monkeypatch.setenv("FLOWDAPT__APP_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    workflow = {"spec": {"stages": [{"name": "add", "target": "user_modules.sums.add"}]}}
+
+    assert flowdapt.run(workflow, {"a": 1, "b": 2}) == 3
+
+
+def test_modules_beside_the_file_of_a_workflow_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beside_it.py").write_text("def one(): return 1")
+    (tmp_path / "workflow.yaml").write_text(
+        "kind: workflow\nmetadata: {name: w}\nspec: {stages: [{name: a, target: beside_it.one}]}"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    assert flowdapt.run(tmp_path / "workflow.yaml") == 1

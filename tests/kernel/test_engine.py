@@ -118,6 +118,19 @@ async def make_engine(tmp_path: Path, storage: MemoryStorage) -> AsyncIterator[M
         yield make
 
 
+class SlowToAccept(MemoryStorage):
+    """A storage that has stored a run, and is let to say so later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go = asyncio.Event(), asyncio.Event()
+
+    async def add_run(self, run: Run) -> None:
+        await super().add_run(run)
+        self.reached.set()
+        await self.go.wait()
+
+
 @pytest.fixture
 async def engine(make_engine: MakeEngine) -> Engine:
     """An engine with a workflow ``farm`` that doubles ``n``, and one ``pause`` that waits."""
@@ -154,6 +167,12 @@ async def test_applying_creates_changes_and_leaves_alone(engine: Engine) -> None
     assert [*verdicts, verdict] == ["created", "unchanged", "changed"]
     assert changed.metadata.generation == 2
     assert await engine.get(Workflow, "new") == changed
+
+
+async def test_two_may_apply_the_same_at_once(engine: Engine) -> None:
+    both = await asyncio.gather(*(engine.apply(a_workflow("new")) for _ in range(2)))
+
+    assert sorted(verdict for _, verdict in both) == ["created", "unchanged"]
 
 
 async def test_other_annotations_are_a_change_and_those_of_the_server_are_not(
@@ -799,6 +818,43 @@ async def test_while_draining_no_run_is_accepted_and_what_runs_goes_on(engine: E
     assert (await engine.wait(run.uid)).run.state is RunState.FINISHED
     engine.draining = False
     assert await result(engine, n=4) == 8
+
+
+async def test_a_run_that_is_being_accepted_when_the_engine_stops_ends_too(
+    make_engine: MakeEngine,
+) -> None:
+    storage = SlowToAccept()
+    engine = await make_engine(storage=storage)
+    await engine.create(Workflow, a_workflow("pause", "pause"))
+    submitting = asyncio.create_task(engine.submit("pause", Pausing().input))
+    await asyncio.wait_for(storage.reached.wait(), 5)
+
+    stopping = asyncio.create_task(engine.stop())
+    await asyncio.sleep(0)
+    storage.go.set()
+    await asyncio.gather(stopping, submitting)
+
+    (stored,) = await storage.list_runs(RunQuery())
+    assert stored.run.state is RunState.CANCELLED
+
+
+async def test_a_run_that_was_stored_begins_even_if_whoever_asked_for_it_has_gone(
+    make_engine: MakeEngine,
+) -> None:
+    storage = SlowToAccept()
+    engine = await make_engine(storage=storage)
+    await engine.create(Workflow, a_workflow())
+    submitting = asyncio.create_task(engine.submit("farm", {"n": 1}))
+    await asyncio.wait_for(storage.reached.wait(), 5)
+
+    submitting.cancel()
+    storage.go.set()
+    await asyncio.wait([submitting])
+    await asyncio.gather(*engine._beginning)
+    await engine.drained()
+
+    (stored,) = await storage.list_runs(RunQuery())
+    assert stored.run.state is RunState.FINISHED
 
 
 async def test_it_is_drained_once_no_run_is_in_progress(engine: Engine) -> None:

@@ -417,3 +417,18 @@ def test_source_that_is_no_python_is_an_error_of_its_import_alone(
             print(sound.x)
     """
     assert run(snapshots, script, name) == "1\n"
+
+
+def test_a_file_whose_name_is_no_text_is_kept_too(snapshots: Snapshots, root: Path) -> None:
+    with open(os.fsencode(root) + b"/caf\xe9.py", "w") as stream:
+        stream.write("x = 1")
+    (root / "sound.py").write_text("x = 1")
+
+    name = snapshots.take()
+
+    script = """
+        activate_file(files[0])
+        import sound
+        print(sound.x)
+    """
+    assert run(snapshots, script, name) == "1\n"

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,8 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
+from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
+from flowdapt_local.processes import Process
 from flowdapt_local.spool import Folders, Spool, Spooled, mapped
 
 from flowdapt import payloads
@@ -94,6 +97,10 @@ def stage(name: str, target: str | Callable[..., Any], *after: str, **facts: Any
 
 def mapped_stage(name: str, target: str | Callable[..., Any], *after: str, **options: Any) -> Any:
     return stage(name, target, *after, type="parameterized", options=options)
+
+
+def folders_of_runs(desk: Desk) -> list[Path]:
+    return [p for f in desk.executor._spool.folders for p in Path(f).iterdir() if p.is_dir()]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -197,6 +204,98 @@ async def test_the_pool_heals_when_the_process_that_forks_workers_is_killed(desk
     assert [await desk.result(stage("a", "fine")) for _ in range(5)] == [1] * 5
 
 
+class TestManyWorkers:
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {"cpus": 6}
+
+    async def test_workers_that_are_killed_before_their_first_call_are_no_reason_to_give_up(
+        self, desk: Desk
+    ) -> None:
+        desk.write("def fine(): return 1")
+        workers = desk.executor._at_work.crew.all
+        await until(lambda: len(workers) == 6 and all(worker.heard for worker in workers))
+
+        for worker in tuple(workers):
+            os.kill(worker.pid, signal.SIGKILL)
+        await until(lambda: not workers)
+
+        assert await desk.result(stage("a", "fine")) == 1
+
+
+async def test_a_worker_that_is_dead_before_it_is_known_is_given_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = desk.executor._at_work.crew
+    await until(lambda: len(crew.all) == 2)  # the first of them, which know no such module
+    desk.write("def fine(): return 1")
+    zygote = crew._zygote
+    connect = zygote._connect
+    killed: list[Process] = []
+
+    async def connect_once_it_is_dead(process: Process, *ends: Any) -> None:
+        if not killed:
+            killed.append(process)
+            os.kill(process.pid, signal.SIGKILL)
+            await asyncio.shield(process.exited)
+        await connect(process, *ends)
+
+    monkeypatch.setattr(zygote, "_connect", connect_once_it_is_dead)
+
+    assert await desk.result(stage("a", "fine")) == 1
+    assert len(killed) == 1
+
+
+async def test_what_waits_for_a_worker_fails_where_none_can_be_made(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*facts: object) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(desk.executor._at_work.crew._zygote, "fork", refuse)
+    desk.write("def fine(): return 1")  # and for this code there is no worker yet
+
+    stored = await desk.run(stage("a", "fine"))
+
+    assert stored.run.failure is not None
+    assert "too many open files" in stored.run.failure.message
+    monkeypatch.undo()
+    assert await desk.result(stage("a", "fine")) == 1
+
+
+async def test_a_module_that_cannot_be_preloaded_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unlucky.py").write_text("raise RuntimeError('not today')")
+    monkeypatch.syspath_prepend(tmp_path)
+    executor = LocalExecutor(cpus=1, preload=["unlucky"])
+    await executor.start(Host(app_dir=tmp_path))
+
+    found = await asyncio.wait_for(executor.lookup(["json.dumps"], code=""), 30)
+
+    assert found == {}
+    await executor.stop()
+
+
+async def test_what_was_in_use_when_it_stopped_is_free_when_it_starts_again(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.write("""
+        import time
+        def waits(mark):
+            open(mark, "w").close()
+            time.sleep(60)
+    """)
+    mark = tmp_path / "mark"
+    await desk.begin(stage("a", "waits"), mark=str(mark))
+    await until(mark.exists)
+
+    await desk.executor.stop()
+    await desk.executor.start(Host(app_dir=tmp_path))
+
+    assert (await desk.executor.nodes())[0].free["cpus"] == 2
+
+
 async def test_a_module_that_kills_the_process_while_it_is_looked_up_harms_nothing(
     desk: Desk,
 ) -> None:
@@ -242,7 +341,6 @@ def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
     assert len(offspring) >= 2
     _, alive = psutil.wait_procs(offspring, timeout=10)
     assert alive == []
-    assert folder.exists()
     next_server = Folders(tmp_path)
     next_server.open()
     next_server.close()
@@ -307,11 +405,31 @@ async def test_files_of_a_run_are_gone_once_it_ended(desk: Desk) -> None:
 
     await desk.result(stage("a", "make"), stage("b", "use", "a"))
 
-    await until(
-        lambda: (
-            not ([p for f in desk.executor._spool.folders for p in Path(f).iterdir() if p.is_dir()])
-        )
-    )
+    await until(lambda: folders_of_runs(desk) == [])
+
+
+async def test_a_file_that_is_written_after_the_end_of_its_run_does_not_stay(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.write("""
+        import time
+        def stubborn(mark):
+            try:
+                open(mark, "w").close()
+                time.sleep(60)
+            except BaseException:
+                return bytearray(1_000_000)
+        def use(data): return len(data)
+    """)
+    mark = tmp_path / "mark"
+    run = await desk.begin(stage("a", "stubborn"), stage("b", "use", "a"), mark=str(mark))
+    await until(mark.exists)
+
+    await desk.engine.cancel(run.uid)
+
+    at_work = desk.executor._at_work
+    await until(lambda: not any(p.units for p in at_work.crew.all) and not at_work._tasks)
+    assert folders_of_runs(desk) == []
 
 
 def test_a_full_memory_folder_makes_way_for_the_disk(tmp_path: Path) -> None:
@@ -600,6 +718,41 @@ async def test_a_cancelled_run_is_not_computed_any_more(
     assert (await desk.executor.nodes())[0].free["cpus"] == 2
 
 
+class TestOneWorker:
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {"cpus": 1}
+
+    async def test_cancelling_what_waits_in_a_worker_leaves_what_it_computes_alone(
+        self, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.write("""
+            import asyncio, os, time
+            async def idles(mark):
+                open(mark, "w").close()
+                await asyncio.sleep(60)
+            def works(begun, go):
+                open(begun, "w").close()
+                while not os.path.exists(go): time.sleep(0.005)
+                return "done"
+        """)
+        mark, begun, go = (tmp_path / name for name in ("mark", "begun", "go"))
+        idle = await desk.begin(stage("a", "idles"), mark=str(mark))
+        await until(mark.exists)
+        busy = await desk.begin(stage("b", "works"), begun=str(begun), go=str(go))
+        await until(begun.exists)
+        (worker,) = [w for w in desk.executor._at_work.crew.all if len(w.units) == 2]
+        monkeypatch.setattr(dispatch, "INTERRUPT_SECONDS", 0.01)
+
+        await desk.engine.cancel(idle.uid)
+
+        await until(lambda: worker.stopping)  # which is when it would have been killed
+        go.touch()
+        stored = await desk.engine.wait(busy.uid)
+        (record,) = await desk.engine.stages(busy.uid)
+        assert (stored.run.state, record.attempts) == (RunState.FINISHED, 1)
+
+
 # User modules --------------------------------------------------------------------------------
 
 
@@ -646,6 +799,12 @@ async def test_workers_of_old_code_leave(desk: Desk) -> None:
 
 
 # Settings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["cpus", "gpus", "memory"])
+def test_an_option_that_is_no_number_is_named(option: str) -> None:
+    with pytest.raises(ValueError, match=f"{option} must be a number or 'auto', not 'x'"):
+        local(**{option: "x"})
 
 
 def test_keys_of_earlier_settings_are_understood() -> None:

@@ -1,10 +1,10 @@
 """Commands over what is installed; none of them needs a server."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import typer
 
-from flowdapt.plugins import State
+from flowdapt.plugins import Plugin, State
 from flowdapt_cli.errors import FAILED
 from flowdapt_cli.invocation import invocation
 from flowdapt_cli.output import Output, dump
@@ -21,7 +21,7 @@ MOST_NAMES = 4  #: of one part that a plugin offers; more are only counted
 @plugins.command("list")
 def list_(ctx: typer.Context, output: Output = "table") -> None:
     """List all plugins, with what each offers."""
-    found = invocation(ctx).plugins.list()
+    found = _as_served(ctx)
     if output != "table":
         return dump([plugin.to_dict() for plugin in found], output)
     from flowdapt_cli.render import table
@@ -43,7 +43,7 @@ def list_(ctx: typer.Context, output: Output = "table") -> None:
 @plugins.command()
 def doctor(ctx: typer.Context, output: Output = "table") -> None:
     """Say what is wrong with plugins, where, and what to do; fails where something is."""
-    found = invocation(ctx).plugins.list()
+    found = _as_served(ctx)
     sick = [p for p in found if p.state in (State.QUARANTINED, State.INCOMPATIBLE)]
     if output != "table":
         dump([plugin.to_dict() | {"traceback": plugin.traceback} for plugin in sick], output)
@@ -55,6 +55,12 @@ def doctor(ctx: typer.Context, output: Output = "table") -> None:
             typer.echo(plugin.traceback)
     if sick:
         raise typer.Exit(FAILED)
+
+
+def _as_served(ctx: typer.Context) -> Sequence[Plugin]:
+    """Return all plugins as a server would have them, which the settings may tell to leave some."""
+    one = invocation(ctx)
+    return one.server_plugins(one.settings()).list()
 
 
 def _summary(provides: Iterable[str]) -> str:

@@ -101,6 +101,14 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FLOWDAPT__APP_DIR", str(tmp_path / "app"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C reach the programs that are started; shells ignore it in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def plugins() -> Plugins:
     return Plugins.load(cache_dir=None)

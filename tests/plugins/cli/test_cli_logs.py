@@ -36,7 +36,7 @@ def configured(*, dev: bool = False, **settings: Any) -> io.StringIO:
 def test_a_json_line_has_time_level_logger_message_and_fields() -> None:
     stream = configured(format="json")
 
-    logs.get_logger("flowdapt.test").info("stored %d runs", 2, extra={"run": "a", "at": {1}})
+    logging.getLogger("flowdapt.test").info("stored %d runs", 2, extra={"run": "a", "at": {1}})
 
     line = json.loads(stream.getvalue())
     moment = line.pop("time")
@@ -54,7 +54,7 @@ def test_a_json_line_has_time_level_logger_message_and_fields() -> None:
 def test_a_field_cannot_pass_for_the_level() -> None:
     stream = configured(format="json")
 
-    logs.get_logger("flowdapt.test").warning("low", extra={"level": "debug"})
+    logging.getLogger("flowdapt.test").warning("low", extra={"level": "debug"})
 
     assert json.loads(stream.getvalue())["level"] == "warning"
 
@@ -62,7 +62,7 @@ def test_a_field_cannot_pass_for_the_level() -> None:
 def test_a_console_line_is_for_people() -> None:
     stream = configured()
 
-    logs.get_logger("flowdapt.test").warning("disk is full", extra={"path": "/x"})
+    logging.getLogger("flowdapt.test").warning("disk is full", extra={"path": "/x"})
 
     assert stream.getvalue().endswith("Z warning  flowdapt.test: disk is full path=/x\n")
 
@@ -70,7 +70,7 @@ def test_a_console_line_is_for_people() -> None:
 def test_lines_below_the_level_are_left_out() -> None:
     stream = configured(level="warning")
 
-    logs.get_logger("flowdapt.test").info("hidden")
+    logging.getLogger("flowdapt.test").info("hidden")
 
     assert stream.getvalue() == ""
 
@@ -81,7 +81,7 @@ def test_development_shows_everything_with_tracebacks() -> None:
     try:
         raise ValueError("broken")
     except ValueError:
-        logs.get_logger("flowdapt.test").debug("failed", exc_info=True)
+        logging.getLogger("flowdapt.test").debug("failed", exc_info=True)
 
     assert "Traceback (most recent call last)" in stream.getvalue()
     assert stream.getvalue().endswith("ValueError: broken\n")
@@ -93,7 +93,7 @@ def test_without_tracebacks_only_what_was_raised_is_logged() -> None:
     try:
         raise ValueError("broken")
     except ValueError:
-        logs.get_logger("flowdapt.test").exception("failed")
+        logging.getLogger("flowdapt.test").exception("failed")
 
     assert json.loads(stream.getvalue())["exception"] == "ValueError: broken"
 
@@ -109,7 +109,7 @@ def test_a_traceback_has_so_many_frames_and_locals_if_asked() -> None:
     try:
         deep(5)
     except ValueError:
-        logs.get_logger("flowdapt.test").exception("failed")
+        logging.getLogger("flowdapt.test").exception("failed")
 
     assert stream.getvalue().count("in deep") == 2
     assert "depth = 0" in stream.getvalue()
@@ -119,7 +119,7 @@ def test_a_traceback_has_so_many_frames_and_locals_if_asked() -> None:
 def test_a_trace_id_is_logged_only_if_asked(included: bool) -> None:
     stream = configured(format="json", include_trace_id=included)
 
-    logs.get_logger("flowdapt.test").info("traced", extra={"trace_id": "4bf9"})
+    logging.getLogger("flowdapt.test").info("traced", extra={"trace_id": "4bf9"})
 
     assert ("trace_id" in json.loads(stream.getvalue())) == included
 
@@ -128,7 +128,7 @@ def test_configuring_again_replaces_the_handler() -> None:
     first = configured()
     second = configured()
 
-    logs.get_logger("flowdapt.test").info("once")
+    logging.getLogger("flowdapt.test").info("once")
 
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1

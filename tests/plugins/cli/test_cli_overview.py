@@ -244,6 +244,17 @@ def test_plugins_list_is_a_table_for_people(flowdapt: Call) -> None:
     assert ["flowdapt_sqlite", "1.0.0", "healthy", "storages:", "sqlite"] in map(str.split, lines)
 
 
+def test_plugins_list_knows_what_the_settings_leave_out(flowdapt: Call, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "flowdapt.yaml").write_text("plugins: {disabled: [flowdapt_rest]}")
+
+    done = flowdapt("plugins", "list", "-o", "json")
+
+    states = {plugin["name"]: plugin["state"] for plugin in done.json()}
+    assert states["flowdapt_rest"] == "disabled"
+    assert states["flowdapt_cli"] == "healthy"
+
+
 def test_doctor_finds_nothing_where_all_is_well(flowdapt: Call) -> None:
     done = flowdapt("plugins", "doctor")
 

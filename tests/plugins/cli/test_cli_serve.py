@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .conftest import Call, Process, Served, serving
 
 
@@ -72,10 +74,30 @@ def test_a_service_that_nobody_offers_is_named_with_those_that_are_near(flowdapt
     assert done.err == "Error: no service named 'rst' (did you mean 'rest'?)\n"
 
 
+def test_a_server_without_http_says_how_to_get_it_back(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[..., Process]
+) -> None:
+    monkeypatch.setenv("FLOWDAPT__PLUGINS__DISABLED", "flowdapt_rest")
+
+    process = start("-o", "executor=threads", "serve")
+
+    line = process.line("serves at no address")
+    assert "it comes with the plugin flowdapt_rest, which is disabled" in line
+
+
+def test_a_server_that_is_to_have_no_http_says_no_more_of_it(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    process = start("-o", "executor=threads", "-o", "services.rest=disabled", "serve")
+
+    line = process.line("serves at no address")
+    assert line.endswith(f"no address, with its files in {tmp_path / 'app'}")
+
+
 def test_a_setting_without_meaning_is_told_of(flowdapt: Call) -> None:
     done = flowdapt("-o", "rpc.api.prt=1", "-o", "executor=lcal", "serve")
 
-    assert "no setting rpc.api.prt (did you mean 'port'?)" in done.err
+    assert done.err.count("setting rpc.api.prt (did you mean 'port'?)") == 1
     assert done.err.endswith("Error: no executor named 'lcal' (did you mean 'local'?)\n")
 
 
