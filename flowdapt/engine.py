@@ -34,6 +34,9 @@ from flowdapt.walks import Type, Walk, failure_of
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 10.0  #: how long applying a workflow waits for its targets to be imported
+SERVER_STOPPED = Failure(
+    type="ServerStopped", message="the server stopped while this run was in progress"
+)
 RETRY_SECONDS = 0.2  #: pause before the final state of a run is tried to be stored once more
 
 _Kind = TypeVar("_Kind", bound=Resource)
@@ -76,7 +79,7 @@ class Engine:
         self.kinds, self.types = kinds, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
         self.events = Events()
-        self.draining = False
+        self.draining = self._stopping = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
         self._beginning: set[asyncio.Task[None]] = set()
@@ -94,7 +97,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Cancel what runs, and stop the executor."""
-        self.draining = True
+        self.draining = self._stopping = True
         await asyncio.gather(*self._beginning, return_exceptions=True)
         for walk in self._walks.values():
             walk.cancel()
@@ -110,11 +113,8 @@ class Engine:
         """Fail runs that were in progress when the last server ended without ending them."""
         states = (RunState.PENDING, RunState.RUNNING)
         for stored in await self.storage.list_runs(RunQuery(states=states)):
-            failure = Failure(
-                type="ServerStopped", message="the server stopped while this run was in progress"
-            )
-            run = stored.run.to(RunState.FAILED, failure=failure)
-            await self.storage.save_run(run, was=stored.run.state, result=_said(failure))
+            run = stored.run.to(RunState.FAILED, failure=SERVER_STOPPED)
+            await self.storage.save_run(run, was=stored.run.state, result=_said(SERVER_STOPPED))
 
     # Resources -------------------------------------------------------------------------------
 
@@ -353,8 +353,9 @@ class Engine:
             end, failure = RunState.FINISHED, None
         except (asyncio.CancelledError, RunCancelled):
             await self.executor.cancel(uid)
-            end = RunState.CANCELLED
-            failure = Failure(type="RunCancelled", message="the run was cancelled")
+            end, failure = RunState.CANCELLED, failure_of(RunCancelled())
+            if self._stopping:
+                end, failure = RunState.FAILED, SERVER_STOPPED
         except Exception as error:
             end, failure = RunState.FAILED, failure_of(error)
             if not isinstance(error, FlowdaptError):
@@ -453,7 +454,8 @@ class Engine:
         """Remove runs that ended more than ``seconds`` ago; return how many, at most ``limit``."""
         expired = await self.storage.expired_runs(seconds, limit=limit)
         for uid in expired:
-            await self.storage.delete_run(uid)
+            with suppress(ResourceNotFound):  # somebody deleted it meanwhile
+                await self.storage.delete_run(uid)
         return len(expired)
 
     # What is told ----------------------------------------------------------------------------

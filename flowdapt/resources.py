@@ -24,6 +24,7 @@ from pydantic import (
 from flowdapt.errors import InvalidResource
 from flowdapt.graph import Graph, GraphError
 
+PARTIAL = "allow_partial_failure"  #: the option of parameterized stages; clients send texts too
 SERVER_ANNOTATIONS = "flowdapt.ai/"  #: annotations with this prefix belong to the server
 
 
@@ -192,6 +193,8 @@ class Stage(Model):
             raise ValueError(f"'map_on' is {key!r}, and must be a key of the run's input")
         if not re.fullmatch(r"[1-9]\d*|0*|None", str(size := options.get("chunk_size"))):
             raise ValueError(f"'chunk_size' is {size!r}, and must be a whole number")
+        if (partial := str(options.get(PARTIAL, True)).lower()) not in ("true", "false"):
+            raise ValueError(f"{PARTIAL!r} is {partial!r}, and must be true or false")
         return options
 
     @property
@@ -207,7 +210,7 @@ class Stage(Model):
     @property
     def allow_partial_failure(self) -> bool:
         """Whether elements that raise are left out instead of failing the run."""
-        return bool(self.options.get("allow_partial_failure", True))
+        return str(self.options.get(PARTIAL, True)).lower() == "true"
 
 
 class WorkflowSpec(Model):

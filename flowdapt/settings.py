@@ -67,8 +67,8 @@ def _beside(name: str, default: Any) -> BeforeValidator:
 
 
 def _listed(value: Any) -> Any:
-    """Read names with commas between them, which is how a variable holds a list."""
-    return re.findall(r"[^,\s]+", value) if isinstance(value, str) else value
+    """Read names with commas between them, or a JSON list: a variable holds a list as text."""
+    return re.findall(r"[\w.:-]+", value) if isinstance(value, str) else value
 
 
 class Section(BaseModel):

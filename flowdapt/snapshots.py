@@ -22,6 +22,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from flowdapt.errors import StorageError
+
 RACY_NS = 50_000_000  #: a file changed this recently may change again within one clock tick
 
 _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
@@ -80,10 +82,15 @@ class Snapshots:
             digest.update(os.fsencode(path) + f"\0{len(source)}\0".encode() + source)
         name = digest.hexdigest()[:16]
         if self.folder is not None and not (self.folder / name).exists():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             part = self.folder / f".{name}.{os.getpid()}"
-            part.write_bytes(pickle.dumps((self.paths, dict(sources))))
-            part.replace(self.folder / name)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                part.write_bytes(pickle.dumps((self.paths, dict(sources))))
+                part.replace(self.folder / name)
+            except OSError as error:  # such as a full disk
+                raise StorageError(
+                    f"user modules cannot be kept in {self.folder}: {error}"
+                ) from None
         return name
 
     def file(self, name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import traceback
@@ -86,10 +87,14 @@ def _why(error: BaseException, module: str) -> str:
 
 
 class Exited(Exception):
-    """A stage tried to leave the interpreter."""
+    """A stage raised what is meant for the process or the task around it."""
 
-    def __init__(self, exit_: SystemExit) -> None:
-        super().__init__(f"the stage called sys.exit({exit_.code!r})")
+    def __init__(self, error: BaseException) -> None:
+        said = f"the stage raised {type(error).__name__}, and nobody cancelled its run"
+        if isinstance(error, SystemExit):
+            said = f"the stage called sys.exit({error.code!r})"
+        super().__init__(said)
+        self.type = type(error).__name__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Exception, self.args
@@ -130,7 +135,7 @@ class Function:
         """Call the function; here the user's code begins, in tracebacks too."""
         try:
             return self.call(*arguments[0], **arguments[1])
-        except SystemExit as error:  # it shall end the stage, and not the process around it
+        except (SystemExit, asyncio.CancelledError) as error:
             raise Exited(error) from error
 
     async def enter_async(self, arguments: Arguments) -> Any:
@@ -138,6 +143,11 @@ class Function:
         try:
             return await self.call(*arguments[0], **arguments[1])
         except SystemExit as error:
+            raise Exited(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
             raise Exited(error) from error
 
     def by_keyword(self, values: Mapping[str, Any]) -> Arguments:
@@ -220,6 +230,7 @@ class Function:
 
 # Failures ------------------------------------------------------------------------------------
 
+LONGEST = 64 * 1024  #: characters that are kept of a message, and of a traceback from its end
 _ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
 
 
@@ -232,9 +243,9 @@ def failure(error: BaseException, stage: str, item: int | None = None) -> Failur
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, entered)
     return Failure(
-        type="SystemExit" if isinstance(error, Exited) else type(error).__name__,
-        message=_said(error),
-        traceback="".join(lines),
+        type=error.type if isinstance(error, Exited) else type(error).__name__,
+        message=_said(error)[:LONGEST],
+        traceback="".join(lines)[-LONGEST:],
         stage=stage,
         item=item,
     )

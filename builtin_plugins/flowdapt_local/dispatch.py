@@ -117,8 +117,12 @@ class Dispatch:
     def _give(self, job: Job) -> bool:
         """Give one unit to a worker; tell whether there was room and a worker for it."""
         if job.is_async and (waiter := self.crew.idle(job.kind)) is not None:
-            self._send(waiter, job.next(len(self.crew.all)), None)
-            return True
+            held = self._ledger.take(job.held)
+            if held is not None:
+                unit = job.next(len(self.crew.all))
+                unit.at_once = False
+                self._send(waiter, unit, held)
+            return held is not None
         taken = self._ledger.take(job.wanted)
         if taken is None:
             return False
@@ -134,14 +138,13 @@ class Dispatch:
         self._send(process, job.next(self._width), taken)
         return True
 
-    def _send(self, process: Process, unit: Unit, taken: Taken | None) -> None:
+    def _send(self, process: Process, unit: Unit, taken: Taken) -> None:
         job, number, run = unit.job, next(self.numbers), unit.job.task.run
         if run not in process.contexts:
             process.send("context", run, self.contexts[run])
             process.contexts.add(run)
         process.units[number] = unit
-        if taken is not None:
-            self._taken[number] = taken
+        self._taken[number] = taken
         if unit.piece is None:
             process.send("call", number, job.task)
         else:
@@ -193,13 +196,16 @@ class Dispatch:
             unit = process.units[rest[0]]
             unit.deferred = unit.job.is_async = True
             process.deferred += 1
-            self._freed(process, rest[0])
+            self._taken[rest[0]] = self._ledger.give_cpus(self._taken[rest[0]])
+            self._freed(process, unit)
         else:
             self._drain(process)
             self._answered(process, rest[0], rest[1])
 
     def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
-        unit = process.units.pop(number)
+        unit = process.units.pop(number, None)
+        if unit is None:  # a child of the stage's own that came out of it, and answers too
+            return
         job = unit.job
         if isinstance(answer, Done) and answer.spooled:
             self._wrote(job.task.run)
@@ -213,13 +219,13 @@ class Dispatch:
                 self.moved(job)
         if unit.deferred:
             process.deferred -= 1
-        self._freed(process, number)
+        self._ledger.give(self._taken.pop(number))
+        self._freed(process, unit)
 
-    def _freed(self, process: Process, number: int) -> None:
-        """Take back what a unit held; of an async one, that is when it was deferred."""
-        taken = self._taken.pop(number, None)
-        if taken is not None:
-            self._ledger.give(taken)
+    def _freed(self, process: Process, unit: Unit) -> None:
+        """Give the worker something else, if it has the time now."""
+        if unit.at_once:
+            unit.at_once = False
             self._became_idle(process)
         elif process.stopping and not process.units:
             self.crew.close(process)

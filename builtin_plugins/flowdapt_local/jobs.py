@@ -27,6 +27,7 @@ class Unit:
 
     :param piece: absent for a call as a whole
     :param attempt: from 1; counts the workers that died over it
+    :param at_once: it is computed in the worker's main thread, which does nothing else meanwhile
     """
 
     job: Job
@@ -35,6 +36,7 @@ class Unit:
     start: int = 0
     count: int = 1
     attempt: int = 1
+    at_once: bool = True
     deferred: bool = False
 
 
@@ -61,6 +63,8 @@ class Job(ABC):
         self.worker: str | None = None
         self.cpu_seconds = 0.0
         self.is_async = False
+        #: what an async function keeps while it waits: all but the processor
+        self.held = {name: amount for name, amount in wanted.items() if name != "cpus"}
 
     @abstractmethod
     def waiting(self) -> bool:
@@ -132,7 +136,7 @@ class Single(Job):
         else:
             unit.attempt += 1
             self.attempts = unit.attempt
-            unit.deferred = False
+            unit.deferred, unit.at_once = False, True
             self._unit = unit
 
 
@@ -208,7 +212,7 @@ class Mapped(Job):
         left = self.counts.known - self.counts.done
         fair = max(1, left // (2 * workers))  # smaller towards the end: workers finish together
         if self.is_async:
-            return min(fair, ASYNC_CHUNK)
+            return 1 if self.held else min(fair, ASYNC_CHUNK)
         if self._seconds is None:
             return 1
         return max(1, min(fair, int(CHUNK_SECONDS / max(self._seconds, 1e-7))))

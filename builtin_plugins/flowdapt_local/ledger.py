@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowdapt.errors import NeverFits
 
@@ -81,6 +81,11 @@ class Ledger:
             self.free[name] += amount
         for gpu in taken.gpus:
             self.free_gpus[gpu] += taken.share
+
+    def give_cpus(self, taken: Taken) -> Taken:
+        """Take back the processors only, and return what is still held."""
+        self.free["cpus"] += taken.amounts.get("cpus", 0.0)
+        return replace(taken, amounts={k: v for k, v in taken.amounts.items() if k != "cpus"})
 
     @property
     def exhausted(self) -> bool:

@@ -117,7 +117,7 @@ class Folders:
         for parent in self._parents:
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if parent.stat().st_uid != os.getuid():
-                raise PermissionError(f"{parent} belongs to somebody else")
+                continue  # somebody else took the name; the application directory is ours
             self._sweep(parent)
             folder = Path(tempfile.mkdtemp(dir=parent, prefix="server-"))
             # The lock says that the folder is in use, for as long as this process lives.

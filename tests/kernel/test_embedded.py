@@ -301,6 +301,8 @@ def test_user_modules_of_the_application_directory_are_found(
     workflow = {"spec": {"stages": [{"name": "add", "target": "user_modules.sums.add"}]}}
 
     assert flowdapt.run(workflow, {"a": 1, "b": 2}) == 3
+    for name in ("user_modules", "user_modules.sums"):
+        del sys.modules[name]
 
 
 def test_modules_beside_the_file_of_a_workflow_are_found(

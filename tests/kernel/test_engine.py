@@ -791,7 +791,9 @@ async def test_a_run_that_somebody_else_deleted_ends_without_a_fault(
     assert (await waiting).run.state in (RunState.FINISHED, RunState.FAILED)
 
 
-async def test_stopping_cancels_what_runs(make_engine: MakeEngine, storage: MemoryStorage) -> None:
+async def test_stopping_ends_what_runs_and_says_why(
+    make_engine: MakeEngine, storage: MemoryStorage
+) -> None:
     engine = await make_engine()
     await engine.create(Workflow, a_workflow("pause", "pause"))
     run, _ = await paused(engine)
@@ -800,7 +802,9 @@ async def test_stopping_cancels_what_runs(make_engine: MakeEngine, storage: Memo
     await engine.stop()
 
     for uid in (run.uid, unstarted.uid):
-        assert (await storage.get_run(uid)).run.state is RunState.CANCELLED
+        ended = (await storage.get_run(uid)).run
+        assert ended.failure is not None
+        assert (ended.state, ended.failure.type) == (RunState.FAILED, "ServerStopped")
 
 
 # Draining
@@ -835,7 +839,7 @@ async def test_a_run_that_is_being_accepted_when_the_engine_stops_ends_too(
     await asyncio.gather(stopping, submitting)
 
     (stored,) = await storage.list_runs(RunQuery())
-    assert stored.run.state is RunState.CANCELLED
+    assert stored.run.state is RunState.FAILED
 
 
 async def test_a_run_that_was_stored_begins_even_if_whoever_asked_for_it_has_gone(

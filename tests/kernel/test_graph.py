@@ -57,7 +57,9 @@ def test_a_dependency_on_no_stage_is_named_with_the_stage_that_has_it() -> None:
     with pytest.raises(GraphError) as caught:
         Graph({"train": ("lod",), "load": ()})
 
-    assert str(caught.value) == "stage 'train' depends on 'lod', which is no stage"
+    assert str(caught.value) == (
+        "stage 'train' depends on 'lod', which is no stage (did you mean 'load'?)"
+    )
     assert caught.value.stage == "train"
 
 

@@ -248,7 +248,9 @@ def test_ten_thousand_stages_are_checked_without_delay() -> None:
 def test_a_missing_dependency_is_named() -> None:
     data = a_workflow(a_stage(depends_on=["lod"]))
 
-    assert refusal(data) == "farm.yaml: spec: stage 'load' depends on 'lod', which is no stage"
+    assert refusal(data) == (
+        "farm.yaml: spec: stage 'load' depends on 'lod', which is no stage (did you mean 'load'?)"
+    )
 
 
 def test_a_cycle_is_refused_with_its_path() -> None:

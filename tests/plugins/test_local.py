@@ -590,6 +590,35 @@ async def test_hundreds_of_async_stages_wait_in_one_process(desk: Desk, tmp_path
     assert len(results) <= 2
 
 
+async def test_async_elements_hold_what_they_ask_for_beside_processors(tmp_path: Path) -> None:
+    executor = LocalExecutor(cpus=2, resources={"licence": 1})
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "user.py").write_text(
+        "import asyncio\n"
+        "busy = 0\n"
+        "async def each(_):\n"
+        "    global busy\n"
+        "    busy += 1\n"
+        "    seen = busy\n"
+        "    await asyncio.sleep(0.02)\n"
+        "    busy -= 1\n"
+        "    return seen\n"
+    )
+    host = Host(app_dir=tmp_path, snapshots=Snapshots([Root(modules)], tmp_path / "code"))
+    engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
+    await engine.start()
+    desk = Desk(engine, executor, modules)
+    one = mapped_stage("a", "each", map_on="xs")
+
+    result = await desk.result({**one, "resources": {"licence": 1}}, xs=list(range(8)))
+    (node,) = await executor.nodes()
+    await engine.stop()
+
+    assert result == [1] * 8
+    assert (node.free["licence"], node.free["cpus"]) == (1, 2)
+
+
 # Output --------------------------------------------------------------------------------------
 
 
@@ -679,6 +708,37 @@ async def test_the_last_words_of_a_dying_worker_are_kept(desk: Desk) -> None:
     stored = await desk.run(stage("a", "dies"))
 
     assert [x["message"] for x in await desk.log(stored)] == ["last words"] * 3
+
+
+async def test_an_error_that_says_100_mb_is_kept_short(desk: Desk) -> None:
+    desk.write("def f(): raise ValueError('x' * 100_000_000)")
+
+    stored = await desk.run(stage("a", "f"))
+
+    assert stored.run.failure is not None
+    assert len(stored.run.failure.message) == 64 * 1024
+    assert len(stored.result or b"") < 70_000
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_a_stage_that_raises_cancelled_by_itself_has_failed(desk: Desk, kind: str) -> None:
+    desk.write(f"import asyncio\n{kind} f(x=0):\n    if x != 1: raise asyncio.CancelledError")
+
+    stored = await desk.run(stage("a", "f"))
+    mapped = await desk.result(mapped_stage("a", "f", map_on="xs"), xs=[0, 1, 2])
+
+    assert stored.run.state is RunState.FAILED
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "CancelledError"
+    assert mapped == [None]
+
+
+async def test_a_child_that_comes_out_of_a_stage_harms_nothing(desk: Desk) -> None:
+    desk.write("import os\ndef f():\n    os.fork()\n    return 1\ndef fine(): return 2")
+
+    await desk.run(stage("a", "f"))
+
+    assert await desk.result(stage("a", "fine")) == 2
 
 
 # Cancelling ----------------------------------------------------------------------------------
