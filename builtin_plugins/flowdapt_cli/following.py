@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flowdapt_cli.client import NoServer
 from flowdapt_cli.errors import INTERRUPTED
 from flowdapt_cli.output import note
 from flowdapt_cli.progress import FINAL, Stages
@@ -41,6 +42,9 @@ def follow(
                     return now, stages
                 time.sleep(pause)
                 pause = min(PAUSE_SECONDS, pause * 1.5)
+    except NoServer:
+        note(f"the server is gone; once it is back: flowdapt inspect run {run['name']}")
+        raise
     except KeyboardInterrupt:
         name = run["name"]
         note(f"\nthe run goes on\n  see it:   flowdapt inspect run {name}")

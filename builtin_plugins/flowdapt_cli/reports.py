@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -45,7 +45,7 @@ def inspect(run: Record, stages: Sequence[Record], form: Form) -> None:
     left_out(stages)
     if run["state"] in ("failed", "cancelled"):
         typer.echo()
-        return failure(run)
+        return failure(run, say=typer.echo)
     typer.echo()
     return result(run.get("result"))
 
@@ -63,8 +63,11 @@ def _row(stage: Record) -> dict[str, Any]:
     }
 
 
-def failure(run: Record) -> None:
-    """Say on standard error why a run failed, and where."""
+def failure(run: Record, say: Callable[[str], object] = note) -> None:
+    """Say why a run failed, and where.
+
+    :param say: prints a text, on standard error unless given
+    """
     found = run.get("failure") or {}
     if not found and run.get("result"):
         found = dict(zip(("type", "message"), run["result"], strict=False))
@@ -72,9 +75,9 @@ def failure(run: Record) -> None:
     if found.get("item") is not None:
         where += f", item {found['item']}"
     if found.get("traceback"):
-        note(f"{where}:\n{found['traceback'].rstrip()}")
+        say(f"{where}:\n{found['traceback'].rstrip()}")
     else:
-        note(f"{where and where + ': '}{found.get('type')}: {found.get('message')}")
+        say(f"{where and where + ': '}{found.get('type')}: {found.get('message')}")
 
 
 def left_out(stages: Sequence[Record]) -> None:
