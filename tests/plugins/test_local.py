@@ -863,8 +863,10 @@ async def test_workers_of_old_code_leave(desk: Desk) -> None:
 
 @pytest.mark.parametrize("option", ["cpus", "gpus", "memory"])
 def test_an_option_that_is_no_number_is_named(option: str) -> None:
+    options: dict[str, Any] = {option: "x"}
+
     with pytest.raises(ValueError, match=f"{option} must be a number or 'auto', not 'x'"):
-        local(**{option: "x"})
+        local(**options)
 
 
 def test_keys_of_earlier_settings_are_understood() -> None:
