@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -44,8 +45,13 @@ def timestamp(value: datetime) -> str:
     return value.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
+#: the schema of what :func:`timestamp` returns
+WIRE_TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$"}
 Timestamp = Annotated[
-    datetime, AfterValidator(_as_utc), PlainSerializer(timestamp, when_used="json")
+    datetime,
+    AfterValidator(_as_utc),
+    PlainSerializer(timestamp, when_used="json"),
+    WithJsonSchema(WIRE_TIME, mode="serialization"),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=253)]
 
@@ -137,11 +143,16 @@ class Resource(Model):
         return self.metadata.name
 
 
+_PATH = r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"  # of an import
+
+
 class Stage(Model):
     """One step of a workflow: a function and where it stands in the graph."""
 
     name: str = Field(min_length=1, max_length=253, description="Unique within the workflow.")
-    target: Any = Field(description="The function, as an import path: `package.module.function`.")
+    target: Annotated[Any, WithJsonSchema({"type": "string", "pattern": _PATH})] = Field(
+        description="The function, as an import path: `package.module.function`."
+    )
     type: str = Field("simple", description="`simple`: called once. `parameterized`: per element.")
     description: str = Field("", description="For people; the function's docstring by default.")
     version: str = Field("", description="For people.")
@@ -163,7 +174,7 @@ class Stage(Model):
             return target
         if not isinstance(target, str):
             raise ValueError("must be an import path such as 'package.module.function'")
-        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
+        if not re.fullmatch(_PATH, target):
             raise ValueError(
                 f"{target!r} is no import path; write it like 'package.module.function'"
             )
@@ -264,7 +275,7 @@ class ConfigSpec(Model):
     selector: Selector = Selector()
     data: dict[str, Any]
 
-    @field_validator("selector", mode="before")
+    @field_validator("selector", mode="before", json_schema_input_type=Selector | None)
     @classmethod
     def _absent_selects_nothing(cls, selector: object) -> object:
         # A null selector fails published clients, which want an object with `type` and `value`.

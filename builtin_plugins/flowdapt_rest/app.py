@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from flowdapt.errors import FlowdaptError
+from flowdapt_rest.documentation import DocumentationRoutes
 from flowdapt_rest.errors import Unforeseen, on_error
 from flowdapt_rest.origins import ALLOWED, Origins
 from flowdapt_rest.resources import ResourceRoutes
@@ -55,4 +56,5 @@ def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     routes: list[BaseRoute] = [*RunRoutes(engine, waits).routes(), *StatusRoutes(server).routes()]
     for kind, model in engine.kinds.items():
         routes += ResourceRoutes(engine, kind, model).routes()
+    routes += DocumentationRoutes().routes()
     return routes
