@@ -10,8 +10,8 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from flowdapt.errors import FlowdaptError
-from flowdapt_rest.documentation import DocumentationRoutes
 from flowdapt_rest import bodies, extensions
+from flowdapt_rest.documentation import DocumentationRoutes
 from flowdapt_rest.errors import Unforeseen, on_error
 from flowdapt_rest.origins import ALLOWED, Origins
 from flowdapt_rest.plugins import PluginRoutes
@@ -62,5 +62,6 @@ def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     routes: list[BaseRoute] = [*RunRoutes(engine, waits).routes(), *StatusRoutes(server).routes()]
     for kind, model in engine.kinds.items():
         routes += ResourceRoutes(engine, kind, model).routes()
+    routes += PluginRoutes(server).routes()
     routes += DocumentationRoutes().routes()
-    return routes
+    return routes + extensions.routes(server)
