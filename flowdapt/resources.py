@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictFloat,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -144,6 +145,7 @@ class Resource(Model):
 
 
 _PATH = r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"  # of an import
+_MOST = 2**31 - 1  # of a priority; executors count no further
 
 
 class Stage(Model):
@@ -162,10 +164,12 @@ class Stage(Model):
     options: dict[str, Any] = Field(
         default_factory=dict, description="What the type takes, such as `map_on`."
     )
-    resources: dict[str, float | str] = Field(
+    resources: dict[str, StrictFloat | str] = Field(
         default_factory=dict, description="`cpus`, `gpus`, `memory`, and named labels."
     )
-    priority: int | None = Field(None, description="Higher goes first where executors know it.")
+    priority: int | None = Field(
+        None, strict=True, ge=-_MOST, le=_MOST, description="Higher goes first where it is known."
+    )
 
     @field_validator("target")
     @classmethod
