@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 from starlette.responses import FileResponse
-from starlette.routing import Route
 
 from flowdapt.errors import ResourceNotFound
 from flowdapt.plugins import Plugin, State
+from flowdapt_rest import shapes
 from flowdapt_rest.datafiles import data_files
-from flowdapt_rest.versions import V1ALPHA1, negotiate
+from flowdapt_rest.operations import Operation, negotiated
+from flowdapt_rest.versions import V1ALPHA1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,33 +35,38 @@ class PluginRoutes:
     def __init__(self, server: Server) -> None:
         self.server = server
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """Return the routes."""
         one = "/plugin/{plugin_name}"
+        about = partial(Operation, kind=KIND)
+        files = partial(Operation, kind=FILES, reply=shapes.always(shapes.PluginFiles))
+        content = partial(
+            Operation, reply=shapes.always(bytes), media_type="application/octet-stream"
+        )
         return [
-            Route("/plugin/", self.list, methods=["GET"], name="list_plugins"),
-            Route(one, self.get, methods=["GET"], name="get_plugin"),
-            Route(f"{one}/files", self.files, methods=["GET"], name="list_plugin_files"),
-            Route(f"{one}/files/{{file_name}}", self.file, methods=["GET"], name="get_plugin_file"),
+            about("GET /plugin/", self.list, name="list_plugins", reply=shapes.plugins),
+            about(f"GET {one}", self.get, name="get_plugin", reply=shapes.plugin),
+            files(f"GET {one}/files", self.files, name="list_plugin_files"),
+            content(f"GET {one}/files/{{file_name}}", self.file, name="get_plugin_file"),
         ]
 
     async def list(self, request: Request) -> Response:
         """Return the plugins: those in use, and in v1 also those that are not, with the reason."""
-        schema = negotiate(request, KIND)
+        schema = negotiated(request)
         found = self._shown(schema.version)
         return schema.reply(orjson.dumps([_facts(plugin, schema.version) for plugin in found]))
 
     async def get(self, request: Request) -> Response:
         """Return one plugin."""
-        schema = negotiate(request, KIND)
+        schema = negotiated(request)
         plugin = self._find(request, schema.version)
         return schema.reply(orjson.dumps(_facts(plugin, schema.version)))
 
     async def files(self, request: Request) -> Response:
         """Return the names of a plugin's data files."""
-        schema = negotiate(request, FILES)
+        schema = negotiated(request)
         found = await self._files(request, schema.version)
-        return schema.reply(orjson.dumps({"files": [*found]}))
+        return schema.reply(orjson.dumps(shapes.PluginFiles(files=[*found])))
 
     async def file(self, request: Request) -> Response:
         """Return the content of one of the files that the list names."""
@@ -87,19 +94,25 @@ class PluginRoutes:
         return [p for p in found if version != V1ALPHA1 or p.state is State.HEALTHY]
 
 
-def _facts(plugin: Plugin, version: str) -> dict[str, Any]:
-    facts = {"name": plugin.name, "metadata": _metadata(plugin), "module": plugin.entry.module}
+def _facts(plugin: Plugin, version: str) -> shapes.Plugin:
+    facts: shapes.Plugin = {
+        "name": plugin.name,
+        "metadata": _metadata(plugin),
+        "module": plugin.entry.module,
+    }
     if version == V1ALPHA1:
         return facts
-    return facts | {
+    known: shapes.PluginV1 = {
+        **facts,
         "version": plugin.version,
         "state": plugin.state.value,
         "reason": plugin.reason,
         "provides": plugin.provides,
     }
+    return known
 
 
-def _metadata(plugin: Plugin) -> dict[str, Any]:
+def _metadata(plugin: Plugin) -> shapes.PluginMetadata:
     """Return what the distribution says of itself; clients fail on anything but text."""
     about: dict[str, list[str]] = {}
     if plugin.entry.dist is not None:

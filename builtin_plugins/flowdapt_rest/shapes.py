@@ -140,6 +140,53 @@ class Log(TypedDict):
     next: int
 
 
+# Plugins -------------------------------------------------------------------------------------
+
+
+class PluginMetadata(TypedDict):
+    """What a plugin's distribution says of itself."""
+
+    description: str
+    author: str
+    license: str
+    url: str
+    version: str
+    requirements: list[str]
+
+
+class Plugin(TypedDict):
+    """A plugin that is in use."""
+
+    name: str
+    metadata: PluginMetadata
+    module: str
+
+
+class PluginV1(Plugin):
+    """A plugin, in use or not."""
+
+    version: str
+    state: str
+    reason: str
+    provides: Sequence[str]
+
+
+class PluginFiles(TypedDict):
+    """The names of a plugin's data files."""
+
+    files: list[str]
+
+
+def plugin(version: str) -> Any:
+    """Return what a reply shows of a plugin."""
+    return Plugin if version == V1ALPHA1 else PluginV1
+
+
+def plugins(version: str) -> Any:
+    """Return what a list shows of plugins."""
+    return list[Plugin] if version == V1ALPHA1 else list[PluginV1]
+
+
 # The server ----------------------------------------------------------------------------------
 
 

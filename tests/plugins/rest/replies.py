@@ -37,6 +37,8 @@ class Replies:
             if operation.method == method and operation.path_regex.match(path):
                 media_type = response.headers["content-type"]
                 await response.aread()
+                if not media_type.endswith("json"):
+                    return
                 self.validator(operation.name, response.status_code, media_type).validate(
                     response.json()
                 )

@@ -18,6 +18,7 @@ CONTRACT = """
     ping status drain undrain
     list_workflows create_workflow get_workflow update_workflow delete_workflow
     run_workflow list_workflow_runs get_workflow_run delete_workflow_run
+    list_plugins get_plugin list_plugin_files get_plugin_file
     list_configs create_config get_config update_config delete_config
 """
 
