@@ -18,6 +18,7 @@ from flowdapt_metrics.service import MetricsService
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from flowdapt.server import Server
 
@@ -64,7 +65,7 @@ class MetricsRoutes:
             )
             for name in names
         }
-        response = StreamingResponse(_pieces(chosen))
+        response = Pieces(_pieces(chosen))
         response.raw_headers += schema.headers
         return response
 
@@ -73,6 +74,19 @@ class MetricsRoutes:
         del request
         text = prometheus.text(self.service.instruments)
         return Response(text, media_type=prometheus.MEDIA_TYPE)
+
+
+class Pieces(StreamingResponse):
+    """A reply that is sent piece by piece, and soon over."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the reply.
+
+        Starlette's way of noticing that the client has gone loads a library on first use, for which
+        everybody waits tens of milliseconds.
+        """
+        del scope, receive
+        await self.stream_response(send)
 
 
 def wants_text(accept: str) -> bool:

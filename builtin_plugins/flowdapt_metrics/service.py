@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import ExitStack, suppress
+from functools import lru_cache
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,20 @@ from flowdapt.events import RUN_FINISHED, Event
 from flowdapt.runs import RunState
 from flowdapt.services import Service
 from flowdapt_metrics.history import History
-from flowdapt_metrics.instruments import Counter, Gauge, Histogram, Instrument, attributes
+from flowdapt_metrics.instruments import (
+    MOST_SETS,
+    Attributes,
+    Counter,
+    Gauge,
+    Histogram,
+    Instrument,
+    attributes,
+)
 from flowdapt_metrics.machine import Machine
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from flowdapt.server import Server
     from flowdapt.storage import StoredRun
 
@@ -102,19 +113,27 @@ class MetricsService(Service):
         """Count a run that ended."""
         stored: StoredRun = event.data
         run = stored.run
-        # Nothing that differs from run to run: each set of attributes is kept for hours.
-        of = attributes(
-            {
-                "workflow.uid": str(run.workflow_uid or ""),
-                "workflow.name": run.workflow,
-                "workflow.executor": self.server.engine.executor.kind,
-                "workflow.namespace": run.namespace,
-                "workflow.run.source": run.source or "",
-            }
-        )
+        executor = self.server.engine.executor.kind
+        of = _attributes(run.workflow_uid, run.workflow, executor, run.namespace, run.source)
         self.executed.add(1, of)
         if run.state is RunState.FAILED:
             self.failed.add(1, of)
         if run.finished_at is not None:
             taken = run.finished_at - run.started_at
             self.durations.record(taken.total_seconds() * 1e3, of)
+
+
+@lru_cache(maxsize=2 * MOST_SETS)  # most runs are like another before
+def _attributes(
+    uid: UUID | None, workflow: str, executor: str, namespace: str, source: str | None
+) -> Attributes:
+    # Nothing that differs from run to run: each set of attributes is kept for hours.
+    return attributes(
+        {
+            "workflow.uid": str(uid or ""),
+            "workflow.name": workflow,
+            "workflow.executor": executor,
+            "workflow.namespace": namespace,
+            "workflow.run.source": source or "",
+        }
+    )

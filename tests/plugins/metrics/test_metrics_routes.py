@@ -200,7 +200,7 @@ async def test_others_have_their_turn_while_a_long_reply_is_made(
         other.cancel()
 
     assert len(found) == PIECE * pieces
-    assert turns >= pieces
+    assert turns >= pieces - 1  # one between each two
 
 
 # Scrapers ------------------------------------------------------------------------------------
