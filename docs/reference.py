@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
+import flowdapt_rest
 import typer
 from flowdapt_cli.app import flowdapt as overview
 from pydantic import BaseModel
@@ -66,9 +67,10 @@ def main() -> None:
 def _hooks() -> Iterator[str]:
     yield from _head("Hooks", hooks)
     yield from _class(hooks.Provider)
-    for name, function in vars(hooks).items():
-        if name.startswith("flowdapt_") and inspect.isfunction(function):
-            yield from _function(function, level=2)
+    for module in (hooks, flowdapt_rest):  # a plugin may specify hooks of its own
+        for function in vars(module).values():
+            if inspect.isfunction(function) and hasattr(function, f"{hooks.NAMESPACE}_spec"):
+                yield from _function(function, level=2)
 
 
 def _settings() -> Iterator[str]:

@@ -469,12 +469,12 @@ class Engine:
             walk.on_log(block)
 
     def _on_stage(self, run: UUID, record: StageRecord) -> None:
-        if self.events.heard:
+        if self.events.heard(events.STAGE_CHANGED):
             data = {"run": str(run), **record.model_dump(mode="json")}
             self.events.publish(Event(type=events.STAGE_CHANGED, data=data))
 
     def _publish(self, what: str, stored: StoredRun) -> None:
-        if self.events.heard:
+        if self.events.heard(what):
             self.events.publish(Event(type=what, data=stored))
 
 

@@ -44,26 +44,31 @@ class Events:
     """Tells listeners what happened, in order, within one event loop."""
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[Event], None]] = []
+        self._listeners: list[tuple[Callable[[Event], None], frozenset[str]]] = []
 
     def publish(self, event: Event) -> None:
-        """Call every listener; one that raises is logged and harms no other."""
-        for listener in tuple(self._listeners):
+        """Call every listener of its type; one that raises is logged and harms no other."""
+        for listener, types in tuple(self._listeners):
+            if types and event.type not in types:
+                continue
             try:
                 listener(event)
             except Exception:
                 logger.exception("a listener failed on event %s", event.type)
 
     @contextlib.contextmanager
-    def listening(self, listener: Callable[[Event], None]) -> Iterator[None]:
-        """Have ``listener`` called for each event until the context ends; it must not block."""
-        self._listeners.append(listener)
+    def listening(self, listener: Callable[[Event], None], *types: str) -> Iterator[None]:
+        """Have ``listener`` called for each event until the context ends; it must not block.
+
+        :param types: of the events that it wants; without any, it wants all
+        """
+        entry = (listener, frozenset(types))
+        self._listeners.append(entry)
         try:
             yield
         finally:
-            self._listeners.remove(listener)
+            self._listeners.remove(entry)
 
-    @property
-    def heard(self) -> bool:
-        """Whether anybody listens; spares building events that nobody reads."""
-        return bool(self._listeners)
+    def heard(self, what: str) -> bool:
+        """Whether anybody wants events of that type; spares building those that nobody reads."""
+        return any(not types or what in types for _, types in self._listeners)

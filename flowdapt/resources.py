@@ -16,7 +16,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictFloat,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -45,8 +47,13 @@ def timestamp(value: datetime) -> str:
     return value.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
+#: the schema of what :func:`timestamp` returns
+WIRE_TIME = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$"}
 Timestamp = Annotated[
-    datetime, AfterValidator(_as_utc), PlainSerializer(timestamp, when_used="json")
+    datetime,
+    AfterValidator(_as_utc),
+    PlainSerializer(timestamp, when_used="json"),
+    WithJsonSchema(WIRE_TIME, mode="serialization"),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=253)]
 
@@ -148,11 +155,17 @@ class Resource(Model):
         return self.model_copy(update={"metadata": self.metadata.model_copy(update=facts)})
 
 
+_PATH = r"^[^\W\d]\w*(\.[^\W\d]\w*)+$"  # of an import
+_MOST = 2**31 - 1  # of a priority; executors count no further
+
+
 class Stage(Model):
     """One step of a workflow: a function and where it stands in the graph."""
 
     name: str = Field(min_length=1, max_length=253, description="Unique within the workflow.")
-    target: Any = Field(description="The function, as an import path: `package.module.function`.")
+    target: Annotated[Any, WithJsonSchema({"type": "string", "pattern": _PATH})] = Field(
+        description="The function, as an import path: `package.module.function`."
+    )
     type: str = Field("simple", description="`simple`: called once. `parameterized`: per element.")
     description: str = Field("", description="For people; the function's docstring by default.")
     version: str = Field("", description="For people.")
@@ -162,10 +175,12 @@ class Stage(Model):
     options: dict[str, Any] = Field(
         default_factory=dict, description="What the type takes, such as `map_on`."
     )
-    resources: dict[str, float | str] = Field(
+    resources: dict[str, StrictFloat | str] = Field(
         default_factory=dict, description="`cpus`, `gpus`, `memory`, and named labels."
     )
-    priority: int | None = Field(None, description="Higher goes first where executors know it.")
+    priority: int | None = Field(
+        None, strict=True, ge=-_MOST, le=_MOST, description="Higher goes first where it is known."
+    )
 
     @field_validator("target")
     @classmethod
@@ -174,7 +189,7 @@ class Stage(Model):
             return target
         if not isinstance(target, str):
             raise ValueError("must be an import path such as 'package.module.function'")
-        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
+        if not re.fullmatch(_PATH, target):
             raise ValueError(
                 f"{target!r} is no import path; write it like 'package.module.function'"
             )
@@ -277,7 +292,7 @@ class ConfigSpec(Model):
     selector: Selector = Selector()
     data: dict[str, Any]
 
-    @field_validator("selector", mode="before")
+    @field_validator("selector", mode="before", json_schema_input_type=Selector | None)
     @classmethod
     def _absent_selects_nothing(cls, selector: object) -> object:
         # A null selector fails published clients, which want an object with `type` and `value`.

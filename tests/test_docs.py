@@ -135,7 +135,8 @@ def test_what_a_page_shows_works(page: Path, tmp_path: Path) -> None:
             if block.title:
                 reader.write(block)
             elif block.language == "python":
-                done = reader.run(sys.executable, "-c", _importing_here(page, block.text))
+                source = block.text.replace(":8080", f":{reader.port}")
+                done = reader.run(sys.executable, "-c", _importing_here(page, source))
                 assert done.returncode == 0, f"{block.text}\n{done.stdout}"
             elif block.language == "console":
                 for command, expected in steps(block):

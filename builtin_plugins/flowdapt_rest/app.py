@@ -10,11 +10,15 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from flowdapt.errors import FlowdaptError
+from flowdapt_rest import bodies, extensions
+from flowdapt_rest.documentation import DocumentationRoutes
 from flowdapt_rest.errors import Unforeseen, on_error
 from flowdapt_rest.origins import ALLOWED, Origins
+from flowdapt_rest.plugins import PluginRoutes
 from flowdapt_rest.resources import ResourceRoutes
 from flowdapt_rest.runs import RunRoutes
 from flowdapt_rest.status import StatusRoutes
+from flowdapt_rest.versions import negotiate
 from flowdapt_rest.waits import Waits
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ def make_app(server: Server, waits: Waits | None = None) -> Starlette:
     app = Starlette(
         routes=_routes(server, waits or Waits()),
         middleware=[
+            *extensions.layers(server),
             Middleware(
                 Origins,
                 allow_origin_regex=ALLOWED,
@@ -46,6 +51,8 @@ def make_app(server: Server, waits: Waits | None = None) -> Starlette:
     )
     app.state.max_body = server.settings.rpc.api.max_body
     app.state.dev = server.settings.dev
+    # For endpoints of other plugins, which cannot import them from here.
+    app.state.negotiate, app.state.bodies = negotiate, bodies
     return app
 
 
@@ -55,4 +62,6 @@ def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     routes: list[BaseRoute] = [*RunRoutes(engine, waits).routes(), *StatusRoutes(server).routes()]
     for kind, model in engine.kinds.items():
         routes += ResourceRoutes(engine, kind, model).routes()
-    return routes
+    routes += PluginRoutes(server).routes()
+    routes += DocumentationRoutes().routes()
+    return routes + extensions.routes(server)

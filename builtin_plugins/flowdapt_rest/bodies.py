@@ -113,7 +113,8 @@ def _depth(value: Any) -> int:
 
 # The query -----------------------------------------------------------------------------------
 
-_BOOLEANS: Mapping[str, bool] = {
+#: what stands for a truth value, in any case
+BOOLEANS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
@@ -133,9 +134,9 @@ def boolean(request: Request, name: str, *, default: bool) -> bool:
     value = text(request, name)
     if value is None:
         return default
-    if value.lower() not in _BOOLEANS:
+    if value.lower() not in BOOLEANS:
         raise MalformedQuery(name, value, "true or false")
-    return _BOOLEANS[value.lower()]
+    return BOOLEANS[value.lower()]
 
 
 def integer(request: Request, name: str, *, default: int) -> int:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from flowdapt import errors as domain
 from flowdapt_rest.bodies import BodyTooLarge, MalformedBody, MalformedQuery
+from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.versions import VersionRefused
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def reply(
     """
     # Clients read `status_code` from the body, and show `detail` only where it is a text. The keys
     # `status` and `headers` would overwrite what the TypeScript client puts beside the body.
-    body = {"detail": detail, "status_code": status, **({"errors": errors} if errors else {})}
+    body: Refusal = {"detail": detail, "status_code": status}
+    if errors:
+        body["errors"] = errors
     return Response(
         orjson.dumps(body, default=str), status, headers=headers, media_type="application/json"
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from flowdapt.resources import Resource, timestamp
 from flowdapt.runs import Run, RunState, StageRecord
+from flowdapt_rest.shapes import SINCE_V1, Log, LogPart, RunV1alpha1
 from flowdapt_rest.versions import V1ALPHA1
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from flowdapt.storage import LogBlock, StoredRun
 
-_SINCE_V1 = {"metadata": {"generation"}}
+_SINCE_V1 = {"metadata": set(SINCE_V1)}
 
 
 def resource(given: Resource, version: str) -> bytes:
@@ -32,7 +33,7 @@ def run(stored: StoredRun, version: str) -> bytes:
     """Return one run; its result goes in as it is stored, without being read."""
     result = {} if stored.result is None else {"result": orjson.Fragment(stored.result)}
     if version == V1ALPHA1:
-        return orjson.dumps(_run_v1alpha1(stored.run) | result)
+        return orjson.dumps({**_run_v1alpha1(stored.run), **result})
     known = stored.run.model_dump_json().encode()
     beside = orjson.dumps({"result_bytes": stored.result_bytes, **result})
     return known[:-1] + b"," + beside[1:]  # the members of both
@@ -43,17 +44,17 @@ def runs(given: Iterable[StoredRun], version: str) -> bytes:
     return _list(run(one, version) for one in given)
 
 
-def _run_v1alpha1(given: Run) -> dict[str, Any]:
+def _run_v1alpha1(given: Run) -> RunV1alpha1:
     # Published clients refuse states beyond their four. A cancelled run has a result like a failed
     # one, which says so.
-    cancelled = given.state is RunState.CANCELLED
-    view = {
+    state = RunState.FAILED if given.state is RunState.CANCELLED else given.state
+    view: RunV1alpha1 = {
         "uid": given.uid,
         "name": given.name,
         "workflow": given.workflow,
         "source": given.source,
         "started_at": timestamp(given.started_at),
-        "state": (RunState.FAILED if cancelled else given.state).value,
+        "state": state.value,
     }
     if given.finished_at is not None:  # the TypeScript client makes 1970 of null
         view["finished_at"] = timestamp(given.finished_at)
@@ -67,11 +68,12 @@ def stages(given: Iterable[StageRecord]) -> bytes:
 
 def log(blocks: Mapping[int, LogBlock], *, after: int) -> bytes:
     """Return a part of a run's log, and the position to go on from."""
-    view = [
+    parts: list[LogPart] = [
         {"position": position, "stage": block.stage, "lines": _lines(block)}
         for position, block in blocks.items()
     ]
-    return orjson.dumps({"blocks": view, "next": max(blocks, default=after)})
+    view: Log = {"blocks": parts, "next": max(blocks, default=after)}
+    return orjson.dumps(view)
 
 
 def _lines(block: LogBlock) -> Sequence[orjson.Fragment]:

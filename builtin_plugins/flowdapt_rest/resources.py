@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.routing import Route
-
 from flowdapt.resources import Resource, unknown_fields
-from flowdapt_rest import bodies, render
-from flowdapt_rest.versions import VERSIONS, negotiate
+from flowdapt_rest import bodies, render, shapes
+from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.versions import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from flowdapt.engine import Engine
 
-#: Published clients make up all of these; what they send is not even looked at.
-GIVEN_BY_SERVER = {"uid", "created_at", "updated_at", "generation"}
 WARNINGS = 20  #: at most so many headers about unknown fields; clients limit the size of headers
 
 
@@ -33,41 +31,53 @@ class FieldValidation(StrEnum):
     IGNORE = "Ignore"  #: they are dropped
 
 
+FIELDS = Query(
+    "fieldValidation",
+    bodies.word,
+    "Unknown fields are dropped, and a `Warning` header names each; `Ignore` drops them in "
+    "silence, `Strict` refuses the request.",
+    default=FieldValidation.WARN,
+)
+
+
 class ResourceRoutes:
     """The routes of one kind."""
 
     def __init__(self, engine: Engine, kind: str, model: type[Resource]) -> None:
         self.engine, self.kind, self.model = engine, kind, model
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """Return the routes, each named as the operation that it is."""
         collection = f"/{self.model.collection}/"
         one = collection + "{identifier}"
         plural = self.model.collection
         single = plural.removesuffix("s")
+        reading = partial(Operation, kind=self.kind, reply=partial(shapes.resource, self.model))
+        writing = partial(reading, query=[FIELDS], body=shapes.given(self.model))
+        listing = partial(Operation, kind=self.kind, reply=partial(shapes.resources, self.model))
         return [
-            Route(one, self.get, methods=["GET"], name=f"get_{single}"),
-            Route(collection, self.list, methods=["GET"], name=f"list_{plural}"),
-            Route(collection, self.create, methods=["POST"], name=f"create_{single}"),
-            Route(one, self.replace, methods=["PUT"], name=f"update_{single}"),
-            Route(one, self.delete, methods=["DELETE"], name=f"delete_{single}"),
+            reading(f"GET {one}", self.get, name=f"get_{single}"),
+            listing(f"GET {collection}", self.list, name=f"list_{plural}"),
+            writing(f"POST {collection}", self.create, name=f"create_{single}"),
+            writing(f"PUT {one}", self.replace, name=f"update_{single}", refusals=[409]),
+            reading(f"DELETE {one}", self.delete, name=f"delete_{single}"),
         ]
 
     async def list(self, request: Request) -> Response:
         """Return all resources of the kind, in the order in which they were created."""
-        schema = negotiate(request, self.kind)
+        schema = negotiated(request)
         return schema.reply(render.resources(await self.engine.list(self.model), schema.version))
 
     async def get(self, request: Request) -> Response:
         """Return one resource."""
-        schema = negotiate(request, self.kind)
+        schema = negotiated(request)
         resource = await self.engine.get(self.model, request.path_params["identifier"])
         return schema.reply(render.resource(resource, schema.version))
 
     async def create(self, request: Request) -> Response:
         """Store a new resource and return it."""
-        schema = negotiate(request, self.kind)
-        policy = bodies.word(request, "fieldValidation", default=FieldValidation.WARN)
+        schema = negotiated(request)
+        policy = FIELDS.of(request)
         data = _of_client(await bodies.read_object(request))
         strict = policy is FieldValidation.STRICT
         resource = await self.engine.create(self.model, data, strict=strict)
@@ -76,8 +86,8 @@ class ResourceRoutes:
 
     async def replace(self, request: Request) -> Response:
         """Store a resource in place of one that there is, and return it."""
-        schema = negotiate(request, self.kind)
-        policy = bodies.word(request, "fieldValidation", default=FieldValidation.WARN)
+        schema = negotiated(request)
+        policy = FIELDS.of(request)
         data = _of_client(await bodies.read_object(request))
         strict = policy is FieldValidation.STRICT
         name = request.path_params["identifier"]
@@ -87,7 +97,7 @@ class ResourceRoutes:
 
     async def delete(self, request: Request) -> Response:
         """Remove a resource and return it."""
-        schema = negotiate(request, self.kind)
+        schema = negotiated(request)
         resource = await self.engine.delete(self.model, request.path_params["identifier"])
         return schema.reply(render.resource(resource, schema.version))
 
@@ -107,6 +117,6 @@ def _of_client(data: dict[str, Any]) -> dict[str, Any]:
     if data.get("version") in VERSIONS:  # resource files carry the version of their schema
         data = {key: value for key, value in data.items() if key != "version"}
     if isinstance(metadata := data.get("metadata"), dict):
-        kept = {key: value for key, value in metadata.items() if key not in GIVEN_BY_SERVER}
+        kept = {key: value for key, value in metadata.items() if key not in shapes.GIVEN_BY_SERVER}
         data = {**data, "metadata": kept}
     return data

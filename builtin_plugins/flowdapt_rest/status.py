@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import psutil
 from starlette.responses import Response
-from starlette.routing import Route
 
 from flowdapt import __version__
-from flowdapt_rest.versions import V1ALPHA1, negotiate
+from flowdapt_rest import shapes
+from flowdapt_rest.operations import Operation, negotiated
+from flowdapt_rest.versions import V1ALPHA1
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,24 +36,31 @@ class StatusRoutes:
         psutil.cpu_percent()  # what is measured is the time since the last call
         self.measured, self.cpu = monotonic(), 0.0
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """Return the routes."""
         return [
-            Route("/", self.ping, methods=["GET"], name="ping"),
-            Route("/status", self.status, methods=["GET"], name="status"),
-            Route("/drain", self.drain, methods=["POST"], name="drain"),
-            Route("/drain", self.undrain, methods=["DELETE"], name="undrain"),
+            Operation("GET /", self.ping, name="ping", reply=shapes.always(shapes.Ping)),
+            Operation("GET /status", self.status, name="status", kind=KIND, reply=shapes.status),
+            Operation("POST /drain", self.drain, name="drain", reply=shapes.always(shapes.Drain)),
+            Operation(
+                "DELETE /drain", self.undrain, name="undrain", reply=shapes.always(shapes.Drain)
+            ),
         ]
 
     async def ping(self, request: Request) -> Response:
         """Say who answers."""
         del request
-        return _json({"app": "flowdapt", "version": __version__, "api_version": API_VERSION})
+        who: shapes.Ping = {
+            "app": "flowdapt",
+            "version": __version__,
+            "api_version": API_VERSION,
+        }
+        return _json(who)
 
     async def status(self, request: Request) -> Response:
         """Return how the server stands."""
-        schema = negotiate(request, KIND)
-        facts: dict[str, Any] = {
+        schema = negotiated(request)
+        facts: shapes.Status = {
             "version": __version__,
             "name": self.server.settings.name,
             "system": self._system(),
@@ -63,23 +71,24 @@ class StatusRoutes:
             "database": _path(self.server.engine.storage),
         }
         if schema.version != V1ALPHA1:
-            facts["draining"] = self.server.engine.draining
-            facts["addresses"] = self.server.addresses
-        return schema.reply(orjson.dumps(facts, default=str, option=orjson.OPT_NON_STR_KEYS))
+            draining, addresses = self.server.engine.draining, self.server.addresses
+            known: shapes.StatusV1 = {**facts, "draining": draining, "addresses": addresses}
+            return schema.reply(_dumped(known))
+        return schema.reply(_dumped(facts))
 
     async def drain(self, request: Request) -> Response:
         """Accept no new runs."""
         del request
         self.server.engine.draining = True
-        return _json({"draining": True})
+        return _json(shapes.Drain(draining=True))
 
     async def undrain(self, request: Request) -> Response:
         """Accept runs again."""
         del request
         self.server.engine.draining = False
-        return _json({"draining": False})
+        return _json(shapes.Drain(draining=False))
 
-    def _system(self) -> dict[str, Any]:
+    def _system(self) -> shapes.System:
         network = psutil.net_io_counters()
         return {
             "time": datetime.now().strftime("%Y-%m-%d %H:%M:%S"),  # local, as clients show it
@@ -118,7 +127,7 @@ def _word(well: bool) -> str:
     return "OK" if well else "NOT_OK"
 
 
-def _os() -> dict[str, str]:
+def _os() -> shapes.Os:
     facts = platform.uname()
     return {
         "name": facts.system,
@@ -130,6 +139,10 @@ def _os() -> dict[str, str]:
 
 def _path(part: object) -> str:
     return f"{type(part).__module__}.{type(part).__qualname__}"
+
+
+def _dumped(facts: shapes.Status) -> bytes:
+    return orjson.dumps(facts, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _json(value: Any) -> Response:

@@ -51,11 +51,23 @@ def test_nobody_is_told_after_the_end_of_listening() -> None:
     events, heard = Events(), list[Event]()
 
     with events.listening(heard.append):
-        assert events.heard
+        assert events.heard("a.b")
     events.publish(an_event())
 
-    assert not events.heard
+    assert not events.heard("a.b")
     assert heard == []
+
+
+def test_a_listener_is_told_of_the_types_that_it_wants_and_no_others_are_heard() -> None:
+    events, heard = Events(), list[str]()
+
+    with events.listening(lambda event: heard.append(event.type), "one", "two"):
+        for type_ in ("one", "other", "two"):
+            events.publish(an_event(type_))
+
+        assert heard == ["one", "two"]
+        assert events.heard("two")
+        assert not events.heard("other")
 
 
 def test_a_listener_may_leave_while_it_is_told() -> None:
@@ -67,7 +79,7 @@ def test_a_listener_may_leave_while_it_is_told() -> None:
         events.publish(an_event())
 
     assert len(heard) == 1
-    assert not events.heard
+    assert not events.heard("a.b")
 
 
 def test_an_event_cannot_be_changed() -> None:

@@ -464,3 +464,11 @@ def test_nested_objects_are_replaced_and_not_merged() -> None:
     ]
 
     assert merged_data(configs, read(a_workflow())) == {"model": {"depth": 5}}
+
+
+@pytest.mark.parametrize(
+    "stage", [{"priority": True}, {"priority": "5"}, {"resources": {"cpus": False}}]
+)
+def test_a_truth_value_or_a_text_is_no_number(stage: dict[str, Any]) -> None:
+    with pytest.raises(InvalidResource, match=next(iter(stage))):
+        Stage.parse({"name": "one", "target": "garden.pick", **stage}, where="here")

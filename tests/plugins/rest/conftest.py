@@ -21,6 +21,7 @@ from flowdapt.plugins import Plugins
 from flowdapt.resources import KINDS, Resource
 from flowdapt.server import Server
 from flowdapt.walks import kernel_types
+from tests.plugins.rest.replies import Replies
 
 
 class Garden(Resource):
@@ -116,9 +117,11 @@ async def check_error(response: httpx.Response) -> None:
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application, without a socket between."""
-    transport = httpx.ASGITransport(make_app(server), raise_app_exceptions=False)
+    app = make_app(server)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    checks = {"response": [check_error, Replies.of(app).check]}
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://flowdapt", event_hooks={"response": [check_error]}
+        transport=transport, base_url="http://flowdapt", event_hooks=checks
     ) as made:
         yield made
 

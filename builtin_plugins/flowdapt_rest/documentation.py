@@ -1,0 +1,78 @@
+"""What the interface says of itself: the OpenAPI document, and a page that shows it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+
+class DocumentationRoutes:
+    """The document, made when somebody first asks for it, and the page."""
+
+    def __init__(self) -> None:
+        self._document: bytes | None = None
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes; they are not in the document themselves."""
+        served = {
+            "/openapi.json": self.document,
+            "/docs": self.page,
+            "/redoc": self.page,
+        }
+        return [
+            Route(path, endpoint, methods=["GET"], include_in_schema=False)
+            for path, endpoint in served.items()
+        ]
+
+    async def document(self, request: Request) -> Response:
+        """Return the OpenAPI document."""
+        if self._document is None:
+            from flowdapt_rest import openapi  # few ask for it, and starting stays quick
+
+            self._document = orjson.dumps(openapi.document(request.app.routes))
+        return Response(self._document, media_type="application/json")
+
+    async def page(self, request: Request) -> Response:
+        """Return the page that shows the document, and tries what is in it."""
+        del request
+        text, headers = _page()
+        return Response(text, headers=headers, media_type="text/html")
+
+
+@cache
+def _page() -> tuple[str, Mapping[str, str]]:
+    """Return the page with its style and script in it, and the headers that allow only those."""
+    folder = files("flowdapt_rest") / "pages"
+    style, script = (folder / "docs.css").read_text(), (folder / "docs.js").read_text()
+    page = (folder / "docs.html").read_text()
+    policy = [
+        "default-src 'none'",
+        f"style-src {_hash(style)}",
+        f"script-src {_hash(script)}",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+    headers = {
+        "Content-Security-Policy": "; ".join(policy),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+    return page.replace("/*style*/", style).replace("/*script*/", script), headers
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

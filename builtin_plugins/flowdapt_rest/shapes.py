@@ -1,0 +1,257 @@
+"""What goes over the wire, as types, for those who read about it: each view that `render` makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, NotRequired
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, WithJsonSchema, create_model
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
+
+from flowdapt.resources import WIRE_TIME, Metadata, Model, Resource
+from flowdapt.runs import Run, RunState
+from flowdapt_rest.versions import V1, V1ALPHA1
+
+#: Published clients make up all of these; what they send is not even looked at.
+GIVEN_BY_SERVER = frozenset({"uid", "created_at", "updated_at", "generation"})
+SINCE_V1 = frozenset({"generation"})  #: of a resource's metadata; v1alpha1 does not have them
+
+Moment = Annotated[str, WithJsonSchema(WIRE_TIME)]
+
+
+# Errors --------------------------------------------------------------------------------------
+
+
+class Fault(TypedDict):
+    """What is wrong with one field."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Refusal(TypedDict):
+    """Why a request was refused, or failed."""
+
+    detail: str
+    status_code: int
+    errors: NotRequired[list[Fault]]
+
+
+# Resources -----------------------------------------------------------------------------------
+
+
+def resource(model: type[Resource], version: str) -> type[Model]:
+    """Return what a reply shows of a resource."""
+    return model if version == V1 else _with(model, _less(SINCE_V1, V1ALPHA1), V1ALPHA1)
+
+
+def resources(model: type[Resource], version: str) -> Any:
+    """Return what a list shows of resources."""
+    shown: Any = resource(model, version)
+    return list[shown]
+
+
+def given(model: type[Resource]) -> type[Model]:
+    """Return what a request says of a resource."""
+    return _with(model, _less(GIVEN_BY_SERVER, "Given"), "Given")
+
+
+@lru_cache  # one model for one shape, or the document would hold it several times
+def _less(fields: frozenset[str], suffix: str) -> type[Model]:
+    kept = {
+        name: (field.annotation, field)
+        for name, field in Metadata.model_fields.items()
+        if name not in fields
+    }
+    made: type[Model] = create_model(  # type: ignore[call-overload]  # fields known at run time
+        f"Metadata_{suffix}", __base__=Model, __doc__=Metadata.__doc__, **kept
+    )
+    return made
+
+
+@lru_cache
+def _with(model: type[Resource], metadata: type[Model], suffix: str) -> type[Model]:
+    made: type[Model] = create_model(
+        f"{model.__name__}_{suffix}",
+        __base__=model,
+        __doc__=model.__doc__,
+        metadata=(metadata, ...),
+    )
+    return made
+
+
+# Runs ----------------------------------------------------------------------------------------
+
+
+#: The states that published clients know; they refuse others.
+PUBLISHED = (RunState.PENDING, RunState.RUNNING, RunState.FINISHED, RunState.FAILED)
+
+
+class RunV1alpha1(TypedDict):
+    """One run of a workflow."""
+
+    uid: UUID
+    name: str
+    workflow: str
+    source: str | None
+    started_at: Moment
+    finished_at: NotRequired[Moment]
+    state: Annotated[str, WithJsonSchema({"type": "string", "enum": [*PUBLISHED]})]
+    result: NotRequired[Any]
+
+
+class RunV1(Run):
+    """One run of a workflow."""
+
+    model_config = ConfigDict(
+        defer_build=True,
+        json_schema_extra=lambda schema: schema["required"].remove("result"),
+    )
+
+    result: Any = Field(None, description="Absent where there is none, or a list leaves it out.")
+    result_bytes: int = Field(description="The size of the result, also where it is left out.")
+
+
+def run(version: str) -> Any:
+    """Return what a reply shows of a run."""
+    return RunV1alpha1 if version == V1ALPHA1 else RunV1
+
+
+def runs(version: str) -> Any:
+    """Return what a list shows of runs."""
+    return list[RunV1alpha1] if version == V1ALPHA1 else list[RunV1]
+
+
+class LogPart(TypedDict):
+    """Lines that one process wrote for one stage, in order."""
+
+    position: int
+    stage: str
+    lines: Sequence[Any]
+
+
+class Log(TypedDict):
+    """A part of a run's log, and the position to go on from."""
+
+    blocks: list[LogPart]
+    next: int
+
+
+# Plugins -------------------------------------------------------------------------------------
+
+
+class PluginMetadata(TypedDict):
+    """What a plugin's distribution says of itself."""
+
+    description: str
+    author: str
+    license: str
+    url: str
+    version: str
+    requirements: list[str]
+
+
+class Plugin(TypedDict):
+    """A plugin that is in use."""
+
+    name: str
+    metadata: PluginMetadata
+    module: str
+
+
+class PluginV1(Plugin):
+    """A plugin, in use or not."""
+
+    version: str
+    state: str
+    reason: str
+    provides: Sequence[str]
+
+
+class PluginFiles(TypedDict):
+    """The names of a plugin's data files."""
+
+    files: list[str]
+
+
+def plugin(version: str) -> Any:
+    """Return what a reply shows of a plugin."""
+    return Plugin if version == V1ALPHA1 else PluginV1
+
+
+def plugins(version: str) -> Any:
+    """Return what a list shows of plugins."""
+    return list[Plugin] if version == V1ALPHA1 else list[PluginV1]
+
+
+# The server ----------------------------------------------------------------------------------
+
+
+class Ping(TypedDict):
+    """Who answers."""
+
+    app: str
+    version: str
+    api_version: str
+
+
+class Drain(TypedDict):
+    """Whether no new runs are accepted."""
+
+    draining: bool
+
+
+class System(TypedDict):
+    """What the server uses; memory and traffic in bytes."""
+
+    time: str
+    cpu_pct: float
+    memory: int
+    disk_pct: float
+    network_io_sent: int
+    network_io_recv: int
+    threads: int
+    fds: int
+    pid: int
+
+
+class Os(TypedDict):
+    """What the server runs on."""
+
+    name: str
+    version: str
+    release: str
+    machine: str
+
+
+class Status(TypedDict):
+    """How the server stands."""
+
+    version: str
+    name: str
+    system: System
+    os: Os
+    python: str
+    hostname: str
+    services: dict[str, dict[str, Any]]
+    database: str
+
+
+class StatusV1(Status):
+    """How the server stands."""
+
+    draining: bool
+    addresses: dict[str, str]
+
+
+def status(version: str) -> Any:
+    """Return what a reply shows of the server."""
+    return Status if version == V1ALPHA1 else StatusV1
+
+
+def always(shape: Any) -> Callable[[str], Any]:
+    """Return what a reply shows that is the same in every version."""
+    return lambda _: shape

@@ -1,0 +1,36 @@
+"""Makes valid requests also mean something: what no schema can say, and names that there are."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from typing import Any
+
+import schemathesis
+
+RUN = os.environ["FUZZED_RUN"]
+numbers = count()
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """Change a request that is to be accepted, where it would be refused for another reason."""
+    del context, kwargs
+    meta = case.meta
+    if meta is not None and not meta.generation.mode.is_positive:
+        return
+    if isinstance(case.body, dict) and "metadata" in case.body:
+        _sound(case.body, "echo" if case.method == "PUT" else f"name-{next(numbers)}")
+    if (case.query or {}).get("fieldValidation") == "Strict":
+        case.query["fieldValidation"] = "Warn"
+    if case.method != "DELETE" and "identifier" in (case.path_parameters or {}):
+        case.path_parameters["identifier"] = RUN if "/run/{" in case.path else "echo"
+
+
+def _sound(body: dict[str, Any], name: str) -> None:
+    body["metadata"]["name"] = name
+    body["spec"].pop("selector", None)
+    for number, stage in enumerate(body["spec"].get("stages", ())):
+        stage |= {"name": f"stage-{number}", "type": "simple"}
+        for key in ("depends_on", "options", "resources"):
+            stage.pop(key, None)

@@ -1,0 +1,63 @@
+"""A live server answers whatever is sent to it as its OpenAPI document says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from flowdapt_rest.service import RestService
+
+from flowdapt.server import Server
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 120  #: a machine that takes longer is stuck
+EXAMPLES = 40  #: tries of each operation, beside those of all its limits
+OPTIONS = [
+    *("--max-examples", str(EXAMPLES)),
+    *("--generation-deterministic", "--no-color"),
+    # While the server drains, all runs are refused; other tests see to that.
+    *("--exclude-operation-id", "drain"),
+]
+
+
+@pytest.fixture
+async def url(server: Server, workflows: httpx.AsyncClient) -> AsyncIterator[str]:
+    """The address of a server with one of everything, each called `echo`."""
+    for kind in ("configs", "gardens"):
+        given = {"metadata": {"name": "echo"}, "spec": {"data": {}}}
+        assert (await workflows.post(f"/{kind}/", json=given)).status_code == 200
+    service = RestService(server)
+    await service.start()
+    yield server.addresses["rest"]
+    await service.stop()
+
+
+async def test_schemathesis_finds_nothing(
+    url: str, workflows: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    program = Path(sys.executable).with_name("schemathesis")
+    run = (await workflows.post("/workflows/echo/run")).json()
+
+    process = await asyncio.create_subprocess_exec(
+        *(str(program), "run", f"{url}/openapi.json", *OPTIONS),
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parent),
+            "SCHEMATHESIS_HOOKS": "fuzzing_hooks",
+            "FUZZED_RUN": run["uid"],
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    async with asyncio.timeout(SECONDS):
+        told, _ = await process.communicate()
+
+    assert process.returncode == 0, told.decode()
