@@ -316,15 +316,8 @@ class Engine:
             config=dict(config or {}),
             code=self.snapshots.take(),
         ).to(RunState.RUNNING)
-        walk = Walk(
-            run,
-            workflow,
-            self.storage,
-            self.executor,
-            self.types,
-            changed=self._on_stage,
-            log_limit=self.log_limit,
-        )
+        parts = self.storage, self.executor, self.types
+        walk = Walk(run, workflow, *parts, changed=self._on_stage, log_limit=self.log_limit)
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk), name=f"{run.name}/begin")
         self._beginning.add(beginning)

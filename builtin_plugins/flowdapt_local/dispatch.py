@@ -203,9 +203,7 @@ class Dispatch:
             self._answered(process, rest[0], rest[1])
 
     def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
-        unit = process.units.pop(number, None)
-        if unit is None:  # a child of the stage's own that came out of it, and answers too
-            return
+        unit = process.units.pop(number)
         job = unit.job
         if isinstance(answer, Done) and answer.spooled:
             self._wrote(job.task.run)

@@ -85,6 +85,7 @@ class Worker:
 
     def __init__(self, end: socket.socket, facts: Facts) -> None:
         self._pipe = wire.Pipe(end)
+        self._pid = os.getpid()
         self._sending = threading.Lock()
         self._spool = spool.Spool(facts.spool)
         self.output = Output(self._send_log)
@@ -109,6 +110,8 @@ class Worker:
             raise Interrupted
 
     def _send(self, *message: Any) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that a stage forked came out of it; the worker is its parent
         with self._sending:
             self._pipe.send(message)
 

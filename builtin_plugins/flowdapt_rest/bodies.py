@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST = 2**31 - 1  #: of whole numbers in a query; no storage counts further
 
+MOST_DIGITS = 20  #: of an integer of 64 bits, with its sign
+
+_MANY_DIGITS = re.compile(rb"\d{19}")
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
@@ -88,9 +92,21 @@ async def read_input(request: Request) -> dict[str, Any]:
     return _object(body) if body and not body.isspace() else {}
 
 
+def _within_64_bits(digits: str) -> int:
+    """Refuse integers that would arrive as another number."""
+    if len(digits) > MOST_DIGITS or not -(2**63) <= int(digits) < 2**64:
+        raise MalformedBody(
+            f"the request body holds the integer {digits:.30}, which has more than 64 bits; "
+            "send it as a text"
+        )
+    return int(digits)
+
+
 def _object(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
+        if _MANY_DIGITS.search(body):  # perhaps in a text
+            json.loads(body, parse_int=_within_64_bits)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"the request body is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -736,9 +736,9 @@ async def test_a_stage_that_raises_cancelled_by_itself_has_failed(desk: Desk, ki
 async def test_a_child_that_comes_out_of_a_stage_harms_nothing(desk: Desk) -> None:
     desk.write("import os\ndef f():\n    os.fork()\n    return 1\ndef fine(): return 2")
 
-    await desk.run(stage("a", "f"))
+    assert [await desk.result(stage("a", "f")) for _ in range(5)] == [1] * 5
 
-    assert await desk.result(stage("a", "fine")) == 2
+    assert [await desk.result(stage("a", "fine")) for _ in range(5)] == [2] * 5
 
 
 # Cancelling ----------------------------------------------------------------------------------
