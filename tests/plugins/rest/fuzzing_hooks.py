@@ -19,12 +19,23 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     meta = case.meta
     if meta is not None and not meta.generation.mode.is_positive:
         return
+    if isinstance(case.body, dict):
+        case.body.update(_within_64_bits(case.body))
     if isinstance(case.body, dict) and "metadata" in case.body:
         _sound(case.body, "echo" if case.method == "PUT" else f"name-{next(numbers)}")
     if (case.query or {}).get("fieldValidation") == "Strict":
         case.query["fieldValidation"] = "Warn"
     if case.method != "DELETE" and "identifier" in (case.path_parameters or {}):
         case.path_parameters["identifier"] = RUN if "/run/{" in case.path else "echo"
+
+
+def _within_64_bits(value: Any) -> Any:
+    """Return a value without integers that are refused because JSON's readers change them."""
+    if isinstance(value, dict):
+        return {key: _within_64_bits(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_within_64_bits(part) for part in value]
+    return 0 if isinstance(value, int) and not -(2**63) <= value < 2**64 else value
 
 
 def _sound(body: dict[str, Any], name: str) -> None:
