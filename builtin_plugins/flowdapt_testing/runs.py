@@ -32,7 +32,7 @@ class RunSuite:
 
     @pytest.fixture
     def make_storage(self) -> Callable[[], Storage]:
-        raise NotImplementedError("a subclass of StorageSuite overrides `make_storage`")
+        raise TypeError("a subclass of StorageSuite overrides the fixture `make_storage`")
 
     @pytest.fixture
     async def storage(self, make_storage: Callable[[], Storage]) -> AsyncIterator[Storage]:

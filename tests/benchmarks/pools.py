@@ -65,9 +65,9 @@ class Contender(ABC):
     async def nap(self, folder: str) -> None:
         """Have a worker note its number and then sleep.
 
-        :raises NotImplementedError: there is nothing to be learnt from killing such a worker
+        :raises LookupError: there is nothing to be learnt from killing such a worker
         """
-        raise NotImplementedError
+        raise LookupError
 
 
 class Protocol(Contender):

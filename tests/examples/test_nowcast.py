@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -19,10 +21,6 @@ from flowdapt.context import WorkflowRunContext, reset_run_context, set_run_cont
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-np = pytest.importorskip("numpy")
-pd = pytest.importorskip("pandas")
-pytest.importorskip("sklearn")
 
 FOLDER = Path(__file__).parents[2] / "examples" / "nowcast"
 MODULES = ("weather", "features", "nowcast")
