@@ -128,6 +128,17 @@ def flowdapt_readers() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_exports() -> Iterable[Provider]:
+    """Offer what programs in Python find in the package ``flowdapt``, such as ``flowdapt.run``.
+
+    Called when such a name is first used; only the plugins that come with flowdapt are asked.
+
+    :return: one provider for each name; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
 def flowdapt_kinds() -> Iterable[Provider]:
     """Offer kinds of resources beside the kernel's ``workflow`` and ``config``.
 
