@@ -18,9 +18,9 @@ import pytest
 from flowdapt.context import get_run_context
 from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
 from flowdapt.executors import Executor, Host, Outcome, Progress, StageFailed
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState
+from flowdapt.testing import MemoryStorage
 from flowdapt.walks import Walk, kernel_types
 
 MAPPED = {"type": "parameterized"}

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flowdapt_embedded.memory import MemoryStorage
 
 from flowdapt import engine as engine_module
 from flowdapt import events
@@ -30,7 +31,6 @@ from flowdapt.errors import (
 from flowdapt.events import Event
 from flowdapt.executors import Host
 from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Config, Workflow, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.storage import Document, LogBlock, RunQuery, StoredRun

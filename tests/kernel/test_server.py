@@ -28,7 +28,7 @@ import asyncio
 from datetime import timedelta
 
 from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
+from flowdapt_embedded.memory import MemoryStorage
 from flowdapt.resources import Resource, now
 from flowdapt.runs import Run, RunState
 from flowdapt.services import Service

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flowdapt_embedded.memory import MemoryStorage
 
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError
 from flowdapt.executors import (
@@ -27,7 +28,6 @@ from flowdapt.executors import (
     StageFailed,
 )
 from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Workflow
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.storage import LogBlock
