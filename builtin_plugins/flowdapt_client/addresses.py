@@ -1,0 +1,52 @@
+"""Where things are on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+from flowdapt import runs
+from flowdapt.errors import ResourceNotFound
+from flowdapt_client.errors import Refused
+
+_T = TypeVar("_T")
+_Y = TypeVar("_Y")
+
+Named = str | UUID  #: a name or a uid
+OfRun = Named | runs.Run
+
+_NOT_FOUND = 404
+
+
+def path(*parts: Named) -> str:
+    """Return a path; each part of it may hold any character."""
+    return "/" + "/".join(quote(str(part), safe="") for part in parts)
+
+
+def run_path(run: OfRun, *parts: str) -> str:
+    """Return the path of a run, or of something of it."""
+    return path("workflows", "run", _name(run), *parts)
+
+
+def about_run(run: OfRun, call: Generator[_Y, Any, _T]) -> Generator[_Y, Any, _T]:
+    """Do a call about a run, and say so where there is none."""
+    return about("run", _name(run), call)
+
+
+def about(kind: str, name: Named, call: Generator[_Y, Any, _T]) -> Generator[_Y, Any, _T]:
+    """Do a call about something with a name.
+
+    :raises ResourceNotFound: the server has none
+    """
+    try:
+        return (yield from call)
+    except Refused as error:
+        if error.status != _NOT_FOUND or error.no_such_route:
+            raise
+        raise ResourceNotFound(kind, str(name)) from None
+
+
+def _name(run: OfRun) -> Named:
+    return run.uid if isinstance(run, runs.Run) else run

@@ -1,0 +1,29 @@
+"""What programs find in ``flowdapt.client``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowdapt_client.clients import AsyncClient, Client
+from flowdapt_client.errors import BadAddress, NoServer, Refused, RunFailed, Unreadable
+from flowdapt_client.records import (
+    Applied,
+    AuditEntry,
+    Event,
+    FailedItem,
+    LogLine,
+    Revision,
+    Run,
+    Secret,
+    Status,
+)
+from flowdapt_client.streams import AsyncStream, Stream
+
+NAMES: dict[str, Any] = {
+    one.__name__: one
+    for one in (
+        *(Applied, AsyncClient, AsyncStream, AuditEntry, BadAddress, Client, Event, FailedItem),
+        *(LogLine, NoServer, Refused, Revision, Run, RunFailed, Secret, Status, Stream),
+        Unreadable,
+    )
+}
