@@ -19,11 +19,25 @@ from flowdapt_client.records import (
 )
 from flowdapt_client.streams import AsyncStream, Stream
 
-NAMES: dict[str, Any] = {
-    one.__name__: one
-    for one in (
-        *(Applied, AsyncClient, AsyncStream, AuditEntry, BadAddress, Client, Event, FailedItem),
-        *(LogLine, NoServer, Refused, Revision, Run, RunFailed, Secret, Status, Stream),
-        Unreadable,
-    )
-}
+__all__ = [
+    "Applied",
+    "AsyncClient",
+    "AsyncStream",
+    "AuditEntry",
+    "BadAddress",
+    "Client",
+    "Event",
+    "FailedItem",
+    "LogLine",
+    "NoServer",
+    "Refused",
+    "Revision",
+    "Run",
+    "RunFailed",
+    "Secret",
+    "Status",
+    "Stream",
+    "Unreadable",
+]
+
+NAMES: dict[str, Any] = {name: globals()[name] for name in __all__}
