@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from flowdapt.events import RUN_FINISHED
@@ -58,16 +58,19 @@ class Events(Group[_S]):
         run: str | None = None,
         types: Collection[str] = (),
         channel: str | None = None,
+        opened: Callable[[], object] | None = None,
         away: float | None = AWAY_SECONDS,
     ) -> Items[Event]:
         """Yield events as they happen, until the stream is closed; a lost connection is made anew.
 
         :param after: first those behind this position that are kept; absent, only new ones
+        :param opened: called when the connection was made, and when it was made anew; what is
+            looked up from then on misses nothing
         :param away: how many seconds the server may be away before that is an error; ``None`` for
             as long as it takes
         """
         query = {"workflow": workflow, "run": run, "type": [*types], "channel": channel}
-        return followed(Request("GET", "/events", query=query), after, away)
+        return followed(Request("GET", "/events", query=query), after, away, opened=opened)
 
     @Iterating
     def of_run(self, run: OfRun, *, away: float | None = AWAY_SECONDS) -> Items[Event]:
@@ -79,7 +82,12 @@ class Events(Group[_S]):
 
 
 def followed(
-    request: Request, after: int | None, away: float | None, *, last: str = ""
+    request: Request,
+    after: int | None,
+    away: float | None,
+    *,
+    opened: Callable[[], object] | None = None,
+    last: str = "",
 ) -> Items[Event]:
     """Yield the events of a stream.
 
@@ -87,7 +95,10 @@ def followed(
     """
     hearing = Hearing(request, after="" if after is None else str(after), away=away)
     while (message := (yield from hearing.message())) is not OVER:
-        if message is not OPENED:
+        if message is OPENED:
+            if opened:
+                opened()
+        else:
             event = read_text(Event, message.data)
             yield Item(event)
             if event.type == last:
