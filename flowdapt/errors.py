@@ -130,6 +130,18 @@ class Draining(FlowdaptError):
         super().__init__("Service is draining, no new workflow runs accepted")
 
 
+class RunNotEnded(ResourceError):
+    """A run is in progress, and what is asked for needs its end."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run!r} is in progress; wait for its end, or cancel it")
+        self.run = run
+
+
+class NothingToRetry(ResourceError):
+    """A run has no failed elements that could be computed again."""
+
+
 class UnlawfulTransition(FlowdaptError):
     """A run may not go from that state to the other."""
 

@@ -12,7 +12,7 @@ from inspect import Parameter
 from typing import Any, ClassVar
 
 from flowdapt.errors import TargetNotFound, nearest
-from flowdapt.runs import Failure
+from flowdapt.runs import FailedItem, Failure
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
 
@@ -230,6 +230,7 @@ class Function:
 
 # Failures ------------------------------------------------------------------------------------
 
+BRIEF = 200  #: characters that are kept of the message of each failed element
 LONGEST = 64 * 1024  #: characters that are kept of a message, and of a traceback from its end
 _ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
 
@@ -243,12 +244,23 @@ def failure(error: BaseException, stage: str, item: int | None = None) -> Failur
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, entered)
     return Failure(
-        type=error.type if isinstance(error, Exited) else type(error).__name__,
+        type=failure_type(error),
         message=_said(error)[:LONGEST],
         traceback="".join(lines)[-LONGEST:],
         stage=stage,
         item=item,
     )
+
+
+def brief(error: BaseException, item: int) -> FailedItem:
+    """Return what is kept of each element that failed, however many there are."""
+    failed = failure_type(error)
+    return FailedItem(item, failed, _said(error)[:BRIEF])
+
+
+def failure_type(error: BaseException) -> str:
+    """Return the name of an exception's class, as failures have it."""
+    return error.type if isinstance(error, Exited) else type(error).__name__
 
 
 def _said(error: BaseException) -> str:

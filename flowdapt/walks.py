@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import PluginError, RunCancelled, StageError
+from flowdapt.events import STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
 from flowdapt.hooks import load
 from flowdapt.plugins import Plugins
@@ -51,7 +51,7 @@ class Walk:
     """One run in progress.
 
     :param types: by the names that stages use
-    :param changed: to be called when the record of a stage changed
+    :param events: where it is told how stages go on
     :param log_limit: bytes of log that are kept; what follows is dropped, and that is said
     """
 
@@ -60,10 +60,11 @@ class Walk:
     storage: Storage
     executor: Executor
     types: Mapping[str, Type]
-    changed: Callable[[UUID, StageRecord], None] = lambda _run, _record: None
+    events: Events = field(default_factory=Events)
     log_limit: int = 16 * 1024 * 1024
     #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
     last: StageRecord | None = None
+    last_told: tuple[Event, ...] = ()  #: that event
     records: dict[str, StageRecord] = field(default_factory=dict)
     task: asyncio.Task[Outcome] | None = None
     _started: set[str] = field(default_factory=set)
@@ -91,7 +92,7 @@ class Walk:
         graph = self.workflow.spec.graph()
         self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
         self.dependents = graph.dependents
-        facts = self.run.model_dump(exclude={"input", "config"})
+        facts = self.run.model_dump(exclude={"input", "config", "only"})
         self.context = WorkflowRunContext(
             input=self.run.input,
             namespace=self.run.namespace,
@@ -146,6 +147,7 @@ class Walk:
             items_done=outcome.items or 0,
             items_failed=outcome.items_failed,
             failures=outcome.failures,
+            failed_items=outcome.failed_items,
             cpu_seconds=outcome.cpu_seconds,
             result=outcome.stored,
         )
@@ -204,28 +206,44 @@ class Walk:
             map_on=stage.map_on,
             allow_partial_failure=stage.allow_partial_failure,
             chunk_size=stage.chunk_size,
+            only=self.run.only.get(stage.name),
         )
 
     # Records ---------------------------------------------------------------------------------
 
-    def _record(self, record: StageRecord) -> StageRecord:
+    def _record(self, record: StageRecord) -> None:
+        """Note how a stage stands while it is computed, and tell whoever wants to know."""
         self.records[record.stage] = record
-        self.changed(self.run.uid, record)
-        return record
+        if self.events.heard(STAGE_CHANGED):
+            self.events.publish(self._told(record))
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
         facts |= {"state": state, "finished_at": now()}
         record = self.records[stage].model_copy(update=facts)
+        event = self._told(record)
         if state is RunState.FINISHED and len(self._outcomes) + 1 == len(self.stages):
-            self.last = record
+            self.last, self.last_told = record, (event,)
             return
-        await self.storage.save_stage(self.run.uid, record)
-        self._record(record)
+        await self.storage.save_stage(self.run.uid, record, events=[event])
+        self.records[stage] = record
+        self.events.publish(event)
 
     def tell_last(self) -> None:
         """Tell of the stage that ended last, once it is stored with the run's end."""
         if self.last is not None:
-            self._record(self.last)
+            self.records[self.last.stage] = self.last
+        for event in self.last_told:
+            self.events.publish(event)
+
+    def _told(self, record: StageRecord) -> Event:
+        run = {"run": self.run.uid, "workflow": self.run.workflow}
+        return Event(
+            type=STAGE_CHANGED,
+            data={**run, **record.facts()},
+            run=self.run.uid,
+            workflow=self.run.workflow,
+            kept=record.state.final,
+        )
 
     def on_progress(self, progress: Progress) -> None:
         """Note that a call moved on."""

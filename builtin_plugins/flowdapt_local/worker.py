@@ -29,6 +29,7 @@ from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import ResultNotPicklable, StageError
 from flowdapt.executors import FAILURES_KEPT
 from flowdapt.hooks import load
+from flowdapt.runs import FailedItem
 from flowdapt_local import spool, wire
 from flowdapt_local.calls import Done, Facts, Failed, Piece, Task, Value
 from flowdapt_local.output import Output, end_lines
@@ -261,7 +262,7 @@ class Worker:
         first = piece.first + start
 
         def compute() -> Done:
-            results, failures, failed = [], [], 0
+            results, failures, failed = [], [], list[FailedItem]()
             variables = copy_context()
             variables.run(set_run_context, context)
             for index, element in enumerate(mapping.elements(piece, start, count), first):
@@ -270,8 +271,8 @@ class Worker:
                 try:
                     results.append(variables.run(function.enter, mapping.bind(element)))
                 except Exception as error:
-                    failed += 1
-                    if failed <= FAILURES_KEPT:
+                    failed.append(stages.brief(error, index))
+                    if len(failed) <= FAILURES_KEPT:
                         failures.append(_failed(error, task, index))
                     if not task.allow_partial_failure:
                         break
@@ -284,10 +285,15 @@ class Worker:
         return defer if function.is_async else compute
 
     def _chunk_kept(
-        self, task: Task, first: int, results: list[Any], failures: list[Failed], failed: int
+        self,
+        task: Task,
+        first: int,
+        results: list[Any],
+        failures: list[Failed],
+        failed: list[FailedItem],
     ) -> Done:
         if failed and not task.allow_partial_failure:
-            return Done(Value(), failures=tuple(failures[:1]), items_failed=failed)
+            return Done(Value(), failures=tuple(failures[:1]), failed_items=tuple(failed))
         what = f"what stage {task.stage!r} returned"
         try:
             part = self._store(task.run, results, what)
@@ -299,11 +305,12 @@ class Worker:
                     kept.append(result)
                 except ResultNotPicklable as error:
                     failures.append(_failed(error, task, index))
-            return self._chunk_kept(task, first, kept, failures, failed + len(results) - len(kept))
+                    failed.append(stages.brief(error, index))
+            return self._chunk_kept(task, first, kept, failures, failed)
         return Done(
             Value(pieces=[Piece(first, len(results), part)]),
             failures=tuple(failures),
-            items_failed=failed,
+            failed_items=tuple(failed),
         )
 
     async def _gather(
@@ -320,17 +327,17 @@ class Worker:
             *(one(index, element) for index, element in enumerate(elements, first)),
             return_exceptions=True,
         )
-        results, failures = [], []
+        results, failures, failed = [], [], list[FailedItem]()
         for index, answer in enumerate(answers, first):
             if isinstance(answer, Exception):
-                failures.append(_failed(answer, mapping.task, index))
+                failed.append(stages.brief(answer, index))
+                if len(failed) <= FAILURES_KEPT:
+                    failures.append(_failed(answer, mapping.task, index))
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 results.append(answer)
-        return self._chunk_kept(
-            mapping.task, first, results, failures[:FAILURES_KEPT], len(failures)
-        )
+        return self._chunk_kept(mapping.task, first, results, failures, failed)
 
     # The event loop of async functions -------------------------------------------------------
 

@@ -27,7 +27,7 @@ PLUGIN = '''
 import asyncio
 from datetime import timedelta
 
-from flowdapt.inline import InlineExecutor
+from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt.resources import Resource, now
 from flowdapt.runs import Run, RunState

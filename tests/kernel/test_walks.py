@@ -12,9 +12,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError
+from flowdapt.events import Events
 from flowdapt.executors import (
     Call,
     Executor,
@@ -27,7 +29,6 @@ from flowdapt.executors import (
     Ref,
     StageFailed,
 )
-from flowdapt.inline import InlineExecutor
 from flowdapt.resources import Workflow
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.storage import LogBlock
@@ -417,7 +418,7 @@ async def test_a_type_that_went_away_is_named_before_anything_is_submitted() -> 
 
 async def test_an_end_that_cannot_be_stored_stops_the_rest_and_says_why() -> None:
     class Full(MemoryStorage):
-        async def save_stage(self, run: UUID, record: StageRecord) -> None:
+        async def save_stage(self, run: UUID, record: StageRecord, **facts: Any) -> None:
             raise StorageError("the disk is full")
 
     executor = ByHand()
@@ -465,29 +466,28 @@ async def test_a_completion_is_stored_before_it_is_told_and_before_a_successor_s
     steps: list[str] = []
 
     class Noting(MemoryStorage):
-        async def save_stage(self, run: UUID, record: StageRecord) -> None:
-            await super().save_stage(run, record)
+        async def save_stage(self, run: UUID, record: StageRecord, **facts: Any) -> None:
+            await super().save_stage(run, record, **facts)
             steps.append(f"{record.stage} stored")
 
-    def changed(_: UUID, record: StageRecord) -> None:
-        steps.append(f"{record.stage} {record.state}")
-
+    told = Events()
     walk = await a_walk(
         InlineExecutor(),
         stage("a", target=lambda: steps.append("a computed")),
         stage("b", "a", target=lambda _: steps.append("b computed")),
         storage=Noting(),
-        changed=changed,
+        events=told,
     )
 
-    await walk.compute()
+    with told.listening(lambda e: steps.append(f"{e.data['stage']} {e.data['state']}")):
+        await walk.compute()
+        walk.tell_last()
 
     assert steps == [
         *("a running", "a computed", "a stored", "a finished"),
         *("b running", "b computed"),  # the last one is stored with the run's end
+        "b finished",
     ]
-    walk.tell_last()
-    assert steps[-1] == "b finished"
 
 
 async def test_a_record_has_what_the_executor_knows() -> None:
@@ -512,10 +512,7 @@ async def test_a_record_has_what_the_executor_knows() -> None:
 
 async def test_progress_is_on_record_until_the_stage_ends() -> None:
     executor = ByHand()
-    changes: list[StageRecord] = []
-    walk = await a_walk(
-        executor, stage("a"), stage("b"), changed=lambda _, record: changes.append(record)
-    )
+    walk = await a_walk(executor, stage("a"), stage("b"))
     run = walk.begin()
     await executor.submitted("b")
     progress = Progress(walk.run.uid, "a", worker="w1", items=9, items_done=4, items_failed=1)
@@ -529,9 +526,7 @@ async def test_progress_is_on_record_until_the_stage_ends() -> None:
     assert record.attempts == 2
     executor.end("a", "b")
     await run
-    before = len(changes)
     walk.on_progress(progress)
-    assert len(changes) == before
     assert walk.records["a"].state is RunState.FINISHED
 
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 import httpx
 import pytest
 from flowdapt_cli.reading import settings
+from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.app import make_app
 
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
-from flowdapt.inline import InlineExecutor
 from flowdapt.plugins import Plugins
 from flowdapt.resources import KINDS, Resource
 from flowdapt.server import Server

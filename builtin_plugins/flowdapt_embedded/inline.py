@@ -28,13 +28,20 @@ from flowdapt.executors import (
     Progress,
     Ref,
     StageFailed,
+    check_count,
     elements_of,
     name_of,
 )
 from flowdapt.hooks import load
-from flowdapt.runs import Failure
+from flowdapt.runs import FailedItem, Failure
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
+
+
+def threads(*, cpus: int | str = "auto") -> InlineExecutor:
+    """Make an executor that computes in threads of the server, one for each processor."""
+    count = len(os.sched_getaffinity(0)) if cpus == "auto" else int(cpus)
+    return InlineExecutor(threads=max(1, count))
 
 
 class InlineExecutor(Executor):
@@ -160,10 +167,12 @@ class InlineExecutor(Executor):
         bind = function.by_element(call.args, values, call.map_on)
         results: list[Any] = []
         failures: list[Failure] = []
-        failed = 0
-        self._moved(call, items=len(elements))
+        failed: list[FailedItem] = []
+        check_count(call, len(elements))
+        chosen = range(len(elements)) if call.only is None else call.only.items
+        self._moved(call, items=len(chosen))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
-        numbered = enumerate(elements)
+        numbered = ((i, elements[i]) for i in chosen)
         while batch := list(itertools.islice(numbered, at_once)):
             answers = await _gathered(
                 *(self._element(call, function, bind, i, element) for i, element in batch),
@@ -171,17 +180,24 @@ class InlineExecutor(Executor):
             )
             for answer in answers:
                 if isinstance(answer, StageFailed):
-                    failed += 1
+                    failed.append(
+                        stages.brief(answer.exception or answer, answer.failure.item or 0)
+                    )
                     if len(failures) < FAILURES_KEPT:
                         failures.append(answer.failure)
                 elif isinstance(answer, BaseException):
                     raise answer
                 else:
                     results.append(answer)
-            self._moved(
-                call, items=len(elements), items_done=len(results) + failed, items_failed=failed
-            )
-        return Outcome(results, items=len(elements), items_failed=failed, failures=tuple(failures))
+            done = len(results) + len(failed)
+            self._moved(call, items=len(chosen), items_done=done, items_failed=len(failed))
+        return Outcome(
+            results,
+            items=len(chosen),
+            items_failed=len(failed),
+            failures=tuple(failures),
+            failed_items=tuple(failed),
+        )
 
     async def _element(
         self,
