@@ -44,6 +44,7 @@ class Export:
                 "service.version": __version__,
                 "host.name": socket.gethostname(),
                 "process.pid": os.getpid(),
+                "flowdapt.executor": server.engine.executor.kind,
             }
         )
         spans, self._metrics = exporters(telemetry)

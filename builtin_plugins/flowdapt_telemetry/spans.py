@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,11 +37,12 @@ def caller(traceparent: str | None) -> SpanContext | None:
 
 
 # The SDK's tracer would make the same spans in ten times the time, on the loop that serves
-# everybody; they are over when they are made, and nothing of what it adds is needed.
+# everybody; they are over when they are made, and nothing of what it adds is needed. Most of what
+# a span costs is its attributes, so a stage does not repeat what its trace and its name tell.
 
 
 def of_run(
-    run: Run, executor: str, resource: Resource, parent: SpanContext | None = None
+    run: Run, resource: Resource, parent: SpanContext | None = None
 ) -> ReadableSpan:
     """Return the span of a run that ended.
 
@@ -55,7 +56,6 @@ def of_run(
         "workflow.name": run.workflow,
         "workflow.uid": str(run.workflow_uid or ""),
         "workflow.namespace": run.namespace,
-        "workflow.executor": executor,
         "workflow.run.uid": str(run.uid),
         "workflow.run.name": run.name,
         "workflow.run.source": run.source or "",
@@ -78,8 +78,6 @@ def of_run(
 
 def of_stages(run: ReadableSpan, records: Iterable[StageRecord]) -> Iterator[ReadableSpan]:
     """Yield the spans of a run's stages."""
-    of_run: Mapping[str, Any] = run.attributes or {}
-    shared = {key: of_run[key] for key in ("workflow.name", "workflow.run.uid")}
     for record in records:
         span_id = random.getrandbits(64) or 1  # 0 stands for none
         end = None if record.finished_at is None else _nanoseconds(record.finished_at)
@@ -88,7 +86,7 @@ def of_stages(run: ReadableSpan, records: Iterable[StageRecord]) -> Iterator[Rea
             SpanContext(run.context.trace_id, span_id, is_remote=False, trace_flags=SAMPLED),
             run.context,
             run.resource,
-            {**shared, **_facts(record)},
+            {"workflow.name": run.name, **_facts(record)},
             [*_exceptions(record)],
             status=_status(record.state, record.failure),
             start_time=_nanoseconds(record.started_at),
@@ -99,7 +97,6 @@ def of_stages(run: ReadableSpan, records: Iterable[StageRecord]) -> Iterator[Rea
 
 def _facts(record: StageRecord) -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "workflow.stage.name": record.stage,
         "workflow.stage.state": record.state.value,
         "workflow.stage.attempts": record.attempts,
         "workflow.stage.cpu_seconds": record.cpu_seconds,

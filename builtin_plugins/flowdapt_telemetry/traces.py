@@ -13,7 +13,6 @@ from uuid import UUID
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from flowdapt.errors import FlowdaptError
 from flowdapt.events import RUN_FINISHED, STAGE_CHANGED, Event
 from flowdapt.runs import StageRecord
 from flowdapt_telemetry.callers import CALLER
@@ -92,8 +91,7 @@ class Traces:
     def on_finished(self, event: Event) -> None:
         """Have a run exported."""
         stored: StoredRun = event.data
-        executor = self._engine.executor.kind
-        span = of_run(stored.run, executor, self._resource, caller(CALLER.get()))
+        span = of_run(stored.run, self._resource, caller(CALLER.get()))
         try:
             self._runs.put_nowait(span)
         except asyncio.QueueFull:
@@ -122,15 +120,15 @@ class Traces:
                 await self._until_there_is_room()
                 self._waiting += 1
                 self._processor.on_end(one)
-            await asyncio.sleep(0)
+            if len(some) == AT_ONCE:
+                await asyncio.sleep(0)
 
     async def _records(self, run: UUID) -> Iterable[StageRecord]:
         if not self._engine.keep_runs:
             return self._stages.pop(run, {}).values()
-        try:
-            return await self._engine.stages(run)
-        except FlowdaptError:  # such as a run that was deleted as soon as it had ended
-            return ()
+        # Not by way of the engine, which would look for the run first. One that was deleted as soon
+        # as it had ended has no stages.
+        return await self._engine.storage.list_stages(run)
 
     async def _until_there_is_room(self) -> None:
         while self._waiting >= self._most:
