@@ -229,7 +229,7 @@ class Engine(Catalog):
         except Exception as error:
             end, failure = RunState.FAILED, failure_of(error)
             if not isinstance(error, FlowdaptError):
-                logger.exception("run %s ended by a fault of flowdapt itself", walk.run.name)
+                walk.log.exception("run %s ended by a fault of flowdapt itself", walk.run.name)
         try:
             await walk.settle()
             return await self._end(walk, end, failure, result)
@@ -253,10 +253,10 @@ class Engine(Catalog):
         try:
             await self.storage.save_run(walk.run, was=was, result=text, last=walk.last, events=told)
         except ResourceNotFound:
-            logger.info("run %s was deleted while it was in progress", walk.run.name)
+            walk.log.info("run %s was deleted while it was in progress", walk.run.name)
         except FlowdaptError as error:
             # Such as a full disk. The result may have been too much for it; the end is not.
-            logger.exception("the end of run %s could not be stored; once more", walk.run.name)
+            walk.log.exception("the end of run %s could not be stored; once more", walk.run.name)
             await asyncio.sleep(RETRY_SECONDS)
             failure = failure_of(error)
             walk.run, text = open_run.to(RunState.FAILED, failure=failure), _said(failure)

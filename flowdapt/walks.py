@@ -73,6 +73,11 @@ class Walk:
     _writes: set[asyncio.Task[None]] = field(default_factory=set)
     _logged: int = 0
 
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """For lines about this run; they carry its trace."""
+        return logging.LoggerAdapter(logger, {"trace_id": self.run.uid.hex})
+
     def begin(self) -> asyncio.Task[Outcome]:
         """Have the stages computed as a task of their own, see :meth:`compute`."""
         self.task = asyncio.create_task(self.compute(), name=self.run.name)
@@ -277,7 +282,7 @@ class Walk:
         try:
             await self.storage.append_log(self.run.uid, block)
         except Exception:
-            logger.exception("lines of run %s could not be stored", self.run.name)
+            self.log.exception("lines of run %s could not be stored", self.run.name)
 
     async def settle(self) -> None:
         """Wait until the lines that were written so far are stored."""
