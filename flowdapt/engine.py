@@ -29,7 +29,7 @@ from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data, n
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import Document, LogBlock, RunQuery, Storage, StoredRun
-from flowdapt.walks import Type, Walk, failure_of
+from flowdapt.walks import Seal, Type, Walk, failure_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class Engine:
         self.kinds, self.types = kinds, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
         self.events = Events()
+        self.seal: Seal | None = None  #: to be set where a plugin keeps secrets
         self.draining = self._stopping = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
@@ -318,6 +319,7 @@ class Engine:
         ).to(RunState.RUNNING)
         parts = self.storage, self.executor, self.types
         walk = Walk(run, workflow, *parts, changed=self._on_stage, log_limit=self.log_limit)
+        walk.seal = self.seal
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk), name=f"{run.name}/begin")
         self._beginning.add(beginning)
