@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -59,8 +58,8 @@ class WorkflowRunContext:
 
     def at(self, stage: str, item: int | None = None) -> WorkflowRunContext:
         """Return the same as code of that stage and element sees it; nothing is opened by that."""
-        seen = copy(self)
-        seen.stage, seen.item = stage, item
+        seen = object.__new__(type(self))
+        vars(seen).update(vars(self), stage=stage, item=item)
         return seen
 
     def mask(self, text: str) -> str:

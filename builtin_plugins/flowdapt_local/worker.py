@@ -31,6 +31,7 @@ from flowdapt.executors import FAILURES_KEPT
 from flowdapt.hooks import load
 from flowdapt_local import spool, wire
 from flowdapt_local.calls import Done, Facts, Failed, Piece, Task, Value
+from flowdapt_local.diversion import Diversion
 from flowdapt_local.failures import Interrupted, reported
 from flowdapt_local.output import Output, end_lines
 
@@ -92,6 +93,7 @@ class Worker:
         self._async: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._computing = False
+        self._diversion: Diversion | None = None
 
     def loop(self) -> None:
         """Say that this worker is up, and take messages until the server is gone."""
@@ -122,10 +124,19 @@ class Worker:
             text = context.mask(text)
         return text
 
+    def _flush(self) -> None:
+        """Send on all that was written so far, before the answer to a call."""
+        end_lines()
+        self.output.flush()
+        if self._diversion is not None and os.getpid() == self._pid:  # no child of a stage
+            self._diversion.flush()
+
     # Messages --------------------------------------------------------------------------------
 
     def _on_context(self, run: str, block: bytes) -> None:
-        self.contexts[run] = payloads.load(block)
+        self.contexts[run] = context = payloads.load(block)
+        if self._diversion is None and callable(vars(context)["config"]):  # it is sealed
+            self._diversion = Diversion(lambda text: self._mask(None, text))
 
     def _on_forget(self, run: str) -> None:
         self.contexts.pop(run, None)
@@ -180,16 +191,14 @@ class Worker:
             self._computing = False
         except BaseException as error:
             self._computing = False
-            end_lines()
-            self.output.flush()
+            self._flush()
             self._send("failed", number, reported(error, context))
             if isinstance(error, MemoryError):
                 raise SystemExit(1) from None  # what is left of this process cannot be trusted
         else:
             if done is not None:
                 seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
-                end_lines()
-                self.output.flush()
+                self._flush()
                 self._send("done", number, replace(done, seconds=seconds, cpu_seconds=cpu))
 
     # Calls -----------------------------------------------------------------------------------
@@ -377,10 +386,8 @@ class Worker:
         try:
             done = await work
         except BaseException as error:
-            end_lines()
-            self.output.flush()
+            self._flush()
             self._send("failed", number, reported(error, context))
         else:
-            end_lines()
-            self.output.flush()
+            self._flush()
             self._send("done", number, replace(done, seconds=time.perf_counter() - begun))
