@@ -29,7 +29,7 @@ from flowdapt.retries import selections
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import LogBlock, RunQuery, Storage, StoredRun
-from flowdapt.walks import Type, Walk, failure_of
+from flowdapt.walks import Seal, Type, Walk, failure_of
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class Engine(Catalog):
         super().__init__(storage, kinds)
         self.executor, self.types = executor, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
+        self.seal: Seal | None = None  #: to be set where a plugin keeps secrets
         self.draining = self._stopping = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
@@ -172,6 +173,7 @@ class Engine(Catalog):
         run = Run(**names, **facts, input=given, code=self.snapshots.take()).to(RunState.RUNNING)
         parts = self.storage, self.executor, self.types
         walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
+        walk.seal = self.seal
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk, by), name=f"{run.name}/begin")
         self._beginning.add(beginning)

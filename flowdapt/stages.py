@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, ClassVar
 
+from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import TargetNotFound, nearest
 from flowdapt.runs import FailedItem, Failure
 
@@ -235,8 +236,11 @@ LONGEST = 64 * 1024  #: characters that are kept of a message, and of a tracebac
 _ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
 
 
-def failure(error: BaseException, stage: str, item: int | None = None) -> Failure:
-    """Return what is to be kept of an exception; the traceback begins with the user's code."""
+def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
+    """Return what is to be kept of an exception; the traceback begins with the user's code.
+
+    :param context: of the stage that raised, and of the element; what it masks is not kept
+    """
     frames, entered = error.__traceback__, None
     while frames is not None:
         if frames.tb_frame.f_code in _ENTRANCES:
@@ -245,17 +249,21 @@ def failure(error: BaseException, stage: str, item: int | None = None) -> Failur
     lines = traceback.format_exception(type(error), error, entered)
     return Failure(
         type=failure_type(error),
-        message=_said(error)[:LONGEST],
-        traceback="".join(lines)[-LONGEST:],
-        stage=stage,
-        item=item,
+        # Masked as a whole, because the rest of a secret that is cut would not be known as one.
+        message=context.mask(_said(error))[:LONGEST],
+        traceback=context.mask("".join(lines))[-LONGEST:],
+        stage=context.stage,
+        item=context.item,
     )
 
 
-def brief(error: BaseException, item: int) -> FailedItem:
-    """Return what is kept of each element that failed, however many there are."""
-    failed = failure_type(error)
-    return FailedItem(item, failed, _said(error)[:BRIEF])
+def brief(error: BaseException, context: WorkflowRunContext) -> FailedItem:
+    """Return what is kept of each element that failed, however many there are.
+
+    :param context: of the element that failed
+    """
+    said = context.mask(_said(error))[:BRIEF]
+    return FailedItem(context.item or 0, failure_type(error), said)
 
 
 def failure_type(error: BaseException) -> str:

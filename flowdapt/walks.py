@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt.context import WorkflowRunContext
+from flowdapt.context import Sealed, WorkflowRunContext
 from flowdapt.errors import PluginError, RunCancelled, StageError
 from flowdapt.events import STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
 from flowdapt.hooks import load
+from flowdapt.payloads import to_json
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Stage, Workflow, amounts, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
@@ -46,6 +47,10 @@ def stage_types(plugins: Plugins) -> dict[str, Type]:
     return types
 
 
+#: makes of a config that names secrets what executors are given
+Seal = Callable[[dict[str, Any]], Awaitable[Sealed]]
+
+
 @dataclass
 class Walk:
     """One run in progress.
@@ -62,6 +67,7 @@ class Walk:
     types: Mapping[str, Type]
     events: Events = field(default_factory=Events)
     log_limit: int = 16 * 1024 * 1024
+    seal: Seal | None = None
     #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
     last: StageRecord | None = None
     last_told: tuple[Event, ...] = ()  #: that event
@@ -97,12 +103,17 @@ class Walk:
         graph = self.workflow.spec.graph()
         self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
         self.dependents = graph.dependents
+        config: Any = self.run.config
+        if b"$secret{" in to_json(config):
+            if self.seal is None:
+                raise StageError("the config names a secret, and no plugin here keeps secrets")
+            config = await self.seal(config)
         facts = self.run.model_dump(exclude={"input", "config", "only"})
         self.context = WorkflowRunContext(
             input=self.run.input,
             namespace=self.run.namespace,
             executor=self.executor.kind,
-            config=self.run.config,
+            config=config,
             run_data={**facts, "input": self.run.input, "config": self.run.config},
             definition_data=self.workflow.model_dump(),
         )

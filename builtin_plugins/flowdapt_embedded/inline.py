@@ -129,7 +129,7 @@ class InlineExecutor(Executor):
 
     async def _compute(self, call: Call) -> Outcome:
         self._activate(call.code)
-        worker = f"process {os.getpid()}"
+        worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
             made = load(call.type)().function(call.target, call.options)
             function = stages.Function(made, name_of(call))
@@ -143,7 +143,7 @@ class InlineExecutor(Executor):
                     else function.by_keyword(values)
                 )
                 self._moved(call, worker=worker)
-                outcome = Outcome(await self._call(function, arguments, call.context, call.stage))
+                outcome = Outcome(await self._call(function, arguments, context))
             if call.final:
                 outcome = replace(outcome, json=payloads.to_json(outcome.ref))
             return replace(outcome, worker=worker)
@@ -152,7 +152,7 @@ class InlineExecutor(Executor):
         except asyncio.CancelledError:
             raise RunCancelled() from None
         except Exception as error:
-            raise StageFailed(stages.failure(error, call.stage), error) from error
+            raise StageFailed(stages.failure(error, context), error) from error
 
     async def _map(self, call: MapCall, function: stages.Function) -> Outcome:
         over: Any = call.over
@@ -180,9 +180,8 @@ class InlineExecutor(Executor):
             )
             for answer in answers:
                 if isinstance(answer, StageFailed):
-                    failed.append(
-                        stages.brief(answer.exception or answer, answer.failure.item or 0)
-                    )
+                    context = call.context.at(call.stage, answer.failure.item)
+                    failed.append(stages.brief(answer.exception or answer, context))
                     if len(failures) < FAILURES_KEPT:
                         failures.append(answer.failure)
                 elif isinstance(answer, BaseException):
@@ -207,21 +206,20 @@ class InlineExecutor(Executor):
         index: int,
         element: Any,
     ) -> Any:
-        context = replace(call.context, item=index)
+        context = call.context.at(call.stage, index)
         try:
-            return await self._call(function, bind(element), context, call.stage)
+            return await self._call(function, bind(element), context)
         except Exception as error:
-            raise StageFailed(stages.failure(error, call.stage, index), error) from error
+            raise StageFailed(stages.failure(error, context), error) from error
 
     async def _call(
         self,
         function: stages.Function,
         arguments: stages.Arguments,
         context: WorkflowRunContext,
-        stage: str,
     ) -> Any:
         variables = copy_context()
-        variables.run(set_run_context, replace(context, stage=stage))
+        variables.run(set_run_context, context)
         if function.is_async:
             return await asyncio.create_task(function.enter_async(arguments), context=variables)
         if self._pool is None:

@@ -41,9 +41,7 @@ def caller(traceparent: str | None) -> SpanContext | None:
 # a span costs is its attributes, so a stage does not repeat what its trace and its name tell.
 
 
-def of_run(
-    run: Run, resource: Resource, parent: SpanContext | None = None
-) -> ReadableSpan:
+def of_run(run: Run, resource: Resource, parent: SpanContext | None = None) -> ReadableSpan:
     """Return the span of a run that ended.
 
     Its trace is the run's uid as one number, and its own id the lower half of it, so that both are

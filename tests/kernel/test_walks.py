@@ -15,6 +15,7 @@ import pytest
 from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 
+from flowdapt.context import Sealed
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError
 from flowdapt.events import Events
 from flowdapt.executors import (
@@ -103,7 +104,8 @@ async def a_walk(
 ) -> Walk:
     """Return a run of these stages, stored and ready to be computed."""
     data = {"metadata": {"name": "farm"}, "spec": {"stages": list(stages)}}
-    run = Run(workflow="farm", input=facts.pop("input", {}), code="c0de").to(RunState.RUNNING)
+    given = {key: facts.pop(key, {}) for key in ("input", "config")}
+    run = Run(workflow="farm", code="c0de", **given).to(RunState.RUNNING)
     storage = storage or MemoryStorage()
     await storage.add_run(run)
     workflow = Workflow.parse(data, where="test")
@@ -330,6 +332,64 @@ async def test_a_call_says_all_that_an_executor_needs() -> None:
     assert call.context.run == walk.run
     executor.end("only")
     await run
+
+
+# Secrets
+
+
+class Sealing:
+    """A keeper of secrets that notes which configs it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[dict[str, Any]] = []
+
+    async def seal(self, config: dict[str, Any]) -> Sealed:
+        self.given.append(config)
+        return self
+
+    def __call__(self) -> dict[str, Any]:
+        return {"opened": True}
+
+    def mask(self, text: str) -> str:
+        return text
+
+
+async def test_a_config_that_names_a_secret_is_sealed_before_anything_is_submitted() -> None:
+    executor, keeper = ByHand(), Sealing()
+    config = {"deep": [{"token": "Bearer $secret{TOKEN}"}]}
+    walk = await a_walk(executor, stage("a"), config=config, seal=keeper.seal)
+    run = walk.begin()
+
+    call = await executor.submitted("a")
+    executor.end("a")
+    await run
+
+    assert keeper.given == [config]
+    assert call.context.config == {"opened": True}
+    assert call.context.run.config == walk.run.config == config
+
+
+async def test_a_config_without_secrets_is_nothing_to_a_keeper() -> None:
+    executor, keeper = ByHand(), Sealing()
+    walk = await a_walk(executor, stage("a"), config={"n": "$secrets"}, seal=keeper.seal)
+    run = walk.begin()
+
+    call = await executor.submitted("a")
+    executor.end("a")
+    await run
+
+    assert keeper.given == []
+    assert call.context.config == {"n": "$secrets"}
+
+
+async def test_where_nobody_keeps_secrets_a_config_that_names_one_fails_the_run() -> None:
+    executor = ByHand()
+    walk = await a_walk(executor, stage("a"), config={"token": "$secret{TOKEN}"})
+
+    with pytest.raises(StageError, match="names a secret, and no plugin here keeps secrets"):
+        await walk.compute()
+
+    assert executor.calls == []
 
 
 # Failures
