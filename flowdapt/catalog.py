@@ -115,9 +115,9 @@ class Catalog:
         resource = resource.noting(uid=uuid4(), created_at=time, updated_at=time, generation=1)
         await self.check(resource, where)
         async with self._writing:
-            if resource.name in await self._of(kind):
-                raise ResourceExists(_kind(kind), resource.name)
             document = _document(resource, where)
+            if dry_run and resource.name in await self._of(kind):  # else the storage sees to that
+                raise ResourceExists(_kind(kind), resource.name)
             if not dry_run:
                 event = _told(events.RESOURCE_CREATED, resource, document, by)
                 await self.storage.create(document, events=[event])
@@ -150,7 +150,8 @@ class Catalog:
         async with self._writing:
             old = await self._expected(kind, name, expected)
             generation = old.metadata.generation
-            if resource.name != old.name and resource.name in await self._of(kind):
+            renamed = resource.name != old.name
+            if dry_run and renamed and resource.name in await self._of(kind):
                 raise ResourceExists(_kind(kind), resource.name)
             resource = resource.noting(
                 uid=old.metadata.uid,

@@ -625,7 +625,7 @@ async def test_a_run_is_told_of_when_it_began_and_when_it_ended(engine: Engine) 
     assert (first.data.run.state, first.data.result) == (RunState.RUNNING, None)
     assert (last.data.run.state, last.data.result) == (RunState.FINISHED, b"8")
     changes = [event.data for event in heard if event.type == events.STAGE_CHANGED]
-    assert all(data["run"] == str(run.uid) and data["stage"] == "only" for data in changes)
+    assert all(data["run"] == run.uid and data["stage"] == "only" for data in changes)
     assert (changes[0]["state"], changes[-1]["state"]) == ("running", "finished")
 
 
