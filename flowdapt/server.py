@@ -65,13 +65,13 @@ class Server:
             _make_user_modules(settings.app_dir)
             # No run is left that began with them: those in progress end with their server.
             shutil.rmtree(settings.app_dir / SNAPSHOTS, ignore_errors=True)
-            self.storage: Storage = _made(
+            self.storage: Storage = made(
                 plugins, "storages", settings.database, app_dir=settings.app_dir
             )
             stack.push_async_callback(self.storage.stop)
             await self.storage.start()
             compute = settings.services.compute
-            self.executor: Executor = _made(plugins, "executors", compute.executor)
+            self.executor: Executor = made(plugins, "executors", compute.executor)
             self.engine = Engine(
                 self.storage,
                 self.executor,
@@ -164,7 +164,7 @@ def kinds(plugins: Plugins) -> Mapping[str, type[Resource]]:
     return models
 
 
-def _made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
+def made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
     """Make the part that the settings name.
 
     :raises SettingsError: its options are not what the part takes

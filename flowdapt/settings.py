@@ -68,7 +68,7 @@ def _beside(name: str, default: Any) -> BeforeValidator:
 
 def _listed(value: Any) -> Any:
     """Read names with commas between them, or a JSON list: a variable holds a list as text."""
-    return re.findall(r"[\w.:-]+", value) if isinstance(value, str) else value
+    return re.findall(r"""[^\s,"'\[\]]+""", value) if isinstance(value, str) else value
 
 
 class Section(BaseModel):
@@ -121,6 +121,10 @@ class Api(Section):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="The port; 0 takes any free one.")
     max_body: int = Field(64 * MIB, ge=1, description="Bytes that the body of a request may have.")
+    max_connections: int = Field(4096, ge=1, description="Connections at once; more are refused.")
+    allow_origins: _Names = Field((), description="Origins of web pages elsewhere that may call.")
+    require_token: bool = Field(False, description="Ask for a token on this machine, too.")
+    insecure: bool = Field(False, description="Ask for none, whoever can reach the server.")
 
 
 class EventBus(Section):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import orjson
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+
+    from flowdapt_rest.limits import Limits
 
 MOST = 2**31 - 1  #: of whole numbers in a query; no storage counts further
 
@@ -34,6 +37,18 @@ class BodyTooLarge(FlowdaptError):
             f"the request body is larger than {limit} bytes, the limit that rpc.api.max_body sets"
         )
         self.limit = limit
+
+
+class BodyTooSlow(FlowdaptError):
+    """The body arrives so slowly that it is not waited for.
+
+    :param headers: of the reply; what is still to come would be taken for the next request
+    """
+
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+    def __init__(self, size: int, seconds: float) -> None:
+        super().__init__(f"{size} bytes of the request body have come in {seconds:.0f} seconds")
 
 
 class MalformedBody(FlowdaptError):
@@ -58,17 +73,27 @@ async def read(request: Request) -> bytes:
     """Return the whole body; no more than the limit is ever held.
 
     :raises BodyTooLarge: it is longer, announced or not
+    :raises BodyTooSlow: it does not come at the pace that is needed
     """
-    limit: int = request.app.state.max_body
+    limits: Limits = request.app.state.limits
+    limit = limits.body
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > len(str(limit)) or int(announced) > limit):
         raise BodyTooLarge(limit)
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        parts.append(part)
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    try:
+        async with asyncio.timeout(limits.body_seconds) as patience:
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                parts.append(part)
+                # By the whole that has come, or a byte now and then would hold a place for days.
+                patience.reschedule(begun + limits.body_seconds + size / limits.body_pace)
+    except TimeoutError:
+        raise BodyTooSlow(size, clock() - begun) from None
     return b"".join(parts)
 
 

@@ -14,7 +14,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from starlette.routing import BaseRoute, Route
 
 from flowdapt_rest import bodies
+from flowdapt_rest.access import needed_role
 from flowdapt_rest.operations import Operation
+from flowdapt_rest.roles import Role
 from flowdapt_rest.shapes import Refusal
 
 #: What clients of the original were told. Of 3.1 it lacks little but `null` as a type.
@@ -30,8 +32,10 @@ OUT: Mode = "serialization"
 #: What each status means wherever it is answered.
 MEANINGS: Mapping[int, str] = {
     400: "The body is not valid, or a version is asked for that there is not.",
-    403: "The request comes from a web page that may not make it.",
+    401: "A token is needed and there is none, or the one that was sent is not valid.",
+    403: "The role of the token is too low, or a web page calls that may not.",
     404: "There is nothing of that name.",
+    408: "The body did not come.",
     409: "It was changed meanwhile.",
     413: "The body is larger than the settings allow.",
     422: "A value of the query is not of its type.",
@@ -68,24 +72,41 @@ class OpenApiSchema(GenerateJsonSchema):
         return super().field_is_required(field, total)
 
 
-def document(routes: Iterable[BaseRoute]) -> Shape:
-    """Return the document of all routes but those that are not to be in it."""
+#: How a token is sent; the second is for clients that know nothing but an address.
+SCHEMES: Mapping[str, Shape] = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token as it is."},
+    "password": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "A token as the password or as the user's name: `http://:TOKEN@host`.",
+    },
+}
+
+
+def document(routes: Iterable[BaseRoute], *, token_needed: bool = False) -> Shape:
+    """Return the document of all routes but those that are not to be in it.
+
+    :param token_needed: whether a token is needed here; one may be sent in any case
+    """
     shown = [r for r in routes if isinstance(r, Route) and r.include_in_schema]
     schemas = _Schemas([route for route in shown if isinstance(route, Operation)])
     paths: dict[str, Shape] = {}
     for route in shown:
         path = paths.setdefault(re.sub(r"{(\w+):\w+}", r"{\1}", route.path), {})
         if isinstance(route, Operation):
-            path[route.method.lower()] = _operation(route, schemas)
+            path[route.method.lower()] = _operation(route, schemas) | _security(route.role)
         else:
             for method in sorted((route.methods or set()) - {"HEAD"}):
-                path[method.lower()] = _unknown(route)
+                role = needed_role(route, method)
+                path[method.lower()] = _unknown(route) | _security(role)
     return {
         "openapi": OPENAPI,
         "info": {"title": TITLE, "version": VERSION},
+        "security": [*({name: []} for name in SCHEMES), *([] if token_needed else [{}])],
         "paths": paths,
         "components": {
             "schemas": schemas.definitions,
+            "securitySchemes": dict(SCHEMES),
             "responses": {str(status): _refusal(status, schemas) for status in MEANINGS},
         },
     }
@@ -129,6 +150,13 @@ def _operation(operation: Operation, schemas: _Schemas) -> Shape:
             "content": {JSON: {"schema": schemas.of(operation.body, IN)}},
         }
     return described
+
+
+def _security(role: Role) -> Shape:
+    """Return what a caller needs, where that is not the same for all."""
+    if role is Role.ANYONE:
+        return {"security": [*({name: []} for name in SCHEMES), {}]}
+    return {"x-role": role.value}
 
 
 def _unknown(route: Route) -> Shape:
@@ -213,17 +241,17 @@ def _media_type(operation: Operation, version: str) -> str:
 
 def _refusals(operation: Operation) -> Iterable[int]:
     """Return the statuses of an operation that are no success."""
-    wrong = {500, 503, *operation.refusals}
+    wrong = {401, 500, 503, *operation.refusals}
     if operation.kind is not None:
         wrong.add(400)
     if "{" in operation.path:
         wrong.add(404)
-    if operation.method != "GET":
+    if operation.method != "GET" or not Role.READ.covers(operation.role):
         wrong.add(403)
     if operation.query:
         wrong.add(422)
     if operation.body is not None:
-        wrong |= {400, 413}
+        wrong |= {400, 408, 413}
     return sorted(wrong)
 
 

@@ -10,6 +10,7 @@ from flowdapt.runs import StageRecord
 from flowdapt.storage import RunQuery, StoredRun
 from flowdapt_rest import bodies, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.roles import Role
 from flowdapt_rest.versions import V1, Schema
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ class RunRoutes:
         of_workflow, one = "/workflows/{identifier}/run", "/workflows/run/{identifier}"
         # What published clients know comes in their version, too; what is ours has only ours.
         known = partial(Operation, kind=KIND)
+        operating = partial(known, role=Role.OPERATE)
         ours = partial(Operation, kind=KIND, versions=[V1])
         return [
-            known(
+            operating(
                 f"POST {of_workflow}",
                 self.start,
                 name="run_workflow",
@@ -68,8 +70,8 @@ class RunRoutes:
                 query=[LIMIT],
             ),
             known(f"GET {one}", self.get, name="get_workflow_run", reply=shapes.run),
-            known(f"DELETE {one}", self.delete, name="delete_workflow_run", reply=shapes.run),
-            known(f"POST {one}/cancel", self.cancel, name="cancel_run", reply=shapes.run),
+            operating(f"DELETE {one}", self.delete, name="delete_workflow_run", reply=shapes.run),
+            operating(f"POST {one}/cancel", self.cancel, name="cancel_run", reply=shapes.run),
             ours(
                 f"GET {one}/stages",
                 self.stages,
