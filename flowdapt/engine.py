@@ -191,7 +191,7 @@ class Engine(Catalog):
         :raises RunNotEnded: it is still in progress
         :raises NothingToRetry: no element failed, or its stage is not in the workflow any more
         """
-        first = await self._find(name)
+        first = await self.find_run(name)
         if not first.state.final:
             raise RunNotEnded(first.name)
         workflow = await self.get(Workflow, first.workflow_uid or first.workflow)
@@ -287,7 +287,7 @@ class Engine(Catalog):
 
         :raises ResourceNotFound: there is no such run
         """
-        run = await self._find(name)
+        run = await self.find_run(name)
         if (walk := self._walks.get(run.uid)) is not None:
             return list(walk.records.values())
         return await self.storage.list_stages(run.uid)
@@ -299,10 +299,14 @@ class Engine(Catalog):
 
         :raises ResourceNotFound: there is no such run
         """
-        run = await self._find(name)
+        run = await self.find_run(name)
         return await self.storage.read_log(run.uid, after=after, limit=limit)
 
-    async def _find(self, name: str | UUID) -> Run:
+    async def find_run(self, name: str | UUID) -> Run:
+        """Return a run by name or uid.
+
+        :raises ResourceNotFound: there is none
+        """
         return await self.storage.find_run(identifier(name) if isinstance(name, str) else name)
 
     async def cancel(self, name: str | UUID) -> StoredRun:
@@ -310,7 +314,7 @@ class Engine(Catalog):
 
         :raises ResourceNotFound: there is none
         """
-        run = await self._find(name)
+        run = await self.find_run(name)
         if (walk := self._walks.get(run.uid)) is not None:
             walk.cancel()
         return await self.wait(run.uid)

@@ -73,7 +73,12 @@ class ResourceExists(ResourceError):
 
 
 class ResourceChanged(ResourceError):
-    """Somebody else changed the resource since it was read."""
+    """Somebody else changed the resource since it was read.
+
+    :ivar errors: what they changed, where that is known: ``loc``, ``msg`` and ``type`` of each
+    """
+
+    errors: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, kind: str, name: str, expected: int, found: int) -> None:
         super().__init__(

@@ -22,6 +22,7 @@ AUDIT = "audit"  #: the channel of who did what; not for everybody
 RUN_STARTED = "com.event.workflow.workflow_started"
 RUN_FINISHED = "com.event.workflow.workflow_finished"  #: failed and cancelled runs too
 STAGE_CHANGED = "com.event.workflow.stage_changed"  #: a stage started, moved on or ended
+LOG_APPENDED = "com.event.workflow.log_appended"  #: lines of a stage were stored; never kept
 RESOURCE_CREATED = "com.event.resource.created"
 RESOURCE_CHANGED = "com.event.resource.changed"
 RESOURCE_DELETED = "com.event.resource.deleted"

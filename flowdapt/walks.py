@@ -10,7 +10,7 @@ from typing import Any
 
 from flowdapt.context import Sealed, WorkflowRunContext
 from flowdapt.errors import PluginError, RunCancelled, StageError
-from flowdapt.events import STAGE_CHANGED, Event, Events
+from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
 from flowdapt.hooks import load
 from flowdapt.payloads import to_json
@@ -252,14 +252,12 @@ class Walk:
             self.events.publish(event)
 
     def _told(self, record: StageRecord) -> Event:
-        run = {"run": self.run.uid, "workflow": self.run.workflow}
-        return Event(
-            type=STAGE_CHANGED,
-            data={**run, **record.facts()},
-            run=self.run.uid,
-            workflow=self.run.workflow,
-            kept=record.state.final,
-        )
+        return self._event(STAGE_CHANGED, record.facts(), kept=record.state.final)
+
+    def _event(self, what: str, facts: dict[str, Any], *, kept: bool) -> Event:
+        uid, workflow = self.run.uid, self.run.workflow
+        data = {"run": uid, "workflow": workflow, **facts}
+        return Event(type=what, data=data, run=uid, workflow=workflow, kept=kept)
 
     def on_progress(self, progress: Progress) -> None:
         """Note that a call moved on."""
@@ -294,6 +292,10 @@ class Walk:
             await self.storage.append_log(self.run.uid, block)
         except Exception:
             self.log.exception("lines of run %s could not be stored", self.run.name)
+        else:
+            if self.events.heard(LOG_APPENDED):
+                facts = {"stage": block.stage, "lines": block.count}
+                self.events.publish(self._event(LOG_APPENDED, facts, kept=False))
 
     async def settle(self) -> None:
         """Wait until the lines that were written so far are stored."""

@@ -101,7 +101,7 @@ class Traces:
     def on_stage(self, event: Event) -> None:
         """Note how a stage of a run stands that will not be kept."""
         record = StageRecord.model_validate(event.data)
-        self._stages.setdefault(UUID(event.data["run"]), {})[record.stage] = record
+        self._stages.setdefault(event.data["run"], {})[record.stage] = record
 
     async def _hand_on(self) -> None:
         while True:
