@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
     elif name == "run":
         from flowdapt.plugins import offered
 
-        found = offered(name)
+        found = offered("exports", name)
     else:
         raise AttributeError(f"module 'flowdapt' has no attribute {name!r}")
     return globals().setdefault(name, found)

@@ -199,6 +199,23 @@ def flowdapt_executors() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_secrets() -> Iterable[Provider]:
+    """Offer a keeper of secrets, which configs name as ``$secret{NAME}``.
+
+    Called once for each start of a server; of several keepers the last is taken, so that of another
+    plugin rather than the built-in one, and without it the server does not start: its runs would
+    fail one by one. The ``target`` is called with the server's storage and the
+    application directory. What it returns has an async method ``seal``, which is given the config
+    of a run that names a secret when the run starts, and returns a
+    :class:`flowdapt.context.Sealed`. It raises a :class:`flowdapt.errors.StageError`, and so fails
+    the run, where there is no such secret.
+
+    :return: one provider
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
 def flowdapt_suites() -> Iterable[Provider]:
     """Offer suites that every implementation of a contract passes.
 

@@ -298,12 +298,12 @@ class Plugins:
                     yield hook.name.removeprefix("flowdapt_"), provider
 
 
-def offered(name: str) -> Any:
-    """Return what a built-in plugin offers to programs in Python under ``name``.
+def offered(part: str, name: str) -> Any:
+    """Return what a built-in plugin offers, where there are no plugins loaded to ask.
 
     :raises ProviderNotFound: none does
     """
-    return Plugins.load(safe_mode=True).resolve("exports", name)
+    return Plugins.load(safe_mode=True).resolve(part, name)
 
 
 def _failure_of(call: Callable[..., object], *args: Any) -> BaseException | None:

@@ -65,13 +65,13 @@ class Server:
             _make_user_modules(settings.app_dir)
             # No run is left that began with them: those in progress end with their server.
             shutil.rmtree(settings.app_dir / SNAPSHOTS, ignore_errors=True)
-            self.storage: Storage = _made(
+            self.storage: Storage = made(
                 plugins, "storages", settings.database, app_dir=settings.app_dir
             )
             stack.push_async_callback(self.storage.stop)
             await self.storage.start()
             compute = settings.services.compute
-            self.executor: Executor = _made(plugins, "executors", compute.executor)
+            self.executor: Executor = made(plugins, "executors", compute.executor)
             self.engine = Engine(
                 self.storage,
                 self.executor,
@@ -86,6 +86,9 @@ class Server:
                 keep_runs=compute.run_retention_duration != 0,
                 log_limit=settings.logging.run_limit,
             )
+            for name in plugins.providers("secrets"):  # a stranger's comes last, and is taken
+                keeper = plugins.resolve("secrets", name)(self.storage, settings.app_dir)
+                self.engine.seal = keeper.seal
             if plugins.listen:  # or every event would be built for nobody
                 stack.enter_context(self.engine.events.listening(plugins.notify))
             stack.push_async_callback(self.engine.stop)
@@ -161,7 +164,7 @@ def kinds(plugins: Plugins) -> Mapping[str, type[Resource]]:
     return models
 
 
-def _made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
+def made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
     """Make the part that the settings name.
 
     :raises SettingsError: its options are not what the part takes

@@ -68,7 +68,7 @@ def _beside(name: str, default: Any) -> BeforeValidator:
 
 def _listed(value: Any) -> Any:
     """Read names with commas between them, or a JSON list: a variable holds a list as text."""
-    return re.findall(r"[\w.:-]+", value) if isinstance(value, str) else value
+    return re.findall(r"""[^\s,"'\[\]]+""", value) if isinstance(value, str) else value
 
 
 class Section(BaseModel):
@@ -121,6 +121,10 @@ class Api(Section):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="The port; 0 takes any free one.")
     max_body: int = Field(64 * MIB, ge=1, description="Bytes that the body of a request may have.")
+    max_connections: int = Field(4096, ge=1, description="Connections at once; more are refused.")
+    allow_origins: _Names = Field((), description="Origins of web pages elsewhere that may call.")
+    require_token: bool = Field(False, description="Ask for a token on this machine, too.")
+    insecure: bool = Field(False, description="Ask for none, whoever can reach the server.")
 
 
 class EventBus(Section):
@@ -176,21 +180,21 @@ class Services(Section):
 
 
 class Telemetry(Section):
-    """What is exported to a collector of traces and metrics."""
+    """What is exported to a collector of traces and metrics, and how."""
 
     enabled: bool = Field(False, description="Export traces and metrics to an OTLP collector.")
-    endpoint: str = "http://localhost:4318"
-    protocol: Literal["http", "grpc"] = "http"
-    compression: Literal["none", "gzip", "deflate"] = "none"
+    endpoint: str = Field("http://localhost:4318", description="With `grpc`, port 4317 if not set.")
+    protocol: Literal["http", "grpc"] = Field("http", description="`http` carries protobuf.")
+    compression: Literal["none", "gzip", "deflate"] = Field("none", description="Of requests.")
     timeout: float = Field(10, gt=0, description="Seconds until an export is given up.")
-    headers: dict[str, str] | None = None
-    trace_export_timeout_ms: int = Field(30000, gt=0)
-    trace_export_batch_size: int = Field(512, gt=0)
-    trace_schedule_delay_ms: int = Field(5000, gt=0)
-    trace_max_queue_size: int = Field(2048, gt=0)
-    metrics_max_storage_time_s: int = Field(21600, gt=0)
-    metrics_interval_ms: int = Field(5000, gt=0)
-    metrics_export_timeout_ms: int = Field(10000, gt=0)
+    headers: dict[str, str] | None = Field(None, description="Sent with every request.")
+    trace_export_timeout_ms: int = Field(30000, gt=0, description="Or `timeout`, if less.")
+    trace_export_batch_size: int = Field(512, gt=0, description="Spans in a request, at most.")
+    trace_schedule_delay_ms: int = Field(5000, gt=0, description="Until a part of a batch is sent.")
+    trace_max_queue_size: int = Field(2048, gt=0, description="Runs, and spans, that may wait.")
+    metrics_max_storage_time_s: int = Field(21600, gt=0, description="What `/metrics` looks back.")
+    metrics_interval_ms: int = Field(5000, gt=0, description="Between samples, and exports.")
+    metrics_export_timeout_ms: int = Field(10000, gt=0, description="Or `timeout`, if less.")
 
 
 class Plugins(Section):

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flowdapt.inline import InlineExecutor
 from flowdapt.plugins import Plugins
 
 if TYPE_CHECKING:
+    from flowdapt_embedded.inline import InlineExecutor
     from flowdapt_embedded.memory import MemoryStorage
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
@@ -34,13 +34,15 @@ __all__ = [
     "StorageSuite",
 ]
 
+_PARTS = {"InlineExecutor": ("executors", "inline"), "MemoryStorage": ("storages", "memory")}
+
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
     plugins = Plugins.load()
-    if name == "MemoryStorage":
-        return plugins.resolve("storages", "memory")
+    if name in _PARTS:
+        return plugins.resolve(*_PARTS[name])
     suites = plugins.providers("suites")
     if name not in suites:
         raise AttributeError(f"no plugin offers a suite named {name!r}; there are {sorted(suites)}")

@@ -1,4 +1,4 @@
-"""What needs neither a server nor a disk: ``flowdapt.run``, and a storage in memory."""
+"""What needs no other process and no disk: an executor, a storage, and ``flowdapt.run``."""
 
 from flowdapt.hooks import Provider, hookimpl
 
@@ -6,6 +6,18 @@ from flowdapt.hooks import Provider, hookimpl
 @hookimpl
 def flowdapt_exports() -> list[Provider]:
     return [Provider("run", "flowdapt_embedded.run:run", "Run a workflow in this process.")]
+
+
+@hookimpl
+def flowdapt_executors() -> list[Provider]:
+    return [
+        Provider("threads", "flowdapt_embedded.inline:threads", "Threads of the server."),
+        Provider(
+            "inline",
+            "flowdapt_embedded.inline:InlineExecutor",
+            "The server's own thread, one stage after another, for debuggers.",
+        ),
+    ]
 
 
 @hookimpl

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from uuid import UUID
 
 import orjson
 
@@ -14,9 +16,11 @@ from flowdapt.errors import FlowdaptError
 from flowdapt.payloads import DEEPEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
+
+    from flowdapt_rest.limits import Limits
 
 MOST = 2**31 - 1  #: of whole numbers in a query; no storage counts further
 
@@ -36,6 +40,18 @@ class BodyTooLarge(FlowdaptError):
         self.limit = limit
 
 
+class BodyTooSlow(FlowdaptError):
+    """The body arrives so slowly that it is not waited for.
+
+    :param headers: of the reply; what is still to come would be taken for the next request
+    """
+
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+    def __init__(self, size: int, seconds: float) -> None:
+        super().__init__(f"{size} bytes of the request body have come in {seconds:.0f} seconds")
+
+
 class MalformedBody(FlowdaptError):
     """The body is not the JSON that is needed."""
 
@@ -51,6 +67,13 @@ class MalformedQuery(FlowdaptError):
         self.errors = [{"loc": ("query", name), "msg": f"must be {wanted}", "type": "value_error"}]
 
 
+class MalformedHeader(FlowdaptError):
+    """A header of the request is not what it must be."""
+
+    def __init__(self, name: str, value: str, wanted: str) -> None:
+        super().__init__(f"header {name} is {value!r:.50}, and must be {wanted}")
+
+
 # The body ------------------------------------------------------------------------------------
 
 
@@ -58,17 +81,27 @@ async def read(request: Request) -> bytes:
     """Return the whole body; no more than the limit is ever held.
 
     :raises BodyTooLarge: it is longer, announced or not
+    :raises BodyTooSlow: it does not come at the pace that is needed
     """
-    limit: int = request.app.state.max_body
+    limits: Limits = request.app.state.limits
+    limit = limits.body
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > len(str(limit)) or int(announced) > limit):
         raise BodyTooLarge(limit)
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        parts.append(part)
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    try:
+        async with asyncio.timeout(limits.body_seconds) as patience:
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                parts.append(part)
+                # By the whole that has come, or a byte now and then would hold a place for days.
+                patience.reschedule(begun + limits.body_seconds + size / limits.body_pace)
+    except TimeoutError:
+        raise BodyTooSlow(size, clock() - begun) from None
     return b"".join(parts)
 
 
@@ -182,6 +215,66 @@ def moment(request: Request, name: str) -> datetime | None:
     except ValueError:
         raise MalformedQuery(name, value, "a time such as 2031-04-05T06:07:08") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def words(request: Request, name: str, *, known: type[_Word]) -> Sequence[_Word]:
+    """Return words of the query, which may stand in several values, or in one with commas.
+
+    :raises MalformedQuery: one of them is none of those that are known
+    """
+    if not request.scope["query_string"]:
+        return ()
+    given = ",".join(request.query_params.getlist(name)).split(",")
+    try:
+        return [known(part.strip()) for part in given if part.strip()]
+    except ValueError:
+        wanted = ", ".join(repr(str(option)) for option in known)
+        raise MalformedQuery(name, ",".join(given), f"one or more of {wanted}") from None
+
+
+def position(request: Request, name: str) -> int | None:
+    """Return a position in a log, counted from 1; 0 is before the first.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise MalformedQuery(name, value, "a position, counted from 1")
+    return int(value)
+
+
+def uid(request: Request, name: str) -> UUID | None:
+    """Return a uid of the query.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value):
+        raise MalformedQuery(name, value, "a uid")
+    return UUID(value)
+
+
+def pairs(request: Request, name: str) -> Mapping[str, str]:
+    """Return values under their keys, which the query has as ``key=value,key=value``.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name) or ""
+    parts = [part.partition("=") for part in value.split(",") if part]
+    if not all(key and sign for key, sign, _ in parts):
+        raise MalformedQuery(name, value, "pairs such as key=value,key=value")
+    return {key: value for key, _, value in parts}
+
+
+def texts(request: Request, name: str) -> Sequence[str]:
+    """Return all values of the query under a name; those that are empty do not count."""
+    if not request.scope["query_string"]:
+        return ()
+    return [value for value in request.query_params.getlist(name) if value]
 
 
 def word(request: Request, name: str, *, default: _Word) -> _Word:

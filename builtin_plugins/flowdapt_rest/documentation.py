@@ -12,6 +12,8 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from flowdapt_rest.roles import Role
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -26,22 +28,23 @@ class DocumentationRoutes:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes; they are not in the document themselves."""
-        served = {
-            "/openapi.json": self.document,
-            "/docs": self.page,
-            "/redoc": self.page,
-        }
-        return [
-            Route(path, endpoint, methods=["GET"], include_in_schema=False)
-            for path, endpoint in served.items()
+        document = Route("/openapi.json", self.document, methods=["GET"], include_in_schema=False)
+        pages = [
+            Route(path, self.page, methods=["GET"], include_in_schema=False)
+            for path in ("/docs", "/redoc")
         ]
+        for page in pages:  # they hold nothing; the document does, which they ask for
+            page.role = Role.ANYONE  # type: ignore[attr-defined]
+        return [document, *pages]
 
     async def document(self, request: Request) -> Response:
         """Return the OpenAPI document."""
         if self._document is None:
             from flowdapt_rest import openapi  # few ask for it, and starting stays quick
 
-            self._document = orjson.dumps(openapi.document(request.app.routes))
+            app = request.app
+            made = openapi.document(app.routes, token_needed=app.state.token_needed)
+            self._document = orjson.dumps(made)
         return Response(self._document, media_type="application/json")
 
     async def page(self, request: Request) -> Response:

@@ -12,7 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from flowdapt import errors as domain
-from flowdapt_rest.bodies import BodyTooLarge, MalformedBody, MalformedQuery
+from flowdapt_rest.access import Forbidden, Unauthorized
+from flowdapt_rest.bodies import (
+    BodyTooLarge,
+    BodyTooSlow,
+    MalformedBody,
+    MalformedHeader,
+    MalformedQuery,
+)
+from flowdapt_rest.revisions import NoRevision
 from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.versions import VersionRefused
 
@@ -31,14 +39,21 @@ STATUS: Mapping[type[BaseException], int] = {
     domain.ResourceNotFound: 404,
     domain.ResourceChanged: 409,
     domain.UnlawfulTransition: 409,
+    domain.RunNotEnded: 409,
+    domain.NothingToRetry: 409,
     domain.StageError: 400,
     domain.Draining: 503,
     domain.StorageError: 503,
     domain.ServerError: 503,
+    NoRevision: 404,
     VersionRefused: 400,
     MalformedBody: 400,
+    MalformedHeader: 400,
     MalformedQuery: 422,
     BodyTooLarge: 413,
+    BodyTooSlow: 408,
+    Unauthorized: 401,
+    Forbidden: 403,
     ClientDisconnect: 400,  # nobody reads it
 }
 
@@ -83,7 +98,8 @@ async def on_error(request: Request, error: Exception) -> Response:
         detail = f"{type(error).__name__}: {error}"
     else:
         detail = "Internal Server Error"
-    return reply(status, detail, errors=getattr(error, "errors", None) if deliberate else None)
+    errors, headers = getattr(error, "errors", None), getattr(error, "headers", None)
+    return reply(status, detail, **({"errors": errors, "headers": headers} if deliberate else {}))
 
 
 def _of_router(request: Request, error: HTTPException) -> Response:

@@ -8,9 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
+
+from flowdapt_rest import access
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
     from flowdapt.server import Server
@@ -23,9 +25,7 @@ def routes(server: Server) -> list[BaseRoute]:
     found: list[BaseRoute] = []
     for name, make in _offered(server, "routes"):
         try:
-            made = list(make(server))
-            if wrong := [route for route in made if not isinstance(route, BaseRoute)]:
-                raise TypeError(f"{wrong[0]!r:.50} is no route of Starlette")
+            made = access.guarded(make(server))
         except (Exception, SystemExit):
             logger.exception("routes %r of plugin %s are left out", name, _owner(server, name))
         else:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from flowdapt_rest.roles import Role, role_by_method
 from flowdapt_rest.versions import VERSIONS, Schema, negotiate
 
 _T = TypeVar("_T")
@@ -43,6 +44,9 @@ class Operation(Route):
     :param body: the type of the request's JSON
     :param optional: whether the body may be left out
     :param media_type: of replies that are no JSON
+    :param role: what a caller needs to have; absent, reading needs ``read`` and all else ``admin``
+    :param stream: the type of the JSON that messages carry, where a stream can be had as well
+    :param if_match: whether the client can say which generation it means to change
     :param refusals: statuses beside those that follow from the rest
     """
 
@@ -59,13 +63,17 @@ class Operation(Route):
         body: Any = None,
         optional: bool = False,
         media_type: str = "application/json",
+        role: Role | None = None,
+        stream: Any = None,
+        if_match: bool = False,
         refusals: Sequence[int] = (),
     ) -> None:
         self.method, path = call.split()
         super().__init__(path, endpoint, methods=[self.method], name=name)
         self.reply, self.kind, self.versions, self.query = reply, kind, versions, query
         self.body, self.optional, self.media_type = body, optional, media_type
-        self.refusals = refusals
+        self.role, self.refusals = role or role_by_method(self.method), refusals
+        self.stream, self.if_match = stream, if_match
 
 
 def negotiated(request: Request) -> Schema:

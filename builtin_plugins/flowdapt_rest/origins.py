@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.middleware.cors import CORSMiddleware
 
+from flowdapt.errors import SettingsError
 from flowdapt_rest.errors import reply
+from flowdapt_rest.roles import READING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from starlette.datastructures import Headers
     from starlette.types import Receive, Scope, Send
 
 ALLOWED = r"http://(localhost|127\.0\.0\.1)(:\d+)?"  #: origins of pages on this machine
-READING = {"GET", "HEAD", "OPTIONS"}
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s@*]+")
 
 
 class Origins(CORSMiddleware):
@@ -34,3 +40,19 @@ class Origins(CORSMiddleware):
         else:
             refusal = reply(403, f"pages of {origin} may not call {scope['method']} here")
             await refusal(scope, receive, send)
+
+
+def checked(origins: Iterable[str]) -> Sequence[str]:
+    """Return the origins that the settings name beside :data:`ALLOWED`.
+
+    :raises SettingsError: one is no origin, which would let nobody in and say nothing; nor is `*`,
+        which would let every page on the web do everything where no token is needed
+    """
+    found = [*origins]
+    for origin in found:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"rpc.api.allow_origins: {origin!r} is no origin; write it as a browser does, "
+                "such as https://app.example.com, without a path or a slash at the end"
+            )
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from flowdapt import __version__
 from flowdapt_rest import shapes
 from flowdapt_rest.operations import Operation, negotiated
+from flowdapt_rest.roles import Role
 from flowdapt_rest.versions import V1ALPHA1
 
 if TYPE_CHECKING:
@@ -38,13 +40,18 @@ class StatusRoutes:
 
     def routes(self) -> list[Operation]:
         """Return the routes."""
+        draining = partial(Operation, reply=shapes.always(shapes.Drain), role=Role.OPERATE)
         return [
-            Operation("GET /", self.ping, name="ping", reply=shapes.always(shapes.Ping)),
-            Operation("GET /status", self.status, name="status", kind=KIND, reply=shapes.status),
-            Operation("POST /drain", self.drain, name="drain", reply=shapes.always(shapes.Drain)),
             Operation(
-                "DELETE /drain", self.undrain, name="undrain", reply=shapes.always(shapes.Drain)
+                "GET /",
+                self.ping,
+                name="ping",
+                reply=shapes.always(shapes.Ping),
+                role=Role.ANYONE,
             ),
+            Operation("GET /status", self.status, name="status", kind=KIND, reply=shapes.status),
+            draining("POST /drain", self.drain, name="drain"),
+            draining("DELETE /drain", self.undrain, name="undrain"),
         ]
 
     async def ping(self, request: Request) -> Response:

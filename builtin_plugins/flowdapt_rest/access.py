@@ -1,0 +1,162 @@
+"""Who calls, and whether they may do what they ask for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+
+from starlette.routing import BaseRoute, Match
+
+from flowdapt.errors import FlowdaptError
+from flowdapt_rest.roles import ANONYMOUS, Caller, Role, role_by_method
+from flowdapt_rest.tokens import FORM, Tokens, claimed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+# Not Basic: browsers would ask for a password and then send it from every page, on their own.
+_CHALLENGE = 'Bearer realm="flowdapt"'
+
+
+class Unauthorized(FlowdaptError):
+    """A token is needed and there is none, or the one that was sent is not valid.
+
+    :param headers: of the reply
+    """
+
+    def __init__(self, fact: str, *, sent: bool) -> None:
+        super().__init__(f"{fact}; send a token as 'Authorization: Bearer TOKEN'")
+        wrong = ', error="invalid_token"' if sent else ""
+        self.headers: Mapping[str, str] = {"WWW-Authenticate": _CHALLENGE + wrong}
+
+
+class Forbidden(FlowdaptError):
+    """The caller's role is too low."""
+
+    def __init__(self, caller: Caller, needed: Role) -> None:
+        super().__init__(
+            f"this needs a token with the role {needed.value}, "
+            f"and the role of {caller.name!r} is {caller.role.value}"
+        )
+
+
+# Who calls -----------------------------------------------------------------------------------
+
+
+class Access:
+    """Finds out who makes a request, before anything else is done with it.
+
+    :param needed: whether a token is needed; one that is sent is looked at in any case
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, tokens: Tokens, needed: bool, routes: Sequence[BaseRoute]
+    ) -> None:
+        self.app, self.tokens, self.needed, self.routes = app, tokens, needed, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its caller, or refuse it."""
+        if scope["type"] == "http":
+            await self._identify(scope)
+        await self.app(scope, receive, send)
+
+    async def _identify(self, scope: Scope) -> None:
+        state = scope.setdefault("state", {})
+        address = (scope.get("client") or ("",))[0]
+        given = _taken(scope)
+        if given is None:
+            role = Role.ANYONE if self.needed else Role.ADMIN
+            state["caller"] = Caller(ANONYMOUS, role, address)
+            if self.needed and not self._open(scope):
+                raise Unauthorized("nobody may call this without a token", sent=False)
+            return
+        token = await self.tokens.find(given)
+        name = token.name if token else ANONYMOUS
+        if token is None or token.expired:
+            state["caller"] = Caller(name, Role.ANYONE, address, claimed(given))
+            fact = f"the token {name!r} has expired" if token else "the token is not valid"
+            raise Unauthorized(fact, sent=True)
+        state["caller"] = Caller(name, token.role, address, token.id)
+
+    def _open(self, scope: Scope) -> bool:
+        """Tell whether the route of a request is for everybody; most requests need not ask."""
+        found = (route for route in self.routes if route.matches(scope)[0] is Match.FULL)
+        return _named_role(next(found, None)) is Role.ANYONE
+
+
+def _taken(scope: Scope) -> str | None:
+    """Take the token out of a request's headers; ``None`` where there is no such header.
+
+    It is gone from then on, so that nobody logs it with the request, not even in a traceback that
+    shows variables.
+    """
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    found = [value for name, value in headers if name == b"authorization"]
+    if not found:
+        return None
+    headers[:] = [header for header in headers if header[0] != b"authorization"]
+    return _token(found[0]) if len(found) == 1 else ""
+
+
+def _token(header: bytes) -> str:
+    """Return what may be a token in the value of a header; an empty text is none."""
+    scheme, _, value = header.decode("latin-1").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    # Of clients that know only addresses: http://:TOKEN@host, or http://TOKEN@host.
+    return next((text for text in (password, user) if FORM.fullmatch(text)), "")
+
+
+# What they may do ----------------------------------------------------------------------------
+
+
+class Guard:
+    """Lets through to a route who may call it.
+
+    :param role: what is needed; absent, what the method needs
+    """
+
+    def __init__(self, app: ASGIApp, role: Role | None) -> None:
+        self.app, self.role = app, role
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        caller: Caller = scope["state"]["caller"]
+        needed = self.role or role_by_method(scope["method"])
+        if not caller.role.covers(needed):
+            raise Forbidden(caller, needed)
+        await self.app(scope, receive, send)
+
+
+def guarded(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
+    """Return routes so that each lets through only who has its role.
+
+    :raises TypeError: one is no route of an application
+    :raises ValueError: one names a role that there is not
+    """
+    found = list(routes)
+    for route in found:
+        if not isinstance(route, BaseRoute) or not callable(app := getattr(route, "app", None)):
+            raise TypeError(f"{route!r:.50} is no route of Starlette")
+        route.app = Guard(app, _named_role(route))  # type: ignore[attr-defined]  # as just seen
+    return found
+
+
+def needed_role(route: BaseRoute, method: str) -> Role:
+    """Return the role that a route needs."""
+    return _named_role(route) or role_by_method(method)
+
+
+def _named_role(route: BaseRoute | None) -> Role | None:
+    """Return the role that a route names in its attribute ``role``, if it does."""
+    named = getattr(route, "role", None)
+    return None if named is None else Role(named)

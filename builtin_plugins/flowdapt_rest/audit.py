@@ -1,0 +1,207 @@
+"""The audit trail: who did what with which token, and what was refused."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import orjson
+from typing_extensions import TypedDict
+
+from flowdapt.events import Event
+from flowdapt.resources import now, timestamp
+from flowdapt_rest import bodies, shapes
+from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.roles import ANONYMOUS, READING, Caller, Role
+from flowdapt_rest.tokens import hidden
+from flowdapt_rest.versions import V1
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from flowdapt.server import Server
+
+logger = logging.getLogger(__name__)
+
+KIND = CHANNEL = "audit"
+TYPE = "com.event.audit.request"
+REFUSED = (401, 403)
+LISTED, MOST = 100, 1000  #: entries in one reply, where the client says nothing, and at most
+LOOKED_AT = 10_000  #: entries at most in search of those of one actor, before the client asks on
+LONGEST_PATH = 500  #: characters that are kept
+STRANGERS = 100  #: refusals without a token kept each minute: a flood must not fill the disk
+
+
+class Entry(TypedDict):
+    """A request that changed something, or was refused."""
+
+    time: str
+    actor: str
+    token: str
+    method: str
+    path: str
+    operation: str
+    status: int
+    address: str
+
+
+class PositionedEntry(Entry):
+    """A request that changed something, or was refused."""
+
+    position: int
+
+
+class Entries(TypedDict):
+    """A part of the audit trail, and the position to go on from."""
+
+    entries: list[PositionedEntry]
+    next: int
+
+
+class Page(Protocol):
+    """Events as a storage returns them, each under its position."""
+
+    entries: Mapping[int, bytes]
+    next: int
+
+
+class EventLog(Protocol):
+    """What is used here of a storage."""
+
+    async def append_event(self, event: Event) -> Any:
+        """Store an event behind all others."""
+
+    async def read_events(self, query: Any) -> Page:
+        """Return events in order."""
+
+
+async def record(server: Server, entry: Entry) -> None:
+    """Store an entry; a storage that fails is logged, and the request stays what it is."""
+    log = cast("EventLog", server.engine.storage)
+    try:
+        await log.append_event(Event(type=TYPE, channel=CHANNEL, source="rest", data={**entry}))
+    except Exception:
+        logger.exception("what follows is missing in the audit trail: %s", entry)
+
+
+async def _read(server: Server, after: int, limit: int) -> Page:
+    from flowdapt.storage import EventQuery  # type: ignore[attr-defined]  # until it is there
+
+    query = EventQuery(after=after, limit=limit, channels=(CHANNEL,))
+    return await cast("EventLog", server.engine.storage).read_events(query)
+
+
+class Audit:
+    """Records requests once they are answered; outside of whatever may refuse one."""
+
+    def __init__(self, app: ASGIApp, *, server: Server) -> None:
+        self.app, self.server = app, server
+        self._minute, self._strangers = 0, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, status = now(), 500  # which it is if nothing is answered
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            caller = _caller(scope)
+            known = caller.token != "" and caller.role is not Role.ANYONE
+            changing = known and scope["method"] not in READING
+            if (changing or status in REFUSED) and self._kept(known=known):
+                await record(self.server, _entry(scope, caller, timestamp(begun), status))
+
+    def _kept(self, *, known: bool) -> bool:
+        """Tell whether there is room for an entry."""
+        minute = int(monotonic() / 60)
+        if minute != self._minute:
+            if (more := self._strangers - STRANGERS) > 0:
+                logger.warning("%d refusals are missing in the audit trail: a flood", more)
+            self._minute, self._strangers = minute, 0
+        self._strangers += not known
+        return known or self._strangers <= STRANGERS
+
+
+def _caller(scope: Scope) -> Caller:
+    """Return who made a request, also one that was refused before anybody asked."""
+    found: Caller | None = scope.get("state", {}).get("caller")
+    address = (scope.get("client") or ("",))[0]
+    return found or Caller(ANONYMOUS, Role.ANYONE, address)
+
+
+def _entry(scope: Scope, caller: Caller, time: str, status: int) -> Entry:
+    return {
+        "time": time,
+        "actor": caller.name,
+        "token": caller.token,
+        "method": scope["method"],
+        "path": hidden(scope["path"])[:LONGEST_PATH],
+        "operation": getattr(scope.get("route"), "name", "") or "",
+        "status": status,
+        "address": caller.address,
+    }
+
+
+# Reading it ----------------------------------------------------------------------------------
+
+AFTER = Query("after", bodies.integer, "The `next` of an earlier reply.", default=0)
+LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+ACTOR = Query("actor", bodies.text, "Only what was done with the token of this name.")
+
+
+class AuditRoutes:
+    """The audit trail, oldest first."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def routes(self) -> list[Operation]:
+        """Return the routes."""
+        return [
+            Operation(
+                "GET /audit",
+                self.list,
+                name="list_audit",
+                kind=KIND,
+                versions=[V1],
+                reply=shapes.always(Entries),
+                query=[AFTER, LIMIT, ACTOR],
+                role=Role.ADMIN,
+            )
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """Return entries behind ``after``; ``next`` may lead on also where there are few or none.
+
+        Recorded are requests that change something and are made with a token, and those that were
+        refused for want of one.
+        """
+        schema = negotiated(request)
+        after, limit, actor = max(0, AFTER.of(request)), LIMIT.of(request), ACTOR.of(request)
+        limit = min(limit, MOST) if limit > 0 else MOST
+        found: list[PositionedEntry] = []
+        for _ in range(LOOKED_AT // MOST):
+            page = await _read(self.server, after, MOST if actor else limit - len(found))
+            for position, text in page.entries.items():
+                entry: Entry = orjson.loads(text)["data"]
+                if actor in (None, entry["actor"]):
+                    found.append({"position": position, **entry})
+                if len(found) == limit:
+                    return schema.reply(orjson.dumps(Entries(entries=found, next=position)))
+            if page.next <= after:
+                break
+            after = page.next
+        return schema.reply(orjson.dumps(Entries(entries=found, next=after)))
