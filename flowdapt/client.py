@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_") or name not in (names := offered("client")):
+    if name.startswith("_"):  # Python asks every module for a few of these
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals().update(names)
-    return names[name]
+    return globals().setdefault(name, getattr(offered("exports", "client"), name))

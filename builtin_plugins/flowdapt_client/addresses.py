@@ -17,8 +17,6 @@ _Y = TypeVar("_Y")
 Named = str | UUID  #: a name or a uid
 OfRun = Named | runs.Run
 
-_NOT_FOUND = 404
-
 
 def path(*parts: Named) -> str:
     """Return a path; each part of it may hold any character."""
@@ -27,12 +25,12 @@ def path(*parts: Named) -> str:
 
 def run_path(run: OfRun, *parts: str) -> str:
     """Return the path of a run, or of something of it."""
-    return path("workflows", "run", _name(run), *parts)
+    return path("workflows", "run", name_of(run), *parts)
 
 
 def about_run(run: OfRun, call: Generator[_Y, Any, _T]) -> Generator[_Y, Any, _T]:
     """Do a call about a run, and say so where there is none."""
-    return about("run", _name(run), call)
+    return about("run", name_of(run), call)
 
 
 def about(kind: str, name: Named, call: Generator[_Y, Any, _T]) -> Generator[_Y, Any, _T]:
@@ -43,10 +41,12 @@ def about(kind: str, name: Named, call: Generator[_Y, Any, _T]) -> Generator[_Y,
     try:
         return (yield from call)
     except Refused as error:
-        if error.status != _NOT_FOUND or error.no_such_route:
+        missing = ResourceNotFound(kind, str(name))
+        if error.detail != str(missing):  # other things can be missing, too, such as a revision
             raise
-        raise ResourceNotFound(kind, str(name)) from None
+        raise missing from None
 
 
-def _name(run: OfRun) -> Named:
-    return run.uid if isinstance(run, runs.Run) else run
+def name_of(run: OfRun) -> str:
+    """Return what a server finds a run by."""
+    return str(run.uid if isinstance(run, runs.Run) else run)

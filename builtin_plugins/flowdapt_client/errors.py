@@ -9,8 +9,6 @@ from flowdapt.errors import FlowdaptError, SettingsError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-_NO_SUCH_ROUTE = (405, 406, 501)  #: statuses of HTTP, besides 404
-
 
 class BadAddress(SettingsError):
     """What is given as the address of a server is none."""
@@ -49,26 +47,12 @@ class Refused(FlowdaptError):
         super().__init__(f"the server refused: {detail}")
         self.status, self.detail, self.errors = status, detail, [dict(one) for one in errors]
 
-    @property
-    def no_such_route(self) -> bool:
-        """Whether the server does not know the request at all, such as an older one."""
-        nothing = self.status == 404 and self.detail.startswith("there is nothing at")  # noqa: PLR2004
-        return nothing or self.status in _NO_SUCH_ROUTE
-
     @classmethod
     def of(cls, status: int, answer: Any) -> Refused:
         """Return the error that an answer tells of."""
         if not isinstance(answer, dict):
             return cls(status, str(answer))
         return cls(status, str(answer.get("detail", answer)), answer.get("errors") or ())
-
-
-class NoStream(FlowdaptError):
-    """The server answers, and not with a stream of events."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"the server has no stream of events at {path}")
-        self.path = path
 
 
 class StreamLost(FlowdaptError):

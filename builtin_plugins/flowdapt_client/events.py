@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flowdapt.events import RUN_FINISHED
-from flowdapt_client.addresses import OfRun, run_path
+from flowdapt_client.addresses import OfRun, name_of, run_path
 from flowdapt_client.binding import Group, Iterating
-from flowdapt_client.hearing import AWAY_SECONDS, OPENED, OVER, Hearing
+from flowdapt_client.hearing import AWAY_SECONDS, OPENED, Hearing
 from flowdapt_client.records import Event, EventPage, read, read_text
 from flowdapt_client.steps import Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
@@ -31,7 +31,7 @@ class Events(Group[_S]):
         *,
         after: int = 0,
         workflow: str | None = None,
-        run: str | None = None,
+        run: OfRun | None = None,
         types: Collection[str] = (),
         channel: str | None = None,
     ) -> Items[Event]:
@@ -39,13 +39,13 @@ class Events(Group[_S]):
 
         :param after: only those behind this position
         """
-        query = {"workflow": workflow, "run": run, "type": [*types], "channel": channel}
+        query = _query(workflow, run, types, channel)
         while True:
             asked = {**query, "after": after, "limit": PAGE}
             page = read(EventPage, (yield Request("GET", "/events", query=asked)))
             for event in page.events:
                 yield Item(event)
-            if page.next is None or not page.events:
+            if page.next <= after:
                 return
             after = page.next
 
@@ -55,7 +55,7 @@ class Events(Group[_S]):
         *,
         after: int | None = None,
         workflow: str | None = None,
-        run: str | None = None,
+        run: OfRun | None = None,
         types: Collection[str] = (),
         channel: str | None = None,
         opened: Callable[[], object] | None = None,
@@ -69,7 +69,7 @@ class Events(Group[_S]):
         :param away: how many seconds the server may be away before that is an error; ``None`` for
             as long as it takes
         """
-        query = {"workflow": workflow, "run": run, "type": [*types], "channel": channel}
+        query = _query(workflow, run, types, channel)
         return followed(Request("GET", "/events", query=query), after, away, opened=opened)
 
     @Iterating
@@ -94,7 +94,8 @@ def followed(
     :param last: the type of the event that is the last one
     """
     hearing = Hearing(request, after="" if after is None else str(after), away=away)
-    while (message := (yield from hearing.message())) is not OVER:
+    while True:
+        message = yield from hearing.message()
         if message is OPENED:
             if opened:
                 opened()
@@ -103,3 +104,10 @@ def followed(
             yield Item(event)
             if event.type == last:
                 return
+
+
+def _query(
+    workflow: str | None, run: OfRun | None, types: Collection[str], channel: str | None
+) -> dict[str, Any]:
+    name = None if run is None else name_of(run)
+    return {"workflow": workflow, "run": name, "type": [*types], "channel": channel}

@@ -16,7 +16,6 @@ from flowdapt_client.errors import (
     LOOPBACK,
     BadAddress,
     NoServer,
-    NoStream,
     NotInTime,
     Refused,
     Unreadable,
@@ -97,8 +96,6 @@ class Exchange:
 
         :raises Refused: it is an error
         """
-        if reply.status_code == httpx.codes.NO_CONTENT:
-            return None
         try:
             answer = reply.json()
         except ValueError:
@@ -107,19 +104,17 @@ class Exchange:
             raise Refused.of(reply.status_code, answer)
         return answer
 
-    def opened(self, reply: httpx.Response) -> bool:
-        """Tell whether a stream was opened; ``False`` where the server wants no more of it.
+    def check_stream(self, reply: httpx.Response) -> None:
+        """See whether an answer is a stream of events.
 
-        :raises Refused: it answers with an error, which was read
-        :raises NoStream: it answers something else
+        :raises Refused: it is an error, which was read
+        :raises Unreadable: it is something else
         """
         if reply.is_error:
             self.answer(reply)
-        if reply.status_code == httpx.codes.NO_CONTENT:
-            return False
         if not reply.headers.get("content-type", "").lower().startswith(EVENT_STREAM):
-            raise NoStream(reply.request.url.path)
-        return True
+            path = reply.request.url.path
+            raise Unreadable(f"what answers at {self.address} has no stream of events at {path}")
 
     @contextmanager
     def trouble(self) -> Iterator[None]:

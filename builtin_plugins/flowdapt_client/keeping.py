@@ -53,7 +53,7 @@ class Audit(Group[_S]):
             page = read(AuditPage, (yield Request("GET", "/audit", query=query)))
             for entry in page.entries:
                 yield Item(entry)
-            if page.next is None or not page.entries:
+            if page.next <= after:
                 return
             after = page.next
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowdapt_client import waiting
 from flowdapt_client.addresses import OfRun, run_path
-from flowdapt_client.errors import NoStream
-from flowdapt_client.hearing import OVER, Hearing
+from flowdapt_client.hearing import Hearing
 from flowdapt_client.records import LogBlock, LogLine, LogPage, read, read_text
-from flowdapt_client.steps import Call, Item, Items, Pause, Request
+from flowdapt_client.steps import Call, Item, Items, Request
 
 KIND = "workflow_run"
 BLOCKS = 1000  #: in one answer
-PAUSE_SECONDS = 0.5  #: between two looks, where the server cannot tell of what is new
 
 
 def stored(run: OfRun, after: int = 0) -> Items[LogLine]:
@@ -28,29 +25,10 @@ def stored(run: OfRun, after: int = 0) -> Items[LogLine]:
 
 def followed(run: OfRun, away: float | None) -> Items[LogLine]:
     """Yield the lines until the run has ended."""
-    # By position and not by id alone, so that a server without a stream goes on at the same place.
-    request = Request("GET", run_path(run, "logs"), query={"after": 0}, kind=KIND)
-    hearing = Hearing(request, away=away)
-    try:
-        while True:
-            message = yield from hearing.message()
-            if message.event == "log":
-                yield from _lines([read_text(LogBlock, message.data)])
-            elif message.event == "end" or message is OVER:
-                return
-    except NoStream:
-        yield from _looked_up(run)
-
-
-def _looked_up(run: OfRun) -> Items[LogLine]:
-    after, ended = 0, False
-    while not ended:
-        ended = (yield from waiting.get(run)).state.final  # before, so that nothing is missed
-        while page := (yield from _page(run, after)):
-            yield from _lines(page.blocks)
-            after = page.next
-        if not ended:
-            yield Pause(PAUSE_SECONDS)
+    hearing = Hearing(Request("GET", run_path(run, "logs"), kind=KIND), away=away)
+    while (message := (yield from hearing.message())).event != "end":
+        if message.event == "log":
+            yield from _lines([read_text(LogBlock, message.data)])
 
 
 def _page(run: OfRun, after: int) -> Call[LogPage | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
 
 from flowdapt_client.clients import AsyncClient, Client
 from flowdapt_client.errors import BadAddress, NoServer, Refused, RunFailed, Unreadable
@@ -40,4 +40,4 @@ __all__ = [
     "Unreadable",
 ]
 
-NAMES: dict[str, Any] = {name: globals()[name] for name in __all__}
+NAMES = sys.modules[__name__]  #: what is exported as one

@@ -24,7 +24,6 @@ class Run(runs.Run):
 
     result: Any = Field(None, description="Left out of lists and events where it is large.")
     result_bytes: int = Field(0, description="The size of the result, also where it is left out.")
-    retry_of: UUID | None = Field(None, description="The run that this one repeats.")
 
     def value(self) -> Any:
         """Return the result.
@@ -142,7 +141,7 @@ class EventPage(Model):
     """Some events, and where to go on."""
 
     events: tuple[Event, ...]
-    next: int | None = None
+    next: int
 
 
 class RunPage(Model):
@@ -182,7 +181,7 @@ class AuditPage(Model):
     """Some of what was done, and where to go on."""
 
     entries: tuple[AuditEntry, ...]
-    next: int | None = None
+    next: int
 
 
 def read(shape: type[_M], answer: object) -> _M:

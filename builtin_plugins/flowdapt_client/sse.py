@@ -28,10 +28,14 @@ class Message:
 
 
 class Parser:
-    """Turns the bytes of one stream into messages."""
+    """Turns the bytes of one stream into messages.
 
-    def __init__(self) -> None:
-        self.last_id = ""
+    :param last_id: of an earlier stream, which this one goes on with
+    """
+
+    def __init__(self, last_id: str = "") -> None:
+        #: where the stream is: what to send in order to go on from here
+        self.last_id = self._id = last_id
         #: seconds to wait before connecting again, where the server says so
         self.retry: float | None = None
         # A byte order mark at the very beginning is no part of the text.
@@ -56,6 +60,7 @@ class Parser:
 
     def _take(self, line: str) -> Iterator[Message]:
         if not line:
+            self.last_id = self._id  # not before: what was cut off has to come again
             if self._data:
                 yield Message(self._event or "message", "\n".join(self._data), self.last_id)
             self._event, self._data = "", []
@@ -67,6 +72,6 @@ class Parser:
         elif name == "event":
             self._event = value
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         elif name == "retry" and re.fullmatch(rf"[0-9]{{1,{_MOST_RETRY}}}", value):
             self.retry = int(value) / 1000

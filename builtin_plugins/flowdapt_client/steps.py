@@ -31,10 +31,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Needs a stream of server-sent events, in place of one that the call may have already.
-
-    Is told whether there is one; it is ``False`` where the server says that no more is to come.
-    """
+    """Needs a stream of server-sent events, in place of one that the call may have already."""
 
     request: Request
 

@@ -126,7 +126,7 @@ class Stream(Iterator[_T]):
                 return self._listen(step)
             return next(self._bytes, None)
 
-    def _listen(self, step: Listen) -> bool:
+    def _listen(self, step: Listen) -> None:
         exchange, http = self._shell.exchange, self._shell.http
         if self._reply:
             self._reply.close()
@@ -135,7 +135,7 @@ class Stream(Iterator[_T]):
         if reply.is_error:
             reply.read()
         self._bytes = reply.iter_bytes()
-        return exchange.opened(reply)
+        exchange.check_stream(reply)
 
 
 class Awaiting:
@@ -233,7 +233,7 @@ class AsyncStream(AsyncIterator[_T]):
                 return await self._listen(step)
             return await anext(self._bytes, None) if self._bytes else None
 
-    async def _listen(self, step: Listen) -> bool:
+    async def _listen(self, step: Listen) -> None:
         exchange, http = self._shell.exchange, self._shell.http
         if self._reply:
             await self._reply.aclose()
@@ -242,4 +242,4 @@ class AsyncStream(AsyncIterator[_T]):
         if reply.is_error:
             await reply.aread()
         self._bytes = reply.aiter_bytes()
-        return exchange.opened(reply)
+        exchange.check_stream(reply)

@@ -1,4 +1,4 @@
-"""Waits until a run has ended: by what the server tells of it, else by looking again and again."""
+"""Waits until a run has ended, by what the server tells of it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Callable, Sequence
 
 from flowdapt.events import RUN_FINISHED, STAGE_CHANGED
 from flowdapt.runs import StageRecord
-from flowdapt_client.addresses import OfRun, about_run, run_path
-from flowdapt_client.errors import NoStream
-from flowdapt_client.hearing import OPENED, OVER, Hearing
+from flowdapt_client.addresses import OfRun, about_run, name_of, run_path
+from flowdapt_client.hearing import OPENED, Hearing
 from flowdapt_client.records import Event, Run, read, read_list, read_text
-from flowdapt_client.steps import Call, Pause, Request
+from flowdapt_client.steps import Call, Request
 
 KIND = "workflow_run"
-
-FIRST_SECONDS = 0.01  #: the first pause between two looks, so that a short run is not waited for
-MOST_SECONDS = 0.5  #: and the last
 
 Progress = Callable[[Sequence[StageRecord]], object]
 
@@ -47,17 +43,15 @@ def _stages(run: OfRun) -> Call[list[StageRecord]]:
 
 
 def _until_ended(run: OfRun, progress: Progress | None, away: float | None) -> Call[Run]:
-    try:
-        ended = yield from _told(run, progress, away)
-    except NoStream:
-        ended = yield from _seen(run, progress)
+    ended = yield from _told(run, progress, away)
     if progress:
         progress((yield from _stages(run)))
     return ended
 
 
 def _told(run: OfRun, progress: Progress | None, away: float | None) -> Call[Run]:
-    hearing = Hearing(Request("GET", run_path(run, "events")), away=away)
+    query = {"run": name_of(run), "type": [STAGE_CHANGED, RUN_FINISHED]}
+    hearing = Hearing(Request("GET", "/events", query=query), away=away)
     known: dict[str, StageRecord] = {}
     while True:
         message = yield from hearing.message()
@@ -66,22 +60,10 @@ def _told(run: OfRun, progress: Progress | None, away: float | None) -> Call[Run
             if now.state.final:
                 return now
             known = {record.stage: record for record in (yield from _stages(run))}
-        elif message.event == RUN_FINISHED or message is OVER:
+        elif message.event == RUN_FINISHED:
             return (yield from _get(run))
-        elif message.event == STAGE_CHANGED:
+        else:
             record = read(StageRecord, read_text(Event, message.data).data)
             known[record.stage] = record
-        else:
-            continue
         if progress and known:
             progress([*known.values()])
-
-
-def _seen(run: OfRun, progress: Progress | None) -> Call[Run]:
-    pause = FIRST_SECONDS
-    while not (now := (yield from _get(run))).state.final:
-        if progress:
-            progress((yield from _stages(run)))
-        yield Pause(pause)
-        pause = min(MOST_SECONDS, pause * 1.5)
-    return now
