@@ -30,21 +30,24 @@ def run_path(run: OfRun, *parts: str) -> str:
 
 def about_run(run: OfRun, call: Generator[_Y, Any, _T]) -> Generator[_Y, Any, _T]:
     """Do a call about a run, and say so where there is none."""
-    return about("run", name_of(run), call)
+    return about("workflow_run", name_of(run), call, word="run")
 
 
-def about(kind: str, name: Named, call: Generator[_Y, Any, _T]) -> Generator[_Y, Any, _T]:
+def about(
+    kind: str, name: Named, call: Generator[_Y, Any, _T], *, word: str = ""
+) -> Generator[_Y, Any, _T]:
     """Do a call about something with a name.
 
+    :param word: what people call the kind, where that is something else
     :raises ResourceNotFound: the server has none
     """
     try:
         return (yield from call)
     except Refused as error:
-        missing = ResourceNotFound(kind, str(name))
-        if error.detail != str(missing):  # other things can be missing, too, such as a revision
+        # Other things can be missing, too, such as a revision.
+        if error.detail != str(ResourceNotFound(kind, str(name))):
             raise
-        raise missing from None
+        raise ResourceNotFound(word or kind, str(name)) from None
 
 
 def name_of(run: OfRun) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from flowdapt.errors import ResourceNotFound
@@ -133,16 +133,23 @@ class Resources(Group[_S], Generic[_S, _R]):
 
     @Iterating
     def watch(
-        self, name: Named | None = None, *, away: float | None = AWAY_SECONDS
+        self,
+        name: Named | None = None,
+        *,
+        opened: Callable[[], object] | None = None,
+        away: float | None = AWAY_SECONDS,
     ) -> Items[Event]:
         """Yield what happens to the resources from now on, or to one of them.
 
+        :param opened: called when the connection was made, and when it was made anew; what is
+            looked up from then on misses nothing
         :param away: how many seconds the server may be away before that is an error; ``None`` for
             as long as it takes
         """
         collection = f"/{self.model.collection}/"
         where = collection if name is None else path(self.model.collection, name)
-        return followed(Request("GET", where, query={"watch": "true"}, kind=self.kind), None, away)
+        request = Request("GET", where, query={"watch": "true"}, kind=self.kind)
+        return followed(request, None, away, opened=opened)
 
     def _create(self, resource: Given, dry_run: bool) -> Call[_R]:
         request = Request(

@@ -4,146 +4,167 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
-from flowdapt_client import hearing
+from flowdapt_client import events as calls
 
 from flowdapt.client import AsyncClient, Client, NoServer, Refused
-from flowdapt.events import RUN_FINISHED, RUN_STARTED
+from flowdapt.events import RESOURCE_CREATED, RUN_FINISHED, RUN_STARTED
+from flowdapt.plugins import Plugins
 
-from .standin import StandIn, standing_in
-from .test_client_runs import in_background
+from .conftest import Begin
+from .serving import SECONDS, Served, workflow
 
-
-def test_kept_events_are_listed_page_by_page(client: Client, server: StandIn) -> None:
-    for number in range(5):
-        server.tell("x", number)
-
-    assert [e.data for e in client.events.list(types=["x"])] == [0, 1, 2, 3, 4]
-    assert [e.data for e in client.events.list(after=3)] == [2, 3, 4]
+CONFIG = {"kind": "config", "metadata": {"name": "farm"}, "spec": {"data": {}}}
 
 
-def test_events_come_as_they_happen_and_again_after_a_lost_connection(
-    client: Client, server: StandIn
+def test_kept_events_are_listed_page_by_page(
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.tell("before", 0)
-    opened: list[int] = []
-    with client.events.follow(opened=lambda: opened.append(1)) as events:
-        first = in_background(lambda: next(events).data)
-        server.wait_for_streams(1)
-        server.tell("x", 1)
-        assert first() == 1
+    monkeypatch.setattr(calls, "PAGE", 2)
+    runs = [client.runs.run("echo").name for _ in range(5)]
 
-        server.cut()
-        server.tell("x", 2)  # while nobody listens
+    events = [*client.events.list(workflow="echo", types=[RUN_STARTED])]
+    rest = client.events.list(after=events[2].position or 0, workflow="echo", types=[RUN_STARTED])
 
-        assert next(events).data == 2
-    assert server.seen[-1].headers["last-event-id"] == "3"
-    assert opened == [1, 1]
+    assert [event.data["name"] for event in events] == runs
+    assert [event.data["name"] for event in rest] == runs[3:]
 
 
-def test_events_are_followed_from_a_position_and_by_filters(
-    client: Client, server: StandIn
+def test_events_come_as_they_happen_and_none_is_missed_where_the_line_is_cut(
+    client: Client, served: Served, begin: Begin
 ) -> None:
-    run = server.begin("fruit")
-    server.begin("other")
-    server.end(run)
+    opened = threading.Semaphore(0)
+    events = client.events.follow(types=[RUN_STARTED], opened=opened.release)
+    first = begin(lambda: next(events))
+    assert opened.acquire(timeout=SECONDS)
+    runs = [client.runs.start("echo").uid]
+    told = [first.result(SECONDS)]
+
+    served.cut()
+    with Client(served.server.addresses["rest"]) as other:  # while nobody listens
+        runs += [other.runs.start("echo").uid for _ in range(3)]
+    told += [next(events) for _ in range(3)]
+
+    assert [event.data["uid"] for event in told] == [str(uid) for uid in runs]
+    assert opened.acquire(timeout=SECONDS)
+    events.close()
+
+
+def test_a_listener_that_was_told_nothing_yet_misses_nothing_where_the_line_is_cut(
+    client: Client, served: Served, begin: Begin
+) -> None:
+    opened = threading.Event()
+    events = client.events.follow(types=[RUN_STARTED], opened=opened.set)
+    first = begin(lambda: next(events))
+    assert opened.wait(SECONDS)
+
+    served.cut(answered=False)
+    with Client(served.server.addresses["rest"]) as other:
+        run = other.runs.start("echo")
+    served.cut()
+
+    assert first.result(SECONDS).data["uid"] == str(run.uid)
+    events.close()
+
+
+def test_events_are_followed_from_a_position_and_by_filters(client: Client) -> None:
+    client.workflows.create(workflow("watched", "echo"))
+    client.runs.run("watched")
+    client.runs.run("echo")
 
     with client.events.follow(
-        after=0, workflow="fruit", types=[RUN_STARTED, RUN_FINISHED]
+        after=0, workflow="watched", types=[RUN_STARTED, RUN_FINISHED]
     ) as events:
         found = [next(events).type, next(events).type]
 
     assert found == [RUN_STARTED, RUN_FINISHED]
 
 
-def test_the_events_of_a_run_end_with_it(client: Client, server: StandIn) -> None:
-    run = server.begin()
-    server.stage(run, "pick")
-    server.end(run)
+def test_the_events_of_a_run_end_with_it(client: Client) -> None:
+    run = client.runs.start("echo")
 
-    found = [event.type.rpartition(".")[2] for event in client.events.of_run(run["uid"])]
+    found = [event.type.rpartition(".")[2] for event in client.events.of_run(run)]
 
-    assert found == ["workflow_started", "stage_changed", "workflow_finished"]
-
-
-def test_resources_are_watched(client: Client, server: StandIn) -> None:
-    with client.configs.watch() as events:
-        first = in_background(lambda: next(events).type)
-        server.wait_for_streams(1)
-
-        server.put({"kind": "config", "metadata": {"name": "c"}, "spec": {"data": {}}})
-
-        assert first() == "com.event.resource.created"
+    assert found[0] == "workflow_started"
+    assert found[-2:] == ["stage_changed", "workflow_finished"]
+    assert [e.type for e in client.events.of_run(run)][-1] == RUN_FINISHED  # it has ended
 
 
-def test_a_stream_ends_when_the_server_says_that_there_is_no_more(
-    client: Client, server: StandIn
-) -> None:
-    server.over = True
+def test_resources_are_watched(client: Client, begin: Begin) -> None:
+    opened = threading.Event()
+    with client.configs.watch(opened=opened.set) as events:
+        first = begin(lambda: next(events))
+        assert opened.wait(SECONDS)
 
-    assert [*client.events.follow()] == []
+        client.runs.run("echo")
+        client.configs.create(CONFIG)
+
+        assert first.result(SECONDS).type == RESOURCE_CREATED
+        assert first.result(SECONDS).data["name"] == "farm"
 
 
 def test_a_stream_that_is_closed_ends_for_the_thread_that_waits(
-    client: Client, server: StandIn
+    client: Client, begin: Begin
 ) -> None:
-    events = client.events.follow()
-    rest = in_background(lambda: [*events])
-    server.wait_for_streams(1)
+    opened = threading.Event()
+    events = client.events.follow(opened=opened.set)
+    rest = begin(lambda: [*events])
+    assert opened.wait(SECONDS)
 
     events.close()
 
-    assert rest() == []
+    assert rest.result(SECONDS) == []
     assert [*events] == []
 
 
 def test_a_server_that_stays_away_is_an_error_in_the_end(
-    monkeypatch: pytest.MonkeyPatch,
+    client: Client, served: Served, begin: Begin
 ) -> None:
-    monkeypatch.setattr(hearing, "FIRST_SECONDS", 0.001)
-    with standing_in() as server, Client(server.address) as client:
-        events = client.events.follow(away=0.01)
-        rest = in_background(lambda: [*events])
-        server.wait_for_streams(1)
-    # The server is gone, and so are its streams.
+    opened = threading.Event()
+    events = client.events.follow(opened=opened.set, away=0.2)
+    rest = begin(lambda: [*events])
+    assert opened.wait(SECONDS)
 
-    assert isinstance(rest(), NoServer)
+    served.cut(answered=False)
+
+    assert isinstance(rest.exception(SECONDS), NoServer)
+    served.cut()
 
 
-def test_a_refusal_is_not_tried_again(client: Client, server: StandIn) -> None:
-    server.token = "secret"
-
-    with pytest.raises(Refused, match="no valid token") as raised:
+def test_a_refusal_is_not_tried_again(plugins: Plugins, tmp_path: Path) -> None:
+    with (
+        Served(tmp_path, plugins, "rpc.api.require_token=true").running() as served,
+        Client(served.address) as client,
+        pytest.raises(Refused, match="nobody may call this without a token") as raised,
+    ):
         next(client.events.follow())
 
     assert raised.value.status == 401
-    assert len(server.seen) == 1
 
 
 @pytest.mark.anyio
-async def test_events_are_awaited(awaited: AsyncClient, server: StandIn) -> None:
+async def test_events_are_awaited(awaited: AsyncClient, served: Served) -> None:
     opened = asyncio.Event()
-    async with awaited.events.follow(opened=opened.set) as events:
+    async with awaited.events.follow(types=[RUN_STARTED], opened=opened.set) as events:
         first = asyncio.ensure_future(anext(events))
         await opened.wait()
-        server.tell("x", 1)
-        assert (await first).data == 1
+        run = await awaited.runs.start("echo")
+        assert (await first).data["uid"] == str(run.uid)
 
-        server.cut()
-        server.tell("x", 2)
-        assert (await anext(events)).data == 2
+        await asyncio.to_thread(served.cut)
+        run = await awaited.runs.start("echo")
+        assert (await anext(events)).data["uid"] == str(run.uid)
 
         rest = asyncio.ensure_future(anext(events, None))
-        await asyncio.to_thread(server.wait_for_streams, 2)
+        await asyncio.sleep(0)
         await events.aclose()
         assert await rest is None
 
 
 @pytest.mark.anyio
-async def test_a_task_that_is_cancelled_lets_the_stream_go(
-    awaited: AsyncClient, server: StandIn
-) -> None:
+async def test_a_task_that_is_cancelled_lets_the_stream_go(awaited: AsyncClient) -> None:
     opened = asyncio.Event()
     events = awaited.events.follow(opened=opened.set)
     waiting = asyncio.ensure_future(anext(events))
@@ -154,15 +175,3 @@ async def test_a_task_that_is_cancelled_lets_the_stream_go(
         await waiting
 
     assert await anext(events, None) is None
-
-
-def test_several_threads_use_one_client(client: Client, server: StandIn) -> None:
-    runs = [server.begin() for _ in range(4)]
-    waits = [in_background(lambda run=run: client.runs.wait(run["uid"]).name) for run in runs]
-    server.wait_for_streams(4)
-
-    for run in runs:
-        server.end(run)
-
-    assert [wait() for wait in waits] == [run["name"] for run in runs]
-    assert threading.active_count() >= 1

@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
 
 import pytest
+from flowdapt_client import runs as calls
 
 from flowdapt.client import AsyncClient, Client, NoServer, Run, RunFailed
 from flowdapt.errors import ResourceNotFound
 from flowdapt.runs import RunState, StageRecord
 
-from .standin import StandIn
+from .conftest import Begin
+from .serving import SECONDS, Served, workflow
 
 
-def in_background(work: Callable[[], Any]) -> Callable[[], Any]:
-    """Do something in a thread; return what waits for its result."""
-    found: list[Any] = []
+class Told:
+    """What is told of the stages of a run."""
 
-    def do() -> None:
-        try:
-            found.append(work())
-        except Exception as error:
-            found.append(error)
+    def __init__(self) -> None:
+        self.last: Sequence[StageRecord] = ()
+        self.half = threading.Event()  #: the first element of `weigh` is done
 
-    thread = threading.Thread(target=do, daemon=True)
-    thread.start()
-
-    def result() -> Any:
-        thread.join(30)
-        assert found, "it takes too long"
-        return found[0]
-
-    return result
+    def __call__(self, stages: Sequence[StageRecord]) -> None:
+        self.last = stages
+        if any(one.stage == "weigh" and one.items_done == 1 for one in stages):
+            self.half.set()
 
 
-def test_a_run_is_started_with_its_input(client: Client, server: StandIn) -> None:
-    run = client.runs.start("fruit", {"n": 3}, namespace="farm")
+def test_a_run_is_started_with_its_input(client: Client) -> None:
+    begun = client.runs.start("echo", {"n": 3}, namespace="farm")
 
-    assert isinstance(run, Run)
-    assert (run.workflow, run.input, run.state) == ("fruit", {"n": 3}, RunState.RUNNING)
-    assert dict(server.seen[-1].query_params) == {"wait": "false", "namespace": "farm"}
+    ended = client.runs.wait(begun)
+
+    assert isinstance(begun, Run)
+    assert (begun.workflow, begun.input, begun.namespace) == ("echo", {"n": 3}, "farm")
+    assert (ended.uid, ended.value()) == (begun.uid, {"n": 3})
 
 
 def test_a_missing_workflow_is_named(client: Client) -> None:
@@ -51,66 +47,60 @@ def test_a_missing_workflow_is_named(client: Client) -> None:
 
 
 def test_waiting_tells_how_the_stages_go_on_and_returns_the_result(
-    client: Client, server: StandIn
+    client: Client, gate: Path, begin: Begin
 ) -> None:
-    run = server.begin()
-    told: list[list[tuple[str, str, int]]] = []
+    told = Told()
+    ended = begin(lambda: client.runs.run("fruit", {"gate": str(gate)}, progress=told))
+    assert told.half.wait(SECONDS)
 
-    def progress(stages: Any) -> None:
-        told.append([(one.stage, one.state.value, one.items_done) for one in stages])
+    gate.touch()
 
-    ended = in_background(lambda: client.runs.wait(run["uid"], progress=progress))
-    server.wait_for_streams(1)
-    server.stage(run, "pick", items=2, items_done=1, kept=False)
-    server.stage(run, "pick", items_done=2, state="finished")
-    server.end(run, result=[1, 2], result_bytes=5)
-
-    assert ended().value() == [1, 2]
-    assert [("pick", "running", 1)] in told
-    assert told[-1] == [("pick", "finished", 2)]
+    assert ended.result(SECONDS).value() == [0, 2, 4]
+    assert [(one.stage, one.state, one.items_done) for one in told.last] == [
+        ("pick", RunState.FINISHED, 0),
+        ("weigh", RunState.FINISHED, 3),
+    ]
 
 
-def test_a_run_that_has_ended_is_not_waited_for(client: Client, server: StandIn) -> None:
-    run = server.begin()
-    server.end(run, result=3)
-
-    assert client.runs.wait(run["name"]).value() == 3
-
-
-def test_waiting_outlives_a_connection(client: Client, server: StandIn) -> None:
-    run = server.begin()
-    ended = in_background(lambda: client.runs.wait(run["uid"]))
-    server.wait_for_streams(1)
-
-    server.cut()
-    server.wait_for_streams(2)
-    server.end(run, result="well")
-
-    assert ended().value() == "well"
-
-
-def test_waiting_looks_again_and_again_where_the_server_has_no_stream(
-    client: Client, server: StandIn
+def test_waiting_outlives_a_connection(
+    client: Client, served: Served, gate: Path, begin: Begin
 ) -> None:
-    server.without_streams = True
-    run = server.begin()
-    looked = threading.Event()
-    ended = in_background(lambda: client.runs.wait(run["uid"], progress=lambda _: looked.set()))
-    assert looked.wait(30)
+    told = Told()
+    ended = begin(lambda: client.runs.run("fruit", {"gate": str(gate)}, progress=told))
+    assert told.half.wait(SECONDS)
 
-    server.end(run, result="seen")
+    served.cut()
+    gate.touch()
 
-    assert ended().value() == "seen"
+    assert ended.result(SECONDS).value() == [0, 2, 4]
 
 
-def test_a_run_that_failed_has_no_value(client: Client, server: StandIn) -> None:
-    run = server.begin()
-    failure = {"type": "ValueError", "message": "rotten", "traceback": "Traceback ...\n"}
-    server.end(run, "failed", failure=failure)
+def test_a_run_that_ended_while_nobody_could_ask_is_found_to_have_ended(
+    client: Client, served: Served, gate: Path, begin: Begin
+) -> None:
+    told = Told()
+    run = client.runs.start("fruit", {"gate": str(gate)})
+    ended = begin(lambda: client.runs.wait(run, progress=told))
+    assert told.half.wait(SECONDS)
 
-    ended = client.runs.wait(run["uid"])
+    served.cut(answered=False)
+    gate.touch()
+    served.do(served.server.engine.wait(run.uid))
+    served.cut()
 
-    with pytest.raises(RunFailed, match="failed: ValueError: rotten\nTraceback") as raised:
+    assert ended.result(SECONDS).value() == [0, 2, 4]
+
+
+def test_a_run_that_has_ended_is_not_waited_for(client: Client) -> None:
+    run = client.runs.run("echo")
+
+    assert client.runs.wait(run.name).value() == {}
+
+
+def test_a_run_that_failed_has_no_value(client: Client) -> None:
+    ended = client.runs.run("rotten", {"gate": "no"})
+
+    with pytest.raises(RunFailed, match="failed: ValueError: 1 is odd\nTraceback") as raised:
         ended.value()
     assert raised.value.type == "ValueError"
 
@@ -123,117 +113,104 @@ def test_a_missing_run_is_named_whatever_is_asked(client: Client) -> None:
         list(client.runs.logs("gone", follow=True))
 
 
-def test_runs_are_listed_page_by_page(client: Client, server: StandIn) -> None:
-    names = [server.begin()["name"] for _ in range(5)]
+def test_runs_are_listed_page_by_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "PAGE", 2)
+    client.workflows.create(workflow("listed", "echo"))
+    names = [client.runs.run("listed").name for _ in range(5)]
 
-    assert [run.name for run in client.runs.list()] == names[::-1]
+    assert [run.name for run in client.runs.list("listed")] == names[::-1]
+    assert [run.name for run in client.runs.list("listed", order="oldest")] == names
     assert [run.name for run in client.runs.list(limit=3)] == names[:1:-1]
     assert [run.name for run in client.runs.list(limit=0)] == []
 
 
-def test_pages_are_turned_only_as_far_as_somebody_reads(client: Client, server: StandIn) -> None:
-    for _ in range(5):
-        server.begin()
-
-    with client.runs.list() as runs:
-        next(runs)
-
-    assert sum(request.url.path == "/runs/" for request in server.seen) == 1
-
-
-def test_runs_are_filtered(client: Client, server: StandIn) -> None:
-    server.begin("other")
-    failed = server.begin()
-    server.end(failed, "failed")
-    server.begin()
+def test_runs_are_filtered(client: Client) -> None:
+    failed = client.runs.run("rotten", {"gate": "no"})
+    client.runs.run("echo")
     later = datetime.now(UTC) + timedelta(hours=1)
 
-    found = client.runs.list("fruit", state=[RunState.FAILED, "cancelled"])
+    found = client.runs.list("rotten", state=[RunState.FAILED, "cancelled"])
 
-    assert [run.name for run in found] == [failed["name"]]
+    assert next(found).uid == failed.uid
+    assert {run.state for run in found} <= {RunState.FAILED}
+    assert [*client.runs.list("echo", state="failed")] == []
     assert [*client.runs.list(since=later)] == []
 
 
-def test_failed_items_are_listed_page_by_page(client: Client, server: StandIn) -> None:
-    run = server.begin()
-    server.failed_items = [
-        {"stage": "pick", "item": item, "type": "E", "message": "", "traceback": ""}
-        for item in range(5)
-    ]
-
-    assert [one.item for one in client.runs.items(run["uid"])] == [0, 1, 2, 3, 4]
-
-
-def test_a_run_is_retried_and_knows_of_which_it_is_one(client: Client, server: StandIn) -> None:
-    run = client.runs.start("fruit")
-
-    again = client.runs.retry(run, items="failed")
-
-    assert again.retry_of == run.uid
-    assert server.seen_items == "failed"
-
-
-def test_a_log_is_read_as_it_stands(client: Client, server: StandIn) -> None:
-    run = server.begin()
-    server.log(run, "pick", "one", "two")
-    server.log(run, "sort", "three")
-
-    lines = [*client.runs.logs(run["uid"])]
-
-    assert [(line.stage, line.message) for line in lines] == [
-        ("pick", "one"),
-        ("pick", "two"),
-        ("sort", "three"),
-    ]
-
-
-def test_a_log_is_followed_over_a_lost_connection_without_losing_or_repeating_a_line(
-    client: Client, server: StandIn
+def test_elements_that_failed_are_listed_page_by_page_and_computed_again(
+    client: Client, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = server.begin()
-    server.log(run, "pick", "one")
-    lines = client.runs.logs(run["uid"], follow=True)
+    monkeypatch.setattr(calls, "PAGE", 2)
+    run = client.runs.run("spotty", {"n": 6, "gate": str(gate)})
+    failed = [*client.runs.items(run)]
+    gate.touch()
+
+    again = client.runs.wait(client.runs.retry(run, items="failed"))
+
+    assert [(one.stage, one.item, one.type) for one in failed] == [
+        ("sort", item, "ValueError") for item in (1, 3, 5)
+    ]
+    assert (again.retry_of, again.value()) == (run.uid, [1, 3, 5])
+
+
+def test_a_run_is_cancelled_and_removed(client: Client, gate: Path) -> None:
+    run = client.runs.start("speak", {"gate": str(gate)})
+
+    assert client.runs.cancel(run).state is RunState.CANCELLED
+    assert client.runs.delete(run.name).uid == run.uid
+    with pytest.raises(ResourceNotFound):
+        client.runs.get(run)
+
+
+def test_a_log_is_read_as_it_stands(client: Client) -> None:
+    run = client.runs.run("rotten", {"n": 1, "gate": "no"})
+
+    lines = [*client.runs.logs(run)]
+
+    assert [(line.stage, line.stream, line.message) for line in lines] == [
+        ("pick", "stdout", "picking 1")
+    ]
+
+
+def test_a_log_is_followed_over_a_cut_line_without_losing_or_repeating_a_line(
+    client: Client, served: Served, gate: Path
+) -> None:
+    lines = client.runs.logs(client.runs.start("speak", {"gate": str(gate)}), follow=True)
     assert next(lines).message == "one"
 
-    server.cut()
-    server.log(run, "pick", "two")
-    assert next(lines).message == "two"
-    server.end(run)
-
-    assert [*lines] == []
-    assert server.streams == 2
-
-
-def test_a_log_is_followed_where_the_server_has_no_stream(client: Client, server: StandIn) -> None:
-    server.without_streams = True
-    run = server.begin()
-    server.log(run, "pick", "one")
-    lines = client.runs.logs(run["uid"], follow=True)
-    assert next(lines).message == "one"
-
-    server.log(run, "pick", "two")
-    server.end(run)
+    served.cut()
+    gate.touch()
 
     assert [line.message for line in lines] == ["two"]
 
 
 def test_nobody_there_is_said_at_once() -> None:
-    with Client("127.0.0.1:1") as client:
-        with pytest.raises(NoServer, match="no server answers at http://127.0.0.1:1; start one"):
-            client.runs.wait("x")
+    said = r"no server answers at http://127\.0\.0\.1:1; start one with"
+    with Client("127.0.0.1:1") as client, pytest.raises(NoServer, match=said):
+        client.runs.wait("x")
+
+
+def test_several_threads_use_one_client(client: Client, gate: Path, begin: Begin) -> None:
+    runs = [client.runs.start("fruit", {"n": n, "gate": str(gate)}) for n in range(4)]
+    told = Told()
+    waits = [begin(lambda run=run: client.runs.wait(run, progress=told)) for run in runs]  # type: ignore[misc]  # mypy takes no lambda with a default
+    assert told.half.wait(SECONDS)
+
+    gate.touch()
+
+    values = [wait.result(SECONDS).value() for wait in waits]
+    assert values == [[2 * item for item in range(n)] for n in range(4)]
 
 
 @pytest.mark.anyio
-async def test_the_same_calls_are_awaited(awaited: AsyncClient, server: StandIn) -> None:
-    run = await awaited.runs.start("fruit")
-    stages: list[StageRecord] = []
-    server.stage(server.runs[-1], "pick", state="finished")
-    server.log(server.runs[-1], "pick", "one")
-    server.end(server.runs[-1], result=1)
+async def test_the_same_calls_are_awaited(awaited: AsyncClient, gate: Path) -> None:
+    gate.touch()
+    run = await awaited.runs.start("fruit", {"gate": str(gate)})
+    told = Told()
 
-    assert (await awaited.runs.wait(run, progress=stages.extend)).value() == 1
-    assert [stage.stage for stage in stages] == ["pick"]
-    assert [line.message async for line in awaited.runs.logs(run, follow=True)] == ["one"]
-    assert [one.uid async for one in awaited.runs.list()] == [run.uid]
+    assert (await awaited.runs.wait(run, progress=told)).value() == [0, 2, 4]
+    assert [stage.stage for stage in told.last] == ["pick", "weigh"]
+    assert [line.message async for line in awaited.runs.logs(run, follow=True)] == ["picking 3"]
+    assert [one.uid async for one in awaited.runs.list(limit=1)] == [run.uid]
     with pytest.raises(ResourceNotFound):
         await awaited.runs.get("gone")
