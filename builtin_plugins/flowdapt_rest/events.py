@@ -126,7 +126,7 @@ class EventRoutes:
 
     async def _list(self, request: Request, wanted: Filter) -> Response:
         schema = negotiated(request)
-        after, limit = max(0, AFTER.of(request) or 0), LIMIT.of(request)
+        after, limit = _resumed(request) or 0, LIMIT.of(request)
         limit = min(limit, MOST) if limit > 0 else MOST
         found: list[bytes] = []
         for _ in range(LOOKED_AT):

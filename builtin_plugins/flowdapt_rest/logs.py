@@ -62,17 +62,16 @@ class LogRoutes:
         """Return what the stages of a run wrote, from ``after`` on.
 
         As a stream, it goes on until the run has ended, with a message `log` for lines that were
-        written together, and a last one, `end`, that holds the run. `Last-Event-ID` goes before
-        ``after``, and the limit does not matter.
+        written together, and a last one, `end`, that holds the run; the limit does not matter.
+        `Last-Event-ID` goes before ``after``.
         """
         schema = negotiated(request)
-        after, limit = max(0, AFTER.of(request)), LIMIT.of(request)
+        resumed, limit = sse.resumed(request), LIMIT.of(request)
+        after = max(0, AFTER.of(request)) if resumed is None else resumed
         name = request.path_params["identifier"]
         if sse.asked_for(request):
-            resumed = sse.resumed(request)
-            run = (await self.engine.get_run(name)).run
-            following = self._follow(run.uid, after if resumed is None else resumed)
-            return sse.EventStream(following, self.waits)
+            run = await self.engine.find_run(name)
+            return sse.EventStream(self._follow(run.uid, after), self.waits)
         limit = min(limit, MOST) if limit > 0 else MOST
         blocks = await self.engine.read_log(name, after=after, limit=limit)
         return schema.reply(render.log(blocks, after=after))

@@ -96,8 +96,9 @@ class ResourceRoutes:
     async def list(self, request: Request) -> Response:
         """Return resources of the kind; all in the order of their creation, if not asked else."""
         schema = negotiated(request)
+        after = sse.resumed(request)
         if WATCH.of(request):
-            return self._watch(request, Filter(channels=(RESOURCES,), kind=self.kind))
+            return self._watch(Filter(channels=(RESOURCES,), kind=self.kind), after)
         every = await self.engine.list(self.model)
         found, headers = resource_lists.chosen(request, every, self.kind)
         return schema.reply(render.resources(found, schema.version), headers=headers)
@@ -105,10 +106,11 @@ class ResourceRoutes:
     async def get(self, request: Request) -> Response:
         """Return one resource."""
         schema = negotiated(request)
+        after = sse.resumed(request)
         resource = await self.engine.get(self.model, _name(request))
         if WATCH.of(request):
             subject = f"{self.kind}/{resource.metadata.uid}"
-            return self._watch(request, Filter(channels=(RESOURCES,), subject=subject))
+            return self._watch(Filter(channels=(RESOURCES,), subject=subject), after)
         return _reply(schema, resource)
 
     async def create(self, request: Request) -> Response:
@@ -172,8 +174,8 @@ class ResourceRoutes:
             schema, await self.revisions.restore(_name(request), TO.of(request), by=actor(request))
         )
 
-    def _watch(self, request: Request, wanted: Filter) -> Response:
-        return sse.EventStream(self.hub.follow(wanted, sse.resumed(request)), self.waits)
+    def _watch(self, wanted: Filter, after: int | None) -> Response:
+        return sse.EventStream(self.hub.follow(wanted, after), self.waits)
 
 
 def _name(request: Request) -> str:
