@@ -65,9 +65,9 @@ def expected(request: Request) -> int | None:
     given = request.headers.get("if-match", "*").strip()
     if given == "*":
         return None
-    if not re.fullmatch(r'"[0-9]{1,18}"', given):
+    if not re.fullmatch(r'"?[0-9]{1,18}"?', given):  # many forget the quotes
         raise bodies.MalformedHeader("If-Match", given, 'an ETag of the resource, such as "3"')
-    return int(given[1:-1])
+    return int(given.strip('"'))
 
 
 def etag(resource: Resource) -> tuple[str, str]:

@@ -62,17 +62,16 @@ class LogRoutes:
         """Return what the stages of a run wrote, from ``after`` on.
 
         As a stream, it goes on until the run has ended, with a message `log` for lines that were
-        written together, and a last one, `end`, that holds the run. `Last-Event-ID` goes before
-        ``after``, and the limit does not matter.
+        written together, and a last one, `end`, that holds the run; the limit does not matter.
+        `Last-Event-ID` goes before ``after``.
         """
         schema = negotiated(request)
-        after, limit = max(0, AFTER.of(request)), LIMIT.of(request)
+        resumed, limit = sse.resumed(request), LIMIT.of(request)
+        after = max(0, AFTER.of(request)) if resumed is None else resumed
         name = request.path_params["identifier"]
         if sse.asked_for(request):
-            resumed = sse.resumed(request)
-            run = (await self.engine.get_run(name)).run
-            following = self._follow(run.uid, after if resumed is None else resumed)
-            return sse.EventStream(following, self.waits)
+            run = await self.engine.find_run(name)
+            return sse.EventStream(self._follow(run.uid, after))
         limit = min(limit, MOST) if limit > 0 else MOST
         blocks = await self.engine.read_log(name, after=after, limit=limit)
         return schema.reply(render.log(blocks, after=after))
@@ -85,12 +84,16 @@ class LogRoutes:
                 heard.set()
 
         with (
+            self.waits.told(heard.set),
             self.engine.events.listening(hear, LOG_APPENDED, RUN_FINISHED),
             suppress(ResourceNotFound),  # it was deleted meanwhile
         ):
             yield sse.position(after)
-            while True:
+            ended = False
+            while not ended:
                 heard.clear()
+                if self.waits.over:
+                    return
                 # Before the log is read: nothing is written once a run has ended.
                 ended = (await self.engine.storage.find_run(run)).state.final
                 while blocks := await self.engine.read_log(run, after=after, limit=BLOCKS):
@@ -100,11 +103,7 @@ class LogRoutes:
                         sse.message(orjson.dumps(part), event="log", id=part["position"])
                         for part in parts
                     )
-                if ended:
-                    break
-                try:
-                    await asyncio.wait_for(heard.wait(), sse.ALIVE_SECONDS)
-                except TimeoutError:
+                if not ended and not await _within(sse.ALIVE_SECONDS, heard):
                     yield sse.ALIVE
             yield await self._end(run)
 
@@ -113,3 +112,10 @@ class LogRoutes:
         if stored.result_bytes > INLINE_BYTES:  # as in lists
             stored = replace(stored, result=None)
         return sse.message(render.run(stored, V1), event="end")
+
+
+async def _within(seconds: float, what: asyncio.Event) -> bool:
+    """Wait for something, and tell whether it happened in time."""
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(what.wait(), seconds)
+    return False

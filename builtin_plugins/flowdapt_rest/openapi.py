@@ -21,7 +21,7 @@ from flowdapt_rest.shapes import Refusal
 
 #: What clients of the original were told. Of 3.1 it lacks little but `null` as a type.
 OPENAPI, TITLE, VERSION = "3.0.2", "Flowdapt", "v1"
-IF_MATCH = r'^(\*|"[0-9]{1,18}")$'
+IF_MATCH = r'^(\*|"?[0-9]{1,18}"?)$'
 REFERENCE = "#/components/schemas/{model}"
 JSON = "application/json"
 
@@ -233,7 +233,7 @@ def _headers(operation: Operation) -> Iterable[Shape]:
         yield _header("If-Match", about, {"type": "string", "pattern": IF_MATCH})
     if operation.stream is not None:
         about = "Of a stream: the `id` of the last message that came, to go on behind it."
-        yield _header("Last-Event-ID", about, {"type": "string", "pattern": "^[0-9]{1,18}$"})
+        yield _header("Last-Event-ID", about, {"type": "string", "pattern": "^[0-9]{0,18}$"})
 
 
 def _header(name: str, about: str, schema: Shape) -> Shape:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from flowdapt.resources import Resource
     from flowdapt_rest.hub import Hub
     from flowdapt_rest.versions import Schema
-    from flowdapt_rest.waits import Waits
 
 WATCH = Query(
     "watch",
@@ -42,11 +41,8 @@ TO = Query("to", bodies.position, "A generation; absent, the one before the last
 class ResourceRoutes:
     """The routes of one kind."""
 
-    def __init__(
-        self, engine: Engine, kind: str, model: type[Resource], hub: Hub, waits: Waits
-    ) -> None:
-        self.engine, self.kind, self.model = engine, kind, model
-        self.hub, self.waits = hub, waits
+    def __init__(self, engine: Engine, kind: str, model: type[Resource], hub: Hub) -> None:
+        self.engine, self.kind, self.model, self.hub = engine, kind, model, hub
         self.revisions = Revisions(engine, model)
 
     def routes(self) -> list[Operation]:
@@ -96,8 +92,9 @@ class ResourceRoutes:
     async def list(self, request: Request) -> Response:
         """Return resources of the kind; all in the order of their creation, if not asked else."""
         schema = negotiated(request)
+        after = sse.resumed(request)
         if WATCH.of(request):
-            return self._watch(request, Filter(channels=(RESOURCES,), kind=self.kind))
+            return self._watch(Filter(channels=(RESOURCES,), kind=self.kind), after)
         every = await self.engine.list(self.model)
         found, headers = resource_lists.chosen(request, every, self.kind)
         return schema.reply(render.resources(found, schema.version), headers=headers)
@@ -105,10 +102,11 @@ class ResourceRoutes:
     async def get(self, request: Request) -> Response:
         """Return one resource."""
         schema = negotiated(request)
+        after = sse.resumed(request)
         resource = await self.engine.get(self.model, _name(request))
         if WATCH.of(request):
             subject = f"{self.kind}/{resource.metadata.uid}"
-            return self._watch(request, Filter(channels=(RESOURCES,), subject=subject))
+            return self._watch(Filter(channels=(RESOURCES,), subject=subject), after)
         return _reply(schema, resource)
 
     async def create(self, request: Request) -> Response:
@@ -172,8 +170,8 @@ class ResourceRoutes:
             schema, await self.revisions.restore(_name(request), TO.of(request), by=actor(request))
         )
 
-    def _watch(self, request: Request, wanted: Filter) -> Response:
-        return sse.EventStream(self.hub.follow(wanted, sse.resumed(request)), self.waits)
+    def _watch(self, wanted: Filter, after: int | None) -> Response:
+        return sse.EventStream(self.hub.follow(wanted, after))
 
 
 def _name(request: Request) -> str:
