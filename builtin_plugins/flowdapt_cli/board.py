@@ -51,8 +51,7 @@ class Board:
         """Learn what happened."""
         with self._lock:
             if event.type == STAGE_CHANGED:
-                run = self._uid_of(str(event.data["run"]))
-                self._stages.setdefault(run, {})[event.data["stage"]] = event.data
+                self._stages.setdefault(event.data["run"], {})[event.data["stage"]] = event.data
                 return
             self._runs[event.data["uid"]] = event.data
             if event.type == RUN_FINISHED:
@@ -82,10 +81,6 @@ class Board:
 
     def _newest(self) -> list[dict[str, Any]]:
         return sorted(self._runs.values(), key=lambda run: str(run["started_at"]), reverse=True)
-
-    def _uid_of(self, run: str) -> str:
-        named = (uid for uid, one in self._runs.items() if one["name"] == run)
-        return run if run in self._runs else next(named, run)
 
 
 def watch(board: Board) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from flowdapt.errors import nearest
-from flowdapt.events import RUN_FINISHED, RUN_STARTED, STAGE_CHANGED
+from flowdapt.errors import ResourceNotFound, nearest
+from flowdapt.events import (
+    RESOURCE_CHANGED,
+    RESOURCE_CREATED,
+    RESOURCE_DELETED,
+    RUN_FINISHED,
+    RUN_STARTED,
+    STAGE_CHANGED,
+)
 from flowdapt_cli.errors import CommandError
 from flowdapt_cli.times import clock, took
 
 if TYPE_CHECKING:
-    from flowdapt.client import Event
+    from flowdapt.client import Client, Event
 
-RESOURCES = tuple(f"com.event.resource.{change}" for change in ("created", "changed", "deleted"))
+RESOURCES = (RESOURCE_CREATED, RESOURCE_CHANGED, RESOURCE_DELETED)
 KNOWN = (RUN_STARTED, RUN_FINISHED, STAGE_CHANGED, *RESOURCES)
 
 _WIDTH = len("workflow_finished")
@@ -32,26 +39,46 @@ def types(words: Sequence[str]) -> list[str]:
     return [short.get(word, word) for word in words]
 
 
-def line(event: Event) -> str:
-    """Return what is said of an event."""
-    data = event.data if isinstance(event.data, dict) else {}
-    time = clock(event.time.isoformat())
-    kind = event.type.rpartition(".")[2]
-    return f"{time}  {kind:{_WIDTH}}  {_subject(event.type, data) or event.subject or ''}".rstrip()
+class Lines:
+    """Says of each event one line; events of stages know their run by its uid, people by its name.
 
+    :param client: asked for the name of a run whose beginning was not among the events
+    """
 
-def _subject(kind: str, data: dict[str, Any]) -> str:
-    if kind == RUN_STARTED:
-        return f"run {data.get('name')} of {data.get('workflow')}"
-    if kind == RUN_FINISHED:
-        failure = data.get("failure") or {}
-        why = f": {failure.get('type')}: {failure.get('message')}" if failure else ""
-        return f"run {data.get('name')} of {data.get('workflow')} {data.get('state')}{why}"
-    if kind == STAGE_CHANGED:
-        return f"run {data.get('run')} of {data.get('workflow')}: {stage(data)}"
-    if kind in RESOURCES:
-        return f"{data.get('kind')} {data.get('name')}, generation {data.get('generation')}"
-    return ""
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._names: dict[str, str] = {}  # of runs that go on
+
+    def of(self, event: Event) -> str:
+        """Return the line."""
+        data = event.data if isinstance(event.data, dict) else {}
+        time = clock(event.time.isoformat())
+        kind = event.type.rpartition(".")[2]
+        about = self._about(event.type, data) or event.subject or ""
+        return f"{time}  {kind:{_WIDTH}}  {about}".rstrip()
+
+    def _about(self, kind: str, data: dict[str, Any]) -> str:
+        if kind == RUN_STARTED:
+            self._names[data["uid"]] = data["name"]
+            return f"run {data['name']} of {data['workflow']}"
+        if kind == RUN_FINISHED:
+            self._names.pop(data["uid"], None)
+            failure = data.get("failure")
+            why = f": {failure['type']}: {failure['message']}" if failure else ""
+            return f"run {data['name']} of {data['workflow']} {data['state']}{why}"
+        if kind == STAGE_CHANGED:
+            return f"run {self._name(data['run'])} of {data['workflow']}: {stage(data)}"
+        if kind in RESOURCES:
+            return f"{data['kind']} {data['name']}, generation {data['generation']}"
+        return ""
+
+    def _name(self, run: str) -> str:
+        if run not in self._names:
+            try:
+                self._names[run] = self.client.runs.get(run).name
+            except ResourceNotFound:  # it was deleted
+                return run
+        return self._names[run]
 
 
 def stage(record: dict[str, Any]) -> str:

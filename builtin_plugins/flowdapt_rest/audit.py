@@ -90,7 +90,7 @@ async def record(server: Server, entry: Entry) -> None:
 
 
 async def _read(server: Server, after: int, limit: int) -> Page:
-    from flowdapt.storage import EventQuery  # type: ignore[attr-defined]  # until it is there
+    from flowdapt.storage import EventQuery
 
     query = EventQuery(after=after, limit=limit, channels=(CHANNEL,))
     return await cast("EventLog", server.engine.storage).read_events(query)

@@ -43,18 +43,19 @@ def events(
         "types": happenings.types(types or ()),
     }
     with invocation(ctx).client() as client, until_interrupted():
+        lines = happenings.Lines(client)
         if follow:
             for event in client.events.follow(**wanted, away=AWAY_SECONDS):
                 if output == "table":
-                    typer.echo(happenings.line(event))
+                    typer.echo(lines.of(event))
                 else:
                     dump_one(plain(event), output)
             return None
         found = deque(client.events.list(**wanted), maxlen=limit if limit > 0 else None)
-    if output != "table":
-        return dump([plain(event) for event in found], output)
-    for event in found:
-        typer.echo(happenings.line(event))
+        if output != "table":
+            return dump([plain(event) for event in found], output)
+        for event in found:
+            typer.echo(lines.of(event))
     return None if found else note("no events")
 
 
