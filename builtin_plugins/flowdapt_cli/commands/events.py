@@ -25,6 +25,10 @@ def events(
         list[str] | None,
         typer.Option("--type", metavar="TYPE", help="Only of this type; repeatable."),
     ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(metavar="POSITION", help="Only what came behind this position, all of it."),
+    ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", help="The most to list, the last ones; 0 for all.")
     ] = 50,
@@ -33,7 +37,7 @@ def events(
     """List what happened on a server, or with --follow show it as it happens.
 
     A type may be given by its last word, such as stage_changed. With --follow, JSON is one object a
-    line.
+    line; the position of the last one is where to go on with --after.
     """
     from flowdapt_cli import happenings
 
@@ -45,13 +49,14 @@ def events(
     with invocation(ctx).client() as client, until_interrupted():
         lines = happenings.Lines(client)
         if follow:
-            for event in client.events.follow(**wanted, away=AWAY_SECONDS):
+            for event in client.events.follow(**wanted, after=after, away=AWAY_SECONDS):
                 if output == "table":
                     typer.echo(lines.of(event))
                 else:
                     dump_one(plain(event), output)
             return None
-        found = deque(client.events.list(**wanted), maxlen=limit if limit > 0 else None)
+        last = limit if limit > 0 and after is None else None
+        found = deque(client.events.list(**wanted, after=after or 0), maxlen=last)
         if output != "table":
             return dump([plain(event) for event in found], output)
         for event in found:
