@@ -75,7 +75,8 @@ class Board:
         """Return what is seen of them."""
         rows = self.rows()
         going = sum(row["state"] in OPEN for row in rows)
-        head = Text(f"{self.client.address}  {going} of the last {len(rows)} runs go on")
+        words = f"{self.client.address}  {going} of the last {len(rows)} runs go on"
+        head = Text(words, no_wrap=True, overflow="ellipsis")
         head.append("   Ctrl-C ends", style="dim")
         return Group(head, Text(), drawn_table(rows))
 
@@ -85,6 +86,7 @@ class Board:
 
 def watch(board: Board) -> None:
     """Draw the runs as they go on, until the program is interrupted."""
+    board.load()
     with Live(
         get_renderable=board.draw, console=console(), refresh_per_second=REFRESHES, screen=True
     ):
