@@ -36,7 +36,7 @@ NOTE = "<!-- Written by docs/reference.py from the code; edit the docstrings ins
 
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 _LITERAL = re.compile(r"``(.+?)``")
-_QUOTED = re.compile(r"(: |-> )'([^']*)'")  # annotations are texts
+_QUOTED = re.compile(r"""(: |-> )(['"])(.*?)\2""")  # annotations are texts
 _CALL, _ITEMS = re.compile(r"-> Call\[(.*)\]$"), re.compile(r"-> Items\[(.*)\]$")
 _FIELD = re.compile(r"^:(param|return|raises)\s*([\w. |]*):\s*(.*)$")
 
@@ -271,7 +271,7 @@ def _class(one: type) -> Iterator[str]:
 def _function(function: Callable[..., Any], level: int) -> Iterator[str]:
     signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.name != "self"]
-    text = _QUOTED.sub(r"\1\2", str(signature.replace(parameters=parameters)))
+    text = _QUOTED.sub(r"\1\3", str(signature.replace(parameters=parameters)))
     text = _ITEMS.sub(r"-> Stream[\1]", _CALL.sub(r"-> \1", text))  # of a client's calls
     word = "async " if inspect.iscoroutinefunction(function) else ""
     yield from (f"{'#' * level} {function.__name__}", "")
