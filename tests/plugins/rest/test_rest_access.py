@@ -1,0 +1,410 @@
+"""Who may do what: tokens on requests, and the roles of routes."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from flowdapt_rest.app import make_app
+from flowdapt_rest.operations import Operation
+from flowdapt_rest.roles import Role
+from flowdapt_rest.tokens import Tokens
+
+from flowdapt.server import Server
+from tests.plugins.rest.conftest import check_error
+from tests.plugins.rest.replies import Replies
+from tests.sites import Site
+
+pytestmark = pytest.mark.anyio
+
+WORKFLOW = {
+    "metadata": {"name": "made"},
+    "spec": {"stages": [{"name": "only", "target": "rest_stages.echo"}]},
+}
+PLUGIN = """
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+@hookimpl(optionalhook=True)
+def flowdapt_routes():
+    return [Provider("fruit", "{name}:routes"), Provider("wrong", "{name}:wrong")]
+
+def routes(server):
+    made = [
+        Route("/plain", who, methods=["GET", "POST"]),
+        Route("/open", who),
+        Route("/running", who, methods=["POST"]),
+        Mount("/mounted", routes=[Route("/inside", who, methods=["GET", "DELETE"])]),
+    ]
+    made[1].role, made[2].role = "anyone", "operate"
+    return made
+
+def wrong(server):
+    route = Route("/wrong", who)
+    route.role = "root"
+    return [route]
+
+async def who(request):
+    caller = request.state.caller
+    headers = "authorization" in request.headers
+    return JSONResponse([caller.name, caller.role, caller.address, headers])
+"""
+
+
+@pytest.fixture
+def overrides() -> list[str]:
+    return ["rpc.api.require_token=true"]
+
+
+@pytest.fixture
+async def texts(server: Server) -> dict[str, str]:
+    """A token of each role, under the role's name."""
+    tokens = Tokens(server.engine.storage)
+    roles = (Role.READ, Role.OPERATE, Role.ADMIN)
+    return {role.value: (await tokens.create(f"the-{role}", role))[1] for role in roles}
+
+
+@pytest.fixture
+async def admin(client: httpx.AsyncClient, texts: dict[str, str]) -> httpx.AsyncClient:
+    """The client with a token that may do everything, and a workflow."""
+    client.headers["Authorization"] = f"Bearer {texts['admin']}"
+    assert (await client.post("/workflows/", json=WORKFLOW)).status_code == 200
+    return client
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    both = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {both}"}
+
+
+# Who calls
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", path) for path in ("/workflows/", "/status", "/openapi.json", "/audit", "/no")),
+        *(("POST", path) for path in ("/", "/workflows/", "/drain")),
+        ("PATCH", "/workflows/"),
+        ("OPTIONS", "/workflows/"),
+        ("GET", "/workflows"),
+    ],
+)
+async def test_nothing_is_answered_without_a_token(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    refused = await client.request(method, path)
+
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"] == 'Bearer realm="flowdapt"'
+    assert "Authorization: Bearer TOKEN" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+async def test_but_who_answers_and_the_page_about_it(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 200
+    assert (await client.head(path)).status_code in (200, 405)
+
+
+async def test_a_token_may_be_a_password_or_a_user(
+    client: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    text = texts["read"]
+
+    for headers in (bearer(text), basic("", text), basic("me", text), basic(text, "")):
+        assert (await client.get("/status", headers=headers)).status_code == 200
+    lower = {"authorization": f"bearer  {text} "}
+    assert (await client.get("/status", headers=lower)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("", "Bearer", "Bearer ", "Bearer x", "Bearer fd_0_0", "Digest a=b", "Basic", "Basic !"),
+        *("Basic bm8=", "Basic //79", f"Bearer fd_00000000_{'0' * 64}", f"Bearer {'x' * 60_000}"),
+        "Bearer \xff",
+    ],
+)
+async def test_what_is_no_token_is_refused_and_not_repeated(
+    client: httpx.AsyncClient, header: str
+) -> None:
+    refused = await client.get("/status", headers=[(b"Authorization", header.encode("latin-1"))])
+
+    assert refused.status_code == 401
+    assert 'error="invalid_token"' in refused.headers["www-authenticate"]
+    assert "not valid" in refused.json()["detail"]
+
+
+async def test_two_tokens_are_none(client: httpx.AsyncClient, texts: dict[str, str]) -> None:
+    twice = [("Authorization", f"Bearer {texts['admin']}")] * 2
+
+    assert (await client.get("/status", headers=twice)).status_code == 401
+
+
+async def test_a_revoked_token_is_worth_nothing_from_then_on(
+    client: httpx.AsyncClient, server: Server, texts: dict[str, str]
+) -> None:
+    before = await client.get("/status", headers=bearer(texts["read"]))
+
+    await Tokens(server.engine.storage).revoke("the-read")
+
+    assert before.status_code == 200
+    assert (await client.get("/status", headers=bearer(texts["read"]))).status_code == 401
+
+
+async def test_an_expired_token_is_told_so(client: httpx.AsyncClient, server: Server) -> None:
+    tokens = Tokens(server.engine.storage)
+    _, text = await tokens.create("old", Role.ADMIN, lifetime=timedelta(seconds=-1))
+
+    refused = await client.get("/status", headers=bearer(text))
+
+    assert refused.status_code == 401
+    assert "the token 'old' has expired" in refused.json()["detail"]
+
+
+async def test_a_storage_that_fails_lets_nobody_in(
+    client: httpx.AsyncClient,
+    server: Server,
+    texts: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: Any) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(server.engine.storage, "get", away)
+
+    assert (await client.get("/status", headers=bearer(texts["admin"]))).status_code == 500
+
+
+@pytest.fixture
+async def local(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the same server where it asks nobody who they are."""
+    transport = httpx.ASGITransport(make_app(server, token_needed=False))
+    async with httpx.AsyncClient(transport=transport, base_url="http://flowdapt") as made:
+        yield made
+
+
+async def test_where_none_is_needed_one_that_is_sent_is_looked_at(
+    local: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    without = await local.post("/workflows/", json=WORKFLOW)
+    low = await local.delete("/workflows/made", headers=bearer(texts["read"]))
+    wrong = await local.get("/", headers=bearer("wrong"))
+
+    assert (without.status_code, low.status_code, wrong.status_code) == (200, 403, 401)
+
+
+# What they may do
+
+
+@pytest.mark.parametrize(
+    ("call", "least"),
+    [
+        ("GET /workflows/", "read"),
+        ("HEAD /workflows/made", "read"),
+        ("GET /workflows/made/run", "read"),
+        ("GET /openapi.json", "read"),
+        ("GET /plugin/", "read"),
+        ("POST /workflows/made/run", "operate"),
+        ("POST /workflows/run/x/cancel", "operate"),
+        ("DELETE /workflows/run/x", "operate"),
+        ("DELETE /drain", "operate"),
+        ("POST /configs/", "admin"),
+        ("PUT /workflows/made", "admin"),
+        ("DELETE /gardens/x", "admin"),
+        ("GET /audit", "admin"),
+    ],
+)
+async def test_a_role_may_do_what_is_for_it_and_for_those_below(
+    admin: httpx.AsyncClient,
+    texts: dict[str, str],
+    call: str,
+    least: str,
+) -> None:
+    order = list(texts)
+
+    for role, text in texts.items():
+        answer = await admin.request(*call.split(), headers=bearer(text))
+
+        refused = order.index(role) < order.index(least)
+        assert (answer.status_code == 403) == refused, (role, answer.text)
+        if refused:
+            detail = answer.json()["detail"]
+            assert f"a token with the role {least}" in detail
+            assert f"the role of 'the-{role}' is {role}" in detail
+
+
+async def test_only_runs_and_draining_are_to_operate(server: Server) -> None:
+    operations = [r for r in make_app(server).routes if isinstance(r, Operation)]
+
+    changing = {o.name: o.role for o in operations if o.method not in ("GET", "HEAD")}
+    runs = {o.name for o in operations if o.kind == "workflow_run"} | {"drain", "undrain"}
+    for name, role in changing.items():
+        assert role is (Role.OPERATE if name in runs else Role.ADMIN), name
+
+
+async def test_a_method_that_is_not_there_is_no_matter_of_roles(
+    client: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    answers = [
+        await client.request(*call, headers=bearer(texts["read"]))
+        for call in (("PATCH", "/workflows/"), ("DELETE", "/nothing"))
+    ]
+
+    assert [answer.status_code for answer in answers] == [405, 404]
+
+
+@pytest.fixture
+async def extended(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application to which another plugin adds."""
+    site = Site(tmp_path / "site-packages")
+    site.folder.mkdir()
+    monkeypatch.syspath_prepend(str(site.folder))
+    site.install("roles_of_fruit", PLUGIN)
+    server.plugins = site.load(metadata.distribution("flowdapt"), disabled=["flowdapt_probe"])
+    transport = httpx.ASGITransport(make_app(server), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://flowdapt") as made:
+        yield made
+    site.forget()
+
+
+Ask = Callable[[str, str, str], Awaitable[httpx.Response]]
+
+
+async def test_routes_of_plugins_have_roles_too(
+    extended: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    async def ask(role: str, method: str, path: str) -> int:
+        headers = bearer(texts[role]) if role else {}
+        return (await extended.request(method, path, headers=headers)).status_code
+
+    assert [await ask(role, "GET", "/plain") for role in ("", "read")] == [401, 200]
+    assert [await ask(role, "POST", "/plain") for role in ("operate", "admin")] == [403, 200]
+    assert [await ask(role, "POST", "/running") for role in ("read", "operate")] == [403, 200]
+    assert await ask("", "GET", "/open") == 200
+    assert [await ask(role, "GET", "/mounted/inside") for role in ("", "read")] == [401, 200]
+    assert await ask("operate", "DELETE", "/mounted/inside") == 403
+
+
+async def test_an_endpoint_knows_who_asks_and_not_by_what_token(
+    extended: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    known = await extended.get("/plain", headers=bearer(texts["read"]))
+    unknown = await extended.get("/open")
+
+    assert known.json() == ["the-read", "read", "127.0.0.1", False]
+    assert unknown.json() == ["anonymous", "anyone", "127.0.0.1", False]
+
+
+async def test_a_route_with_a_role_that_there_is_not_is_left_out(
+    extended: httpx.AsyncClient, texts: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await extended.get("/wrong", headers=bearer(texts["admin"]))
+
+    assert answer.status_code == 404
+    told = [r.getMessage() for r in [*caplog.get_records("setup"), *caplog.records]]
+    assert any("routes 'wrong' of plugin roles_of_fruit are left out" in text for text in told)
+
+
+# Web pages
+
+
+async def test_a_page_reads_why_it_is_refused_and_asks_first_without_a_token(
+    client: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    origin = {"Origin": "http://localhost:3030"}
+    asks = origin | {
+        "Access-Control-Request-Method": "DELETE",
+        "Access-Control-Request-Headers": "authorization",
+    }
+
+    preflight = await client.options("/workflows/x", headers=asks)
+    unknown = await client.get("/workflows/", headers=origin)
+    low = await client.delete("/workflows/x", headers=origin | bearer(texts["read"]))
+
+    assert (preflight.status_code, unknown.status_code, low.status_code) == (200, 401, 403)
+    for answer in (preflight, unknown, low):
+        assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+    assert preflight.headers["access-control-allow-headers"] == "authorization"
+
+
+# What is said of it
+
+
+async def test_no_token_is_ever_told(
+    client: httpx.AsyncClient,
+    server: Server,
+    texts: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def failing(*_: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(server.engine, "list", failing)
+    wrong = f"fd_00000000_{'12' * 32}"
+    answers = []
+    for text in (texts["read"], texts["admin"], wrong):
+        for headers in (bearer(text), basic("", text)):
+            answers.append(await client.get("/workflows/", headers=headers))
+            answers.append(await client.post("/workflows/", headers=headers, content=b"{"))
+
+    told = [answer.text + str(answer.headers) for answer in answers]
+    for record in caplog.records:
+        told.append(record.getMessage())
+        if record.exc_info and record.exc_info[1]:
+            error = traceback.TracebackException.from_exception(
+                record.exc_info[1], capture_locals=True
+            )
+            told.append("".join(error.format()))
+    everything = "\n".join(told)
+    assert "on purpose" in everything
+    for text in (*texts.values(), wrong):
+        assert text not in everything
+        assert text.rpartition("_")[2] not in everything
+        assert basic("", text)["Authorization"] not in everything
+
+
+async def test_the_document_says_what_is_needed(
+    admin: httpx.AsyncClient, local: httpx.AsyncClient
+) -> None:
+    document = (await admin.get("/openapi.json")).json()
+    free = (await local.get("/openapi.json")).json()
+
+    assert document["components"]["securitySchemes"].keys() == {"token", "password"}
+    assert document["security"] == [{"token": []}, {"password": []}]
+    assert {} in free["security"]
+    run = document["paths"]["/workflows/{identifier}/run"]["post"]
+    assert run["x-role"] == "operate"
+    assert run["responses"].keys() >= {"401", "403", "408"}
+    assert {} in document["paths"]["/"]["get"]["security"]
+
+
+async def test_replies_to_the_wrong_are_as_described(server: Server) -> None:
+    app = make_app(server)
+    checks = {"response": [check_error, Replies.of(app).check]}
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://flowdapt", event_hooks=checks
+    ) as client:
+        for operation in Replies.of(app).operations:
+            path = operation.path.replace("{", "").replace("}", "")
+            answer = await client.request(operation.method, path, headers=bearer("wrong"))
+
+            assert answer.status_code == 401
