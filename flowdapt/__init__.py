@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowdapt_embedded.run import run as run
+
     from flowdapt.context import get_run_context as get_run_context
-    from flowdapt.embedded import run as run
 
 __version__ = "1.0.0"
 
+
 # Looked up on first use, so that `flowdapt --help` and workers import only what they need.
-_PUBLIC = {"get_run_context": "flowdapt.context", "run": "flowdapt.embedded"}
-
-
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'flowdapt' has no attribute {name!r}")
+    if name == "get_run_context":
+        from flowdapt.context import get_run_context as found
+    elif name == "run":
+        from flowdapt.plugins import offered
+
+        found = offered("exports", name)
+    else:
+        raise AttributeError(f"module 'flowdapt' has no attribute {name!r}")
+    return globals().setdefault(name, found)

@@ -5,19 +5,41 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from flowdapt.resources import Workflow
     from flowdapt.runs import Run
 
 
-@dataclass(eq=False)
+class Sealed(Protocol):
+    """A config with secrets that are ciphertext until a stage asks for it; can be pickled."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the config with its secrets opened; always the same object in one process."""
+
+    def mask(self, text: str) -> str:
+        """Return ``text`` without the secrets, once they were opened in this process."""
+
+
+class _Config:
+    """The field ``config``: what is sealed is opened when it is first read, and not before."""
+
+    def __get__(self, context: Any, _: object) -> Any:
+        given = None if context is None else vars(context)["config"]  # None is the default
+        return given() if callable(given) else given
+
+    def __set__(self, context: Any, given: Any) -> None:
+        vars(context)["config"] = {} if given is None else given
+
+
+@dataclass(eq=False, repr=False)  # a repr would open what is sealed, and show it
 class WorkflowRunContext:
     """What a stage may ask about its run.
 
     :param input: the run's input, whole, in every stage
-    :param config: the data of the configs that select the workflow, merged
+    :param config: the data of the configs that select the workflow, merged, or :class:`Sealed`;
+        a stage always finds the data, with its secrets in place
     :param executor: the executor's kind, such as ``local``
     :param stage: the stage that runs now
     :param item: the index of the element, in a parameterized stage
@@ -28,11 +50,22 @@ class WorkflowRunContext:
     input: dict[str, Any] = field(default_factory=dict)
     namespace: str = "default"
     executor: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
+    config: _Config = _Config()
     stage: str = ""
     item: int | None = None
     run_data: dict[str, Any] = field(default_factory=dict)
     definition_data: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, stage: str, item: int | None = None) -> WorkflowRunContext:
+        """Return the same as code of that stage and element sees it; nothing is opened by that."""
+        seen = object.__new__(type(self))
+        vars(seen).update(vars(self), stage=stage, item=item)
+        return seen
+
+    def mask(self, text: str) -> str:
+        """Return ``text`` without the secrets that stages of the run were given here."""
+        given = vars(self)["config"]
+        return given.mask(text) if callable(given) else text
 
     # Built on first use: most stages never ask, and a worker need not import the models for them.
     @cached_property

@@ -73,7 +73,12 @@ class ResourceExists(ResourceError):
 
 
 class ResourceChanged(ResourceError):
-    """Somebody else changed the resource since it was read."""
+    """Somebody else changed the resource since it was read.
+
+    :ivar errors: what they changed, where that is known: ``loc``, ``msg`` and ``type`` of each
+    """
+
+    errors: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, kind: str, name: str, expected: int, found: int) -> None:
         super().__init__(
@@ -128,6 +133,18 @@ class Draining(FlowdaptError):
 
     def __init__(self) -> None:
         super().__init__("Service is draining, no new workflow runs accepted")
+
+
+class RunNotEnded(ResourceError):
+    """A run is in progress, and what is asked for needs its end."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run!r} is in progress; wait for its end, or cancel it")
+        self.run = run
+
+
+class NothingToRetry(ResourceError):
+    """A run has no failed elements that could be computed again."""
 
 
 class UnlawfulTransition(FlowdaptError):

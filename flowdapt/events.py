@@ -10,14 +10,24 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from flowdapt.resources import now
+from flowdapt.payloads import to_json
+from flowdapt.resources import now, timestamp
 
 logger = logging.getLogger(__name__)
 
 WORKFLOWS = "workflows"  #: the channel of everything about runs
+RESOURCES = "resources"  #: the channel of changes of what is applied: the history of each
+AUDIT = "audit"  #: the channel of who did what; not for everybody
+
 RUN_STARTED = "com.event.workflow.workflow_started"
 RUN_FINISHED = "com.event.workflow.workflow_finished"  #: failed and cancelled runs too
 STAGE_CHANGED = "com.event.workflow.stage_changed"  #: a stage started, moved on or ended
+LOG_APPENDED = "com.event.workflow.log_appended"  #: lines of a stage were stored; never kept
+RESOURCE_CREATED = "com.event.resource.created"
+RESOURCE_CHANGED = "com.event.resource.changed"
+RESOURCE_DELETED = "com.event.resource.deleted"
+
+ACTOR = "actor"  #: the header that names who asked for what happened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +35,11 @@ class Event:
     """Something that happened.
 
     :param type: what, as a dotted name
-    :param data: the facts, as JSON-like values
+    :param data: the facts, as JSON-like values, or an object whose ``facts()`` are
+    :param run: the run that it is about, if it is about one
+    :param workflow: the name of that run's workflow
+    :param subject: what it is about if not a run, such as ``config/<uid>``
+    :param kept: whether storages keep it; what only tells how things stand is not kept
     """
 
     type: str
@@ -38,6 +52,29 @@ class Event:
     correlation_id: str | None = None
     reply_channel: str | None = None
     trace_parent: str | None = None
+    run: UUID | None = None
+    workflow: str | None = None
+    subject: str = ""
+    kept: bool = True
+
+    def text(self) -> bytes:
+        """Return the event as JSON text."""
+        facts = getattr(self.data, "facts", None)
+        return to_json(
+            {
+                "id": self.id,
+                "time": timestamp(self.time),
+                "type": self.type,
+                "channel": self.channel,
+                "source": self.source,
+                "subject": f"workflow_run/{self.run}" if self.run else self.subject,
+                "headers": self.headers,
+                "correlation_id": self.correlation_id,
+                "reply_channel": self.reply_channel,
+                "trace_parent": self.trace_parent,
+                "data": facts() if callable(facts) else self.data,
+            }
+        )
 
 
 class Events:

@@ -17,7 +17,7 @@ from uuid import UUID
 from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import StageError, nearest
-from flowdapt.runs import Failure
+from flowdapt.runs import FailedItem, Failure, Selection
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import LogBlock
 
@@ -67,12 +67,26 @@ class MapCall(Call):
     :param map_on: a key of the run's input that holds the list
     :param allow_partial_failure: leave out elements that raise, instead of failing
     :param chunk_size: elements a message; by default it follows the measured time
+    :param only: the elements to compute; absent, all
     """
 
     over: Ref | Handle | None = None
     map_on: str | None = None
     allow_partial_failure: bool = True
     chunk_size: int | None = None
+    only: Selection | None = None
+
+
+def check_count(call: MapCall, count: int) -> None:
+    """Refuse a list that is not as long as the one whose elements are to be computed again.
+
+    :raises ValueError: saying so
+    """
+    if call.only is not None and call.only.of != count:
+        raise ValueError(
+            f"stage {call.stage!r} maps over {count} elements now, and over {call.only.of} when "
+            "some failed, so which of them these were is not known: retry the whole run"
+        )
 
 
 def name_of(call: Call) -> str:
@@ -115,6 +129,7 @@ class Outcome:
     :param stored: the result as opaque bytes, if it is small; ``ref`` can be made from it again
     :param items: how many elements a mapped call had
     :param failures: elements that were left out, the first :data:`FAILURES_KEPT` of them
+    :param failed_items: all of them, in their order
     """
 
     ref: Ref
@@ -123,6 +138,7 @@ class Outcome:
     items: int | None = None
     items_failed: int = 0
     failures: tuple[Failure, ...] = ()
+    failed_items: tuple[FailedItem, ...] = ()
     attempts: int = 1
     worker: str | None = None
     cpu_seconds: float = 0.0

@@ -128,6 +128,17 @@ def flowdapt_readers() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_exports() -> Iterable[Provider]:
+    """Offer what programs in Python find in the package ``flowdapt``, such as ``flowdapt.run``.
+
+    Called when such a name is first used; only the plugins that come with flowdapt are asked.
+
+    :return: one provider for each name; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
 def flowdapt_kinds() -> Iterable[Provider]:
     """Offer kinds of resources beside the kernel's ``workflow`` and ``config``.
 
@@ -183,6 +194,23 @@ def flowdapt_executors() -> Iterable[Provider]:
     is a subclass of :class:`flowdapt.executors.Executor`.
 
     :return: one provider for each executor; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_secrets() -> Iterable[Provider]:
+    """Offer a keeper of secrets, which configs name as ``$secret{NAME}``.
+
+    Called once for each start of a server; of several keepers the last is taken, so that of another
+    plugin rather than the built-in one, and without it the server does not start: its runs would
+    fail one by one. The ``target`` is called with the server's storage and the
+    application directory. What it returns has an async method ``seal``, which is given the config
+    of a run that names a secret when the run starts, and returns a
+    :class:`flowdapt.context.Sealed`. It raises a :class:`flowdapt.errors.StageError`, and so fails
+    the run, where there is no such secret.
+
+    :return: one provider
     """
     raise AssertionError("specification only")
 

@@ -40,6 +40,7 @@ MOST_FAILURES = 3  #: a plugin that fails on so many events in a row is told of 
 #: Which built-in plugin brings a name, so that the error for a removed one can say so.
 BUILT_IN = {
     "files": "flowdapt_cli",
+    "run": "flowdapt_embedded",
     **{name: f"flowdapt_{name}" for name in ("local", "sqlite", "rest")},
 }
 
@@ -294,6 +295,14 @@ class Plugins:
                     if not isinstance(provider, Provider):
                         raise TypeError(f"{hook.name} returned {provider!r:.50}, not providers")
                     yield hook.name.removeprefix("flowdapt_"), provider
+
+
+def offered(part: str, name: str) -> Any:
+    """Return what a built-in plugin offers, where there are no plugins loaded to ask.
+
+    :raises ProviderNotFound: none does
+    """
+    return Plugins.load(safe_mode=True).resolve(part, name)
 
 
 def _failure_of(call: Callable[..., object], *args: Any) -> BaseException | None:

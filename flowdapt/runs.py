@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from pydantic import Field
 
 from flowdapt.errors import InvalidInput, UnlawfulTransition
-from flowdapt.resources import Model, Timestamp, now
+from flowdapt.resources import Model, Timestamp, now, timestamp
 
 _FIRST = (
     "amber brisk calm clear coral crisp dapper early fair fleet gentle golden hazel ivory jolly "
@@ -63,6 +63,24 @@ class Failure(Model):
     item: int | None = Field(None, description="Index of the element that was being computed.")
 
 
+class FailedItem(NamedTuple):
+    """What is kept of each element that failed; of the first few there is a :class:`Failure`."""
+
+    item: int
+    type: str
+    message: str
+
+
+class Selection(Model):
+    """Elements of a parameterized stage that are to be computed again.
+
+    :ivar of: how many elements the stage had, so that another list is noticed
+    """
+
+    of: int
+    items: tuple[int, ...]
+
+
 class Run(Model):
     """One run of a workflow.
 
@@ -83,6 +101,10 @@ class Run(Model):
     started_at: Timestamp = Field(default_factory=now, description="When the run was accepted.")
     finished_at: Timestamp | None = None
     failure: Failure | None = None
+    retry_of: UUID | None = Field(None, description="The run that this one repeats.")
+    only: dict[str, Selection] = Field(
+        default_factory=dict, exclude=True, description="What stages compute, if not everything."
+    )
 
     def to(self, state: RunState, *, failure: Failure | None = None) -> Run:
         """Return the run in its next state.
@@ -110,11 +132,21 @@ class StageRecord(Model):
     items_done: int = Field(0, description="Elements that were computed, failed ones included.")
     items_failed: int = 0
     failures: tuple[Failure, ...] = Field((), description="Of elements, the first few.")
+    failed_items: tuple[FailedItem, ...] = Field((), exclude=True)
     failure: Failure | None = None
     cpu_seconds: float = 0.0
     result: bytes | None = Field(
         None, exclude=True, description="The pickled result where it is small; for resuming."
     )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what events tell of the stage: all but its result and the elements that failed."""
+        ended = self.finished_at and timestamp(self.finished_at)
+        times = {"started_at": timestamp(self.started_at), "finished_at": ended}
+        return {k: v for k, v in self.__dict__.items() if k not in _NOT_TOLD} | times
+
+
+_NOT_TOLD = ("result", "failures", "failed_items")
 
 
 def named_values(given: object) -> dict[str, Any]:

@@ -86,6 +86,9 @@ class Server:
                 keep_runs=compute.run_retention_duration != 0,
                 log_limit=settings.logging.run_limit,
             )
+            for name in plugins.providers("secrets"):  # a stranger's comes last, and is taken
+                keeper = plugins.resolve("secrets", name)(self.storage, settings.app_dir)
+                self.engine.seal = keeper.seal
             if plugins.listen:  # or every event would be built for nobody
                 stack.enter_context(self.engine.events.listening(plugins.notify))
             stack.push_async_callback(self.engine.stop)

@@ -180,21 +180,21 @@ class Services(Section):
 
 
 class Telemetry(Section):
-    """What is exported to a collector of traces and metrics."""
+    """What is exported to a collector of traces and metrics, and how."""
 
     enabled: bool = Field(False, description="Export traces and metrics to an OTLP collector.")
-    endpoint: str = "http://localhost:4318"
-    protocol: Literal["http", "grpc"] = "http"
-    compression: Literal["none", "gzip", "deflate"] = "none"
+    endpoint: str = Field("http://localhost:4318", description="With `grpc`, port 4317 if not set.")
+    protocol: Literal["http", "grpc"] = Field("http", description="`http` carries protobuf.")
+    compression: Literal["none", "gzip", "deflate"] = Field("none", description="Of requests.")
     timeout: float = Field(10, gt=0, description="Seconds until an export is given up.")
-    headers: dict[str, str] | None = None
-    trace_export_timeout_ms: int = Field(30000, gt=0)
-    trace_export_batch_size: int = Field(512, gt=0)
-    trace_schedule_delay_ms: int = Field(5000, gt=0)
-    trace_max_queue_size: int = Field(2048, gt=0)
-    metrics_max_storage_time_s: int = Field(21600, gt=0)
-    metrics_interval_ms: int = Field(5000, gt=0)
-    metrics_export_timeout_ms: int = Field(10000, gt=0)
+    headers: dict[str, str] | None = Field(None, description="Sent with every request.")
+    trace_export_timeout_ms: int = Field(30000, gt=0, description="Or `timeout`, if less.")
+    trace_export_batch_size: int = Field(512, gt=0, description="Spans in a request, at most.")
+    trace_schedule_delay_ms: int = Field(5000, gt=0, description="Until a part of a batch is sent.")
+    trace_max_queue_size: int = Field(2048, gt=0, description="Runs, and spans, that may wait.")
+    metrics_max_storage_time_s: int = Field(21600, gt=0, description="What `/metrics` looks back.")
+    metrics_interval_ms: int = Field(5000, gt=0, description="Between samples, and exports.")
+    metrics_export_timeout_ms: int = Field(10000, gt=0, description="Or `timeout`, if less.")
 
 
 class Plugins(Section):

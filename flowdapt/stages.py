@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, ClassVar
 
+from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import TargetNotFound, nearest
-from flowdapt.runs import Failure
+from flowdapt.runs import FailedItem, Failure
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
 
@@ -230,12 +231,16 @@ class Function:
 
 # Failures ------------------------------------------------------------------------------------
 
+BRIEF = 200  #: characters that are kept of the message of each failed element
 LONGEST = 64 * 1024  #: characters that are kept of a message, and of a traceback from its end
 _ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
 
 
-def failure(error: BaseException, stage: str, item: int | None = None) -> Failure:
-    """Return what is to be kept of an exception; the traceback begins with the user's code."""
+def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
+    """Return what is to be kept of an exception; the traceback begins with the user's code.
+
+    :param context: of the stage that raised, and of the element; what it masks is not kept
+    """
     frames, entered = error.__traceback__, None
     while frames is not None:
         if frames.tb_frame.f_code in _ENTRANCES:
@@ -243,12 +248,27 @@ def failure(error: BaseException, stage: str, item: int | None = None) -> Failur
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, entered)
     return Failure(
-        type=error.type if isinstance(error, Exited) else type(error).__name__,
-        message=_said(error)[:LONGEST],
-        traceback="".join(lines)[-LONGEST:],
-        stage=stage,
-        item=item,
+        type=failure_type(error),
+        # Masked as a whole, because the rest of a secret that is cut would not be known as one.
+        message=context.mask(_said(error))[:LONGEST],
+        traceback=context.mask("".join(lines))[-LONGEST:],
+        stage=context.stage,
+        item=context.item,
     )
+
+
+def brief(error: BaseException, context: WorkflowRunContext) -> FailedItem:
+    """Return what is kept of each element that failed, however many there are.
+
+    :param context: of the element that failed
+    """
+    said = context.mask(_said(error))[:BRIEF]
+    return FailedItem(context.item or 0, failure_type(error), said)
+
+
+def failure_type(error: BaseException) -> str:
+    """Return the name of an exception's class, as failures have it."""
+    return error.type if isinstance(error, Exited) else type(error).__name__
 
 
 def _said(error: BaseException) -> str:

@@ -9,10 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import orjson
+
+from flowdapt.events import Event
+from flowdapt.resources import timestamp
 from flowdapt.runs import Run, RunState, StageRecord
 
 INLINE_BYTES = 64 * 1024  #: results up to this size are listed with their runs
@@ -34,21 +39,73 @@ class StoredRun:
     result: bytes | None = None
     result_bytes: int = 0
 
+    def facts(self) -> dict[str, Any]:
+        """Return what events tell of the run: all but its input, its config, a large result."""
+        run = self.run
+        facts = {k: v for k, v in run.__dict__.items() if k not in _NOT_TOLD}
+        facts["started_at"] = timestamp(run.started_at)
+        if run.finished_at is not None:
+            facts["finished_at"] = timestamp(run.finished_at)
+        if self.result is not None and self.result_bytes <= INLINE_BYTES:
+            facts["result"] = orjson.loads(self.result)
+        return facts | {"result_bytes": self.result_bytes}
+
+
+_NOT_TOLD = ("input", "config", "code", "only")
+
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Which runs to list, newest first.
+    """Which runs to list, in the order in which they were accepted.
 
     :param workflow: the workflow's name
     :param states: any of these; empty means all
+    :param since: only those accepted then or later
+    :param until: only those accepted before
+    :param newest_first: or else the oldest comes first
     :param limit: at most so many; ``None`` means all
-    :param before: a cursor, the uid of a run: only runs that were accepted before it
+    :param cursor: the uid of a run: only those that come behind it in this order
     """
 
     workflow: str | None = None
     states: Collection[RunState] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    newest_first: bool = True
     limit: int | None = None
-    before: UUID | None = None
+    cursor: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which kept events to read, in the order in which they were kept.
+
+    :param after: only those behind this position; positions are counted from 1
+    :param channels: any of these; empty means all
+    :param run: of this run
+    :param workflow: of runs of the workflow with this name
+    :param subject: about this, such as ``config/<uid>``
+    :param limit: at most so many
+    """
+
+    after: int = 0
+    channels: Collection[str] = ()
+    run: UUID | None = None
+    workflow: str | None = None
+    subject: str | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Kept events, as JSON text under their positions.
+
+    :param next: how far was looked, for the next query. Where few events fit, a storage may look
+        at a part of them only: there are no more once this is the ``after`` of the query.
+    """
+
+    entries: Mapping[int, bytes]
+    next: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +123,10 @@ class LogBlock:
 
 
 class Storage(ABC):
-    """Keeps resources and runs.
+    """Keeps resources, runs, and events.
+
+    Methods that change something take the events that tell of it, and keep both or neither. An
+    event whose ``kept`` is false is not given to a storage.
 
     The keys beside ``target`` in the settings are further keyword arguments of an implementation.
 
@@ -87,14 +147,16 @@ class Storage(ABC):
     # Resources -------------------------------------------------------------------------------
 
     @abstractmethod
-    async def create(self, document: Document) -> None:
+    async def create(self, document: Document, *, events: Sequence[Event] = ()) -> None:
         """Store a new resource.
 
         :raises ResourceExists: one of its kind has its name
         """
 
     @abstractmethod
-    async def replace(self, document: Document, *, expected: int) -> None:
+    async def replace(
+        self, document: Document, *, expected: int, events: Sequence[Event] = ()
+    ) -> None:
         """Store a resource in place of the one with its ``metadata.uid``; it may have a new name.
 
         :param expected: the ``metadata.generation`` that is being replaced
@@ -115,7 +177,7 @@ class Storage(ABC):
         """Return all resources of a kind, in the order in which they were created."""
 
     @abstractmethod
-    async def delete(self, kind: str, uid: UUID) -> None:
+    async def delete(self, kind: str, uid: UUID, *, events: Sequence[Event] = ()) -> None:
         """Remove a resource.
 
         :raises ResourceNotFound: there is none
@@ -124,7 +186,7 @@ class Storage(ABC):
     # Runs ------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def add_run(self, run: Run) -> None:
+    async def add_run(self, run: Run, *, events: Sequence[Event] = ()) -> None:
         """Store a run that was just accepted.
 
         Its input may hold anything: what JSON has no place for may become text that describes it,
@@ -141,6 +203,7 @@ class Storage(ABC):
         was: RunState,
         result: bytes | memoryview | None = None,
         last: StageRecord | None = None,
+        events: Sequence[Event] = (),
     ) -> None:
         """Store the next state of a run, and its result if it has one, in one step.
 
@@ -169,9 +232,9 @@ class Storage(ABC):
 
     @abstractmethod
     async def list_runs(self, query: RunQuery) -> Sequence[StoredRun]:
-        """Return runs, newest first; results above :data:`INLINE_BYTES` are left out.
+        """Return runs; results above :data:`INLINE_BYTES` are left out.
 
-        :raises ResourceNotFound: there is no run ``query.before``
+        :raises ResourceNotFound: there is no run ``query.cursor``
         """
 
     @abstractmethod
@@ -188,7 +251,9 @@ class Storage(ABC):
     # Stages and logs -------------------------------------------------------------------------
 
     @abstractmethod
-    async def save_stage(self, run: UUID, record: StageRecord) -> None:
+    async def save_stage(
+        self, run: UUID, record: StageRecord, *, events: Sequence[Event] = ()
+    ) -> None:
         """Store how a stage went, in place of an earlier record of the same stage.
 
         :raises ResourceNotFound: there is no such run, or it was deleted
@@ -217,4 +282,28 @@ class Storage(ABC):
         There are none where there is no such run.
 
         :param after: only blocks behind this position
+        """
+
+    # Events ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def append_event(self, event: Event) -> None:
+        """Keep an event that tells of nothing else that is stored."""
+
+    @abstractmethod
+    async def read_events(self, query: EventQuery) -> EventPage:
+        """Return kept events. Those of a run that was deleted are still there."""
+
+    @abstractmethod
+    async def last_event(self) -> int:
+        """Return the position of the event that was kept last; 0 where there is none."""
+
+    @abstractmethod
+    async def trim_events(self, channel: str, seconds: float, *, limit: int) -> int:
+        """Forget events of a channel that are older than ``seconds``, the oldest first.
+
+        A position is never given to two events: the very last event may stay.
+
+        :param limit: at most so many
+        :return: how many were forgotten
         """

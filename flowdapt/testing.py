@@ -7,8 +7,8 @@ A suite is a class to derive from, found by its name through the hook ``flowdapt
     class TestMyStorage(StorageSuite):
         ...
 
-Suites need pytest and anyio. Without these there are the storage of :mod:`flowdapt.memory` and the
-executor of :mod:`flowdapt.inline`, for tests of other kinds.
+Suites need pytest and anyio. For tests of other kinds there are a storage that forgets everything,
+``MemoryStorage``, and an executor that computes in this process, ``InlineExecutor``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.plugins import Plugins
 
 if TYPE_CHECKING:
+    from flowdapt_embedded.inline import InlineExecutor
+    from flowdapt_embedded.memory import MemoryStorage
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
 
@@ -34,11 +34,15 @@ __all__ = [
     "StorageSuite",
 ]
 
+_PARTS = {"InlineExecutor": ("executors", "inline"), "MemoryStorage": ("storages", "memory")}
+
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
     plugins = Plugins.load()
+    if name in _PARTS:
+        return plugins.resolve(*_PARTS[name])
     suites = plugins.providers("suites")
     if name not in suites:
         raise AttributeError(f"no plugin offers a suite named {name!r}; there are {sorted(suites)}")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
-from flowdapt.context import WorkflowRunContext
+from flowdapt.context import Sealed, WorkflowRunContext
 from flowdapt.errors import PluginError, RunCancelled, StageError
+from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
 from flowdapt.hooks import load
+from flowdapt.payloads import to_json
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Stage, Workflow, amounts, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
@@ -46,12 +47,16 @@ def stage_types(plugins: Plugins) -> dict[str, Type]:
     return types
 
 
+#: makes of a config that names secrets what executors are given
+Seal = Callable[[dict[str, Any]], Awaitable[Sealed]]
+
+
 @dataclass
 class Walk:
     """One run in progress.
 
     :param types: by the names that stages use
-    :param changed: to be called when the record of a stage changed
+    :param events: where it is told how stages go on
     :param log_limit: bytes of log that are kept; what follows is dropped, and that is said
     """
 
@@ -60,10 +65,12 @@ class Walk:
     storage: Storage
     executor: Executor
     types: Mapping[str, Type]
-    changed: Callable[[UUID, StageRecord], None] = lambda _run, _record: None
+    events: Events = field(default_factory=Events)
     log_limit: int = 16 * 1024 * 1024
+    seal: Seal | None = None
     #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
     last: StageRecord | None = None
+    last_told: tuple[Event, ...] = ()  #: that event
     records: dict[str, StageRecord] = field(default_factory=dict)
     task: asyncio.Task[Outcome] | None = None
     _started: set[str] = field(default_factory=set)
@@ -71,6 +78,11 @@ class Walk:
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _writes: set[asyncio.Task[None]] = field(default_factory=set)
     _logged: int = 0
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """For lines about this run; they carry its trace."""
+        return logging.LoggerAdapter(logger, {"trace_id": self.run.uid.hex})
 
     def begin(self) -> asyncio.Task[Outcome]:
         """Have the stages computed as a task of their own, see :meth:`compute`."""
@@ -91,12 +103,17 @@ class Walk:
         graph = self.workflow.spec.graph()
         self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
         self.dependents = graph.dependents
-        facts = self.run.model_dump(exclude={"input", "config"})
+        config: Any = self.run.config
+        if b"$secret{" in to_json(config):
+            if self.seal is None:
+                raise StageError("the config names a secret, and no plugin here keeps secrets")
+            config = await self.seal(config)
+        facts = self.run.model_dump(exclude={"input", "config", "only"})
         self.context = WorkflowRunContext(
             input=self.run.input,
             namespace=self.run.namespace,
             executor=self.executor.kind,
-            config=self.run.config,
+            config=config,
             run_data={**facts, "input": self.run.input, "config": self.run.config},
             definition_data=self.workflow.model_dump(),
         )
@@ -146,6 +163,7 @@ class Walk:
             items_done=outcome.items or 0,
             items_failed=outcome.items_failed,
             failures=outcome.failures,
+            failed_items=outcome.failed_items,
             cpu_seconds=outcome.cpu_seconds,
             result=outcome.stored,
         )
@@ -204,28 +222,42 @@ class Walk:
             map_on=stage.map_on,
             allow_partial_failure=stage.allow_partial_failure,
             chunk_size=stage.chunk_size,
+            only=self.run.only.get(stage.name),
         )
 
     # Records ---------------------------------------------------------------------------------
 
-    def _record(self, record: StageRecord) -> StageRecord:
+    def _record(self, record: StageRecord) -> None:
+        """Note how a stage stands while it is computed, and tell whoever wants to know."""
         self.records[record.stage] = record
-        self.changed(self.run.uid, record)
-        return record
+        if self.events.heard(STAGE_CHANGED):
+            self.events.publish(self._told(record))
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
         facts |= {"state": state, "finished_at": now()}
         record = self.records[stage].model_copy(update=facts)
+        event = self._told(record)
         if state is RunState.FINISHED and len(self._outcomes) + 1 == len(self.stages):
-            self.last = record
+            self.last, self.last_told = record, (event,)
             return
-        await self.storage.save_stage(self.run.uid, record)
-        self._record(record)
+        await self.storage.save_stage(self.run.uid, record, events=[event])
+        self.records[stage] = record
+        self.events.publish(event)
 
     def tell_last(self) -> None:
         """Tell of the stage that ended last, once it is stored with the run's end."""
         if self.last is not None:
-            self._record(self.last)
+            self.records[self.last.stage] = self.last
+        for event in self.last_told:
+            self.events.publish(event)
+
+    def _told(self, record: StageRecord) -> Event:
+        return self._event(STAGE_CHANGED, record.facts(), kept=record.state.final)
+
+    def _event(self, what: str, facts: dict[str, Any], *, kept: bool) -> Event:
+        uid, workflow = self.run.uid, self.run.workflow
+        data = {"run": uid, "workflow": workflow, **facts}
+        return Event(type=what, data=data, run=uid, workflow=workflow, kept=kept)
 
     def on_progress(self, progress: Progress) -> None:
         """Note that a call moved on."""
@@ -259,7 +291,11 @@ class Walk:
         try:
             await self.storage.append_log(self.run.uid, block)
         except Exception:
-            logger.exception("lines of run %s could not be stored", self.run.name)
+            self.log.exception("lines of run %s could not be stored", self.run.name)
+        else:
+            if self.events.heard(LOG_APPENDED):
+                facts = {"stage": block.stage, "lines": block.count}
+                self.events.publish(self._event(LOG_APPENDED, facts, kept=False))
 
     async def settle(self) -> None:
         """Wait until the lines that were written so far are stored."""

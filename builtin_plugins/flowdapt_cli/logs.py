@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from flowdapt.settings import Logging
 
-CHATTY = ("asyncio", "httpcore", "httpx", "watchfiles")  #: they log every request or file change
+#: They log every request, connection or file change.
+CHATTY = ("asyncio", "grpc", "httpcore", "httpx", "urllib3", "watchfiles")
 
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 

@@ -1,4 +1,4 @@
-"""Computes stages on this machine: in worker processes, in threads, or in the server itself."""
+"""Computes stages in worker processes of this machine."""
 
 from flowdapt.hooks import Provider, hookimpl
 
@@ -14,11 +14,5 @@ def flowdapt_executors() -> list[Provider]:
                 "flowdapt.compute.executor.local.LocalExecutor",
                 "flowdapt.compute.executor.local.executor.LocalExecutor",
             ),
-        ),
-        Provider("threads", "flowdapt_local.executor:threads", "Threads of the server."),
-        Provider(
-            "inline",
-            "flowdapt.inline:InlineExecutor",
-            "The server's own thread, one stage after another, for debuggers.",
         ),
     ]

@@ -62,16 +62,22 @@ class Done:
     """A call was computed, or a chunk of one.
 
     :param json: of a final call
-    :param failed: elements that were left out, the first few of them
+    :param failures: elements that were left out, the first few of them
+    :param failed_items: all of them: index, type and the begin of the message
     :param seconds: wall time in the function
     """
 
     value: Value
     json: Part | None = None
     failures: tuple[Failed, ...] = ()
-    items_failed: int = 0
+    failed_items: tuple[tuple[int, str, str], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+    @property
+    def items_failed(self) -> int:
+        """How many elements were left out."""
+        return len(self.failed_items)
 
     @property
     def spooled(self) -> bool:

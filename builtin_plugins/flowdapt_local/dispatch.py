@@ -243,7 +243,8 @@ class Dispatch:
             job = unit.job
             if job.over:
                 continue
-            logger.warning("stage %r lost a worker: %s", job.call.stage, cause)
+            trace = {"trace_id": job.call.run.hex}
+            logger.warning("stage %r lost a worker: %s", job.call.stage, cause, extra=trace)
             job.lost(unit, cause)
             self.moved(job)
             if job not in self._jobs and not job.over:

@@ -30,10 +30,11 @@ from flowdapt.executors import (
     Outcome,
     Ref,
     StageFailed,
+    check_count,
     elements_of,
     name_of,
 )
-from flowdapt.inline import InlineExecutor
+from flowdapt.plugins import offered
 from flowdapt.runs import Failure
 from flowdapt_local.calls import Facts, Piece, Task
 from flowdapt_local.dispatch import Dispatch
@@ -48,12 +49,10 @@ SOME_GPU = (-1,)  #: of a kind, until it is settled which device
 def local(*, use_processes: bool = True, **options: Any) -> Executor:
     """Make the default executor; ``use_processes: false`` means threads, as it always did."""
     options.pop("cluster_memory_socket_path", None)  # of earlier releases; there is no socket now
-    return LocalExecutor(**options) if use_processes else threads(**options)
-
-
-def threads(*, cpus: int | str = "auto") -> Executor:
-    """Make an executor that computes in threads of the server."""
-    return InlineExecutor(threads=_cpus(cpus))
+    if use_processes:
+        return LocalExecutor(**options)
+    threads: Executor = offered("executors", "threads")(**options)
+    return threads
 
 
 class LocalExecutor(Executor):
@@ -238,7 +237,9 @@ def _feed(job: Mapped) -> None:
     """
     over: Any = job.call.over
     if over is None:
-        job.add(Piece(0, len(list(elements_of(job.call)))), (0,))
+        count = len(list(elements_of(job.call)))
+        check_count(job.call, count)
+        job.add(Piece(0, count), (0,))
     elif isinstance(over, MapHandle):
         for order, piece in sorted(over.job.results.items()):
             job.add(piece, order)
@@ -248,6 +249,7 @@ def _feed(job: Mapped) -> None:
     elif over.pieces is None:
         raise ValueError(f"stage {job.call.stage!r} maps over a result that is no list")
     else:
+        check_count(job.call, sum(piece.count for piece in over.pieces))
         for i, piece in enumerate(over.pieces):
             job.add(piece, (i,))
     job.close()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.errors import WorkerLost
 from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
-from flowdapt.runs import Failure
+from flowdapt.runs import FailedItem, Failure
 from flowdapt_local.calls import Done, Piece, Task, Value
 from flowdapt_local.processes import Kind
 from flowdapt_local.spool import content
@@ -142,11 +143,12 @@ class Single(Job):
 
 @dataclass(slots=True)
 class _Cut:
-    """A piece that is given out from its start on."""
+    """Elements of a piece, from ``taken`` to before ``end``, that are yet to be given out."""
 
     order: tuple[int, ...]
     piece: Piece
-    taken: int = 0
+    taken: int
+    end: int
 
 
 @dataclass
@@ -157,6 +159,7 @@ class Counts:
     done: int = 0
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
+    failed_items: list[FailedItem] = field(default_factory=list)
 
 
 class Mapped(Job):
@@ -181,8 +184,11 @@ class Mapped(Job):
 
     def add(self, piece: Piece, order: tuple[int, ...]) -> None:
         """Take elements to compute."""
-        self.counts.known += piece.count
-        self._cuts.append(_Cut(order, piece))
+        only = self.call.only
+        spans = [(0, piece.count)] if only is None else _spans(only.items, piece)
+        for start, end in spans:
+            self.counts.known += end - start
+            self._cuts.append(_Cut(order, piece, start, end))
 
     def close(self) -> None:
         """Learn that no more elements come."""
@@ -199,10 +205,10 @@ class Mapped(Job):
         if self._again:
             return self._again.popleft()
         cut = self._cuts[0]
-        count = min(self._size(workers), cut.piece.count - cut.taken)
+        count = min(self._size(workers), cut.end - cut.taken)
         unit = Unit(self, cut.piece, (*cut.order, cut.taken), cut.taken, count)
         cut.taken += count
-        if cut.taken >= cut.piece.count:
+        if cut.taken >= cut.end:
             self._cuts.popleft()
         return unit
 
@@ -228,6 +234,7 @@ class Mapped(Job):
         self.counts.failed += done.items_failed
         for failure, _ in done.failures[: FAILURES_KEPT - len(self.counts.failures)]:
             self.counts.failures.append(Failure.model_validate(failure))
+        self.counts.failed_items += (FailedItem(*item) for item in done.failed_items)
         for piece in done.value.pieces or ():
             if piece.count:
                 self.results[unit.order] = piece
@@ -253,7 +260,9 @@ class Mapped(Job):
         self._out += 1
         index = unit.piece.first + unit.start
         failure = Failure(type="WorkerLost", message=str(error), stage=self.call.stage, item=index)
-        self.done(unit, Done(Value(), failures=((failure.model_dump(), None),), items_failed=1))
+        brief = index, failure.type, failure.message
+        failures = ((failure.model_dump(), None),)
+        self.done(unit, Done(Value(), failures=failures, failed_items=(brief,)))
 
     def _end_if_done(self) -> None:
         if self.outcome.done() or not self.closed or self._out or self.waiting():
@@ -269,6 +278,7 @@ class Mapped(Job):
                 items=self.counts.done,
                 items_failed=self.counts.failed,
                 failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),
+                failed_items=tuple(sorted(self.counts.failed_items)),
                 attempts=self.attempts,
                 worker=self.worker,
                 cpu_seconds=self.cpu_seconds,
@@ -276,6 +286,23 @@ class Mapped(Job):
         )
         for listener in self.listeners:
             listener.close()
+
+
+def _spans(items: Sequence[int], piece: Piece) -> Iterator[tuple[int, int]]:
+    """Yield where chosen elements stand in a piece, those side by side together.
+
+    :param items: indexes in the whole list, in their order
+    """
+    at = bisect_left(items, piece.first)
+    while at < len(items) and items[at] < piece.first + piece.count:
+        begin = at
+        while at + 1 < len(items) and items[at + 1] == items[at] + 1:
+            at += 1
+        at += 1
+        start = items[begin] - piece.first
+        yield start, min(start + at - begin, piece.count)
+        if start + at - begin > piece.count:  # the rest of them is in the next piece
+            return
 
 
 class MapHandle(Handle):

@@ -20,16 +20,18 @@ FLUSH_SECONDS = 0.1  #: and at the latest after this time
 Place = tuple[str, str, int | None]  #: run, stage, and index of the element
 
 Send = Callable[[str, str, bytes, int], None]  #: run, stage, lines, their count
+Mask = Callable[[str | None, str], str]  #: run, absent where it may be any of them, and a text
 
 
 class Output:
     """Collects the lines of a worker process and sends them on in blocks.
 
     :param send: called with a block of one stage; from any thread, one at a time
+    :param mask: returns a text without what is not to be seen; from any thread
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, mask: Mask) -> None:
+        self._send, self._mask = send, mask
         self._lock = threading.RLock()
         self._lines: list[bytes] = []
         self._of: tuple[str, str] = ("", "")
@@ -54,10 +56,14 @@ class Output:
 
     def write(self, stream: str, message: str, level: str = "", logger: str = "") -> None:
         """Add one line."""
-        place = self._place.get() or self.main
+        own = self._place.get()
+        place = own or self.main
         if place is None:
             return
         run, stage, item = place
+        # A thread of a stage may outlive its call, and write while another run is computed.
+        sure = own is not None or threading.current_thread() is threading.main_thread()
+        message = self._mask(run if sure else None, message)
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(time.time(), UTC)
             .replace(tzinfo=None)

@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import replace
 from typing import Any
 
@@ -29,15 +29,14 @@ from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import ResultNotPicklable, StageError
 from flowdapt.executors import FAILURES_KEPT
 from flowdapt.hooks import load
+from flowdapt.runs import FailedItem
 from flowdapt_local import spool, wire
 from flowdapt_local.calls import Done, Facts, Failed, Piece, Task, Value
+from flowdapt_local.diversion import Diversion
+from flowdapt_local.failures import Interrupted, reported
 from flowdapt_local.output import Output, end_lines
 
 PIECES = 128  #: a list that is mapped over is kept in about so many pieces
-
-
-class Interrupted(BaseException):
-    """The run was cancelled. Not an Exception, so that stages do not catch it by the way."""
 
 
 def serve(end: socket.socket, facts: Facts) -> None:
@@ -88,13 +87,14 @@ class Worker:
         self._pid = os.getpid()
         self._sending = threading.Lock()
         self._spool = spool.Spool(facts.spool)
-        self.output = Output(self._send_log)
+        self.output = Output(self._send_log, self._mask)
         self.contexts: dict[str, WorkflowRunContext] = {}
         self._functions: dict[tuple[str, str | bytes], stages.Function] = {}
         self._mappings: dict[int, _Mapping | Failed] = {}
         self._async: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._computing = False
+        self._diversion: Diversion | None = None
 
     def loop(self) -> None:
         """Say that this worker is up, and take messages until the server is gone."""
@@ -118,10 +118,26 @@ class Worker:
     def _send_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         self._send("log", run, stage, lines, count)
 
+    def _mask(self, run: str | None, text: str) -> str:
+        """Take the secrets of a run out of a text; those of all runs where it may be any."""
+        runs = self.contexts.copy() if run is None else {run}  # the main thread changes them
+        for context in filter(None, map(self.contexts.get, runs)):
+            text = context.mask(text)
+        return text
+
+    def _flush(self) -> None:
+        """Send on all that was written so far, before the answer to a call."""
+        end_lines()
+        self.output.flush()
+        if self._diversion is not None and os.getpid() == self._pid:  # no child of a stage
+            self._diversion.flush()
+
     # Messages --------------------------------------------------------------------------------
 
     def _on_context(self, run: str, block: bytes) -> None:
-        self.contexts[run] = payloads.load(block)
+        self.contexts[run] = context = payloads.load(block)
+        if self._diversion is None and callable(vars(context)["config"]):  # it is sealed
+            self._diversion = Diversion(lambda text: self._mask(None, text))
 
     def _on_forget(self, run: str) -> None:
         self.contexts.pop(run, None)
@@ -155,7 +171,7 @@ class Worker:
             self.output.main = (task.run, task.stage, None)
             self._mappings[number] = _Mapping(task, self._function(task), self)
         except Exception as error:
-            self._mappings[number] = _failed(error, task)
+            self._mappings[number] = reported(error, self.contexts[task.run].at(task.stage))
 
     def _on_chunk(self, number: int, mapping: int, piece: Piece, start: int, count: int) -> None:
         known = self._mappings[mapping]
@@ -168,6 +184,7 @@ class Worker:
     def _attempt(self, number: int, task: Task, work: Callable[[], Done | None]) -> None:
         """Do work in the main thread and answer, unless the answer comes later."""
         self.output.main = (task.run, task.stage, None)
+        context = self.contexts[task.run].at(task.stage)
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             self._computing = True
@@ -175,16 +192,14 @@ class Worker:
             self._computing = False
         except BaseException as error:
             self._computing = False
-            end_lines()
-            self.output.flush()
-            self._send("failed", number, _failed(error, task))
+            self._flush()
+            self._send("failed", number, reported(error, context))
             if isinstance(error, MemoryError):
                 raise SystemExit(1) from None  # what is left of this process cannot be trusted
         else:
             if done is not None:
                 seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
-                end_lines()
-                self.output.flush()
+                self._flush()
                 self._send("done", number, replace(done, seconds=seconds, cpu_seconds=cpu))
 
     # Calls -----------------------------------------------------------------------------------
@@ -210,12 +225,11 @@ class Worker:
         return elements
 
     def _call(self, number: int, task: Task) -> Done | None:
-        function, context = self._function(task), self.contexts[task.run]
+        function, context = self._function(task), self.contexts[task.run].at(task.stage)
         if task.takes_input:
             arguments = function.by_keyword(context.input)
         else:
             arguments = function.by_position([self.value(arg) for arg in task.args])
-        context = replace(context, stage=task.stage)
         if function.is_async:
 
             async def work() -> Done:
@@ -257,11 +271,11 @@ class Worker:
         self, number: int, mapping: _Mapping, piece: Piece, start: int, count: int
     ) -> Callable[[], Done | None]:
         task, function = mapping.task, mapping.function
-        context = replace(self.contexts[task.run], stage=task.stage)
+        context = self.contexts[task.run].at(task.stage)
         first = piece.first + start
 
         def compute() -> Done:
-            results, failures, failed = [], [], 0
+            results, failures, failed = [], [], list[FailedItem]()
             variables = copy_context()
             variables.run(set_run_context, context)
             for index, element in enumerate(mapping.elements(piece, start, count), first):
@@ -270,12 +284,12 @@ class Worker:
                 try:
                     results.append(variables.run(function.enter, mapping.bind(element)))
                 except Exception as error:
-                    failed += 1
-                    if failed <= FAILURES_KEPT:
-                        failures.append(_failed(error, task, index))
+                    failed.append(stages.brief(error, context))
+                    if len(failed) <= FAILURES_KEPT:
+                        failures.append(reported(error, context))
                     if not task.allow_partial_failure:
                         break
-            return self._chunk_kept(task, first, results, failures, failed)
+            return self._chunk_kept(task, context, first, results, failures, failed=failed)
 
         def defer() -> None:
             elements = mapping.elements(piece, start, count)
@@ -284,10 +298,17 @@ class Worker:
         return defer if function.is_async else compute
 
     def _chunk_kept(
-        self, task: Task, first: int, results: list[Any], failures: list[Failed], failed: int
+        self,
+        task: Task,
+        context: WorkflowRunContext,
+        first: int,
+        results: list[Any],
+        failures: list[Failed],
+        *,
+        failed: list[FailedItem],
     ) -> Done:
         if failed and not task.allow_partial_failure:
-            return Done(Value(), failures=tuple(failures[:1]), items_failed=failed)
+            return Done(Value(), failures=tuple(failures[:1]), failed_items=tuple(failed))
         what = f"what stage {task.stage!r} returned"
         try:
             part = self._store(task.run, results, what)
@@ -298,12 +319,14 @@ class Worker:
                     payloads.dump(result, what)
                     kept.append(result)
                 except ResultNotPicklable as error:
-                    failures.append(_failed(error, task, index))
-            return self._chunk_kept(task, first, kept, failures, failed + len(results) - len(kept))
+                    at = context.at(task.stage, index)
+                    failures.append(reported(error, at))
+                    failed.append(stages.brief(error, at))
+            return self._chunk_kept(task, context, first, kept, failures, failed=failed)
         return Done(
             Value(pieces=[Piece(first, len(results), part)]),
             failures=tuple(failures),
-            items_failed=failed,
+            failed_items=tuple(failed),
         )
 
     async def _gather(
@@ -312,7 +335,7 @@ class Worker:
         """Compute the elements of an async chunk, all at once."""
 
         async def one(index: int, element: Any) -> Any:
-            set_run_context(replace(context, item=index))
+            set_run_context(context.at(context.stage, index))
             self.output.belongs_to((mapping.task.run, context.stage, index))
             return await mapping.function.enter_async(mapping.bind(element))
 
@@ -320,17 +343,18 @@ class Worker:
             *(one(index, element) for index, element in enumerate(elements, first)),
             return_exceptions=True,
         )
-        results, failures = [], []
+        results, failures, failed = [], [], list[FailedItem]()
         for index, answer in enumerate(answers, first):
             if isinstance(answer, Exception):
-                failures.append(_failed(answer, mapping.task, index))
+                at = context.at(context.stage, index)
+                failed.append(stages.brief(answer, at))
+                if len(failed) <= FAILURES_KEPT:
+                    failures.append(reported(answer, at))
             elif isinstance(answer, BaseException):
                 raise answer
             else:
                 results.append(answer)
-        return self._chunk_kept(
-            mapping.task, first, results, failures[:FAILURES_KEPT], len(failures)
-        )
+        return self._chunk_kept(mapping.task, context, first, results, failures, failed=failed)
 
     # The event loop of async functions -------------------------------------------------------
 
@@ -349,36 +373,25 @@ class Worker:
         variables = copy_context()
         variables.run(set_run_context, context)
         variables.run(self.output.belongs_to, (task.run, task.stage, None))
-        self._async.call_soon_threadsafe(self._begin, number, task, work, variables)
+        answer = self._answer(number, work, context)
+        self._async.call_soon_threadsafe(self._begin, task.run, answer, variables)
 
-    def _begin(self, number: int, task: Task, work: Any, variables: Any) -> None:
+    def _begin(self, run: str, answer: Coroutine[Any, Any, None], variables: Context) -> None:
         assert self._async is not None  # noqa: S101 - made before this is called
-        doing = self._async.create_task(self._answer(number, task, work), context=variables)
-        tasks = self._tasks.setdefault(task.run, set())
+        doing = self._async.create_task(answer, context=variables)
+        tasks = self._tasks.setdefault(run, set())
         tasks.add(doing)
         doing.add_done_callback(tasks.discard)
 
-    async def _answer(self, number: int, task: Task, work: Coroutine[Any, Any, Done]) -> None:
+    async def _answer(
+        self, number: int, work: Coroutine[Any, Any, Done], context: WorkflowRunContext
+    ) -> None:
         begun = time.perf_counter()
         try:
             done = await work
         except BaseException as error:
-            end_lines()
-            self.output.flush()
-            self._send("failed", number, _failed(error, task))
+            self._flush()
+            self._send("failed", number, reported(error, context))
         else:
-            end_lines()
-            self.output.flush()
+            self._flush()
             self._send("done", number, replace(done, seconds=time.perf_counter() - begun))
-
-
-def _failed(error: BaseException, task: Task, index: int | None = None) -> Failed:
-    """Return an exception as what survives the way to the server."""
-    failure = stages.failure(error, task.stage, index).model_dump()
-    if isinstance(error, Interrupted | asyncio.CancelledError):
-        failure |= {"type": "RunCancelled", "message": "the run was cancelled", "traceback": ""}
-    try:
-        pickled = payloads.pack(payloads.dump(error))
-    except Exception:  # then its text has to do
-        pickled = None
-    return failure, pickled

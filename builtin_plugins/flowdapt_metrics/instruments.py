@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import inf
+from typing import ClassVar
 
 Attributes = tuple[tuple[str, str], ...]  #: pairs of name and value, in the order of their names
 NONE: Attributes = ()
@@ -28,7 +29,9 @@ class Instrument:
     :param quiet: whether it is kept only where it changed; for those with many sets of attributes
     """
 
+    kind: ClassVar[str]
     width = 1  #: numbers that one value is made of
+    bounds: Sequence[float] = ()  #: of a histogram's buckets
 
     def __init__(self, name: str, *, unit: str, about: str, quiet: bool = False) -> None:
         self.name, self.unit, self.about, self.quiet = name, unit, about, quiet
@@ -51,6 +54,8 @@ class Instrument:
 class Gauge(Instrument):
     """A value that goes up and down."""
 
+    kind = "gauge"
+
     def set(self, value: float, of: Attributes = NONE) -> None:
         """Note what the value is now."""
         self.row(of)[0] = value
@@ -63,6 +68,8 @@ class Gauge(Instrument):
 class Counter(Gauge):
     """A value that only goes up."""
 
+    kind = "counter"
+
 
 class Histogram(Instrument):
     """How values are spread: how many there were up to each bound.
@@ -70,6 +77,7 @@ class Histogram(Instrument):
     :param bounds: upper ends, rising, each within its bucket; one more bucket holds what is beyond
     """
 
+    kind = "histogram"
     #: Where the numbers of a row stand; the buckets follow.
     COUNT, SUM, LEAST, MOST, BUCKETS = range(5)
 

@@ -28,7 +28,7 @@ def _lines(instrument: Instrument) -> Iterator[str]:
         for attributes, row in instrument.rows.items():
             yield from _histogram(instrument, name, attributes, row)
         return
-    yield f"# TYPE {name} {'counter' if isinstance(instrument, Counter) else 'gauge'}"
+    yield f"# TYPE {name} {instrument.kind}"
     for attributes, (value,) in instrument.rows.items():
         yield f"{name}{_labels(attributes)} {value!r}"
 

@@ -39,6 +39,10 @@ RUN_BOUNDS = (0, 5, 10, 50, 100, 500, 1000, 5000, 30000, 300000, 3600000)  #: in
 class MetricsService(Service):
     """Counts and measures.
 
+    Other plugins find it as ``server.services["metrics"]``, and read :attr:`instruments` and
+    :attr:`begun` there.
+
+    :ivar begun: since when it counts, in nanoseconds since 1970
     :ivar history: what was sampled
     :ivar latency: of requests, in milliseconds
     """
@@ -47,7 +51,8 @@ class MetricsService(Service):
         super().__init__(server, **options)
         telemetry = server.settings.telemetry
         self.seconds = telemetry.metrics_interval_ms / 1000
-        self.history = History(seconds=telemetry.metrics_max_storage_time_s, begun=time_ns())
+        self.begun = time_ns()
+        self.history = History(seconds=telemetry.metrics_max_storage_time_s, begun=self.begun)
         self.machine = Machine()
         self.latency = Histogram(
             "api_request_latency", LATENCY_BOUNDS, unit="ms", about="Time until a reply began."
@@ -72,7 +77,7 @@ class MetricsService(Service):
 
     @property
     def instruments(self) -> list[Instrument]:
-        """All that there are."""
+        """All that there are, each with its values under their attributes at present."""
         of_requests = [self.latency, self.requests, self.active]
         of_runs = [self.executed, self.failed, self.durations]
         return [*of_requests, *of_runs, *self.machine.instruments]

@@ -15,9 +15,14 @@ from flowdapt_rest.access import Access
 from flowdapt_rest.audit import Audit, AuditRoutes
 from flowdapt_rest.documentation import DocumentationRoutes
 from flowdapt_rest.errors import Unforeseen, on_error
+from flowdapt_rest.events import EventRoutes
+from flowdapt_rest.hub import Hub
 from flowdapt_rest.limits import Limits
+from flowdapt_rest.logs import LogRoutes
 from flowdapt_rest.plugins import PluginRoutes
 from flowdapt_rest.resources import ResourceRoutes
+from flowdapt_rest.run_details import RunDetailRoutes
+from flowdapt_rest.run_lists import RunListRoutes
 from flowdapt_rest.runs import RunRoutes
 from flowdapt_rest.status import StatusRoutes
 from flowdapt_rest.tokens import Tokens
@@ -77,10 +82,18 @@ def make_app(
 
 def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     engine = server.engine
+    hub = Hub(engine.storage, engine.events)
     # The first that fits is taken, so those in most demand come first.
-    routes: list[BaseRoute] = [*RunRoutes(engine, waits).routes(), *StatusRoutes(server).routes()]
+    routes: list[BaseRoute] = [
+        *RunListRoutes(engine).routes(),  # before those of one run, for a workflow called `run`
+        *RunRoutes(engine, waits).routes(),
+        *RunDetailRoutes(engine).routes(),
+        *LogRoutes(engine, waits).routes(),
+        *EventRoutes(engine, hub, waits).routes(),
+        *StatusRoutes(server).routes(),
+    ]
     for kind, model in engine.kinds.items():
-        routes += ResourceRoutes(engine, kind, model).routes()
+        routes += ResourceRoutes(engine, kind, model, hub, waits).routes()
     routes += PluginRoutes(server).routes()
     routes += AuditRoutes(server).routes()
     routes += DocumentationRoutes().routes()

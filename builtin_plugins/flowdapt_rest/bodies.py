@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from uuid import UUID
 
 import orjson
 
@@ -15,7 +16,7 @@ from flowdapt.errors import FlowdaptError
 from flowdapt.payloads import DEEPEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -64,6 +65,13 @@ class MalformedQuery(FlowdaptError):
     def __init__(self, name: str, value: str, wanted: str) -> None:
         super().__init__(f"query parameter {name!r} is {value!r}, and must be {wanted}")
         self.errors = [{"loc": ("query", name), "msg": f"must be {wanted}", "type": "value_error"}]
+
+
+class MalformedHeader(FlowdaptError):
+    """A header of the request is not what it must be."""
+
+    def __init__(self, name: str, value: str, wanted: str) -> None:
+        super().__init__(f"header {name} is {value!r:.50}, and must be {wanted}")
 
 
 # The body ------------------------------------------------------------------------------------
@@ -207,6 +215,66 @@ def moment(request: Request, name: str) -> datetime | None:
     except ValueError:
         raise MalformedQuery(name, value, "a time such as 2031-04-05T06:07:08") from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def words(request: Request, name: str, *, known: type[_Word]) -> Sequence[_Word]:
+    """Return words of the query, which may stand in several values, or in one with commas.
+
+    :raises MalformedQuery: one of them is none of those that are known
+    """
+    if not request.scope["query_string"]:
+        return ()
+    given = ",".join(request.query_params.getlist(name)).split(",")
+    try:
+        return [known(part.strip()) for part in given if part.strip()]
+    except ValueError:
+        wanted = ", ".join(repr(str(option)) for option in known)
+        raise MalformedQuery(name, ",".join(given), f"one or more of {wanted}") from None
+
+
+def position(request: Request, name: str) -> int | None:
+    """Return a position in a log, counted from 1; 0 is before the first.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise MalformedQuery(name, value, "a position, counted from 1")
+    return int(value)
+
+
+def uid(request: Request, name: str) -> UUID | None:
+    """Return a uid of the query.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value):
+        raise MalformedQuery(name, value, "a uid")
+    return UUID(value)
+
+
+def pairs(request: Request, name: str) -> Mapping[str, str]:
+    """Return values under their keys, which the query has as ``key=value,key=value``.
+
+    :raises MalformedQuery: it is something else
+    """
+    value = text(request, name) or ""
+    parts = [part.partition("=") for part in value.split(",") if part]
+    if not all(key and sign for key, sign, _ in parts):
+        raise MalformedQuery(name, value, "pairs such as key=value,key=value")
+    return {key: value for key, _, value in parts}
+
+
+def texts(request: Request, name: str) -> Sequence[str]:
+    """Return all values of the query under a name; those that are empty do not count."""
+    if not request.scope["query_string"]:
+        return ()
+    return [value for value in request.query_params.getlist(name) if value]
 
 
 def word(request: Request, name: str, *, default: _Word) -> _Word:

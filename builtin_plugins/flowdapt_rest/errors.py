@@ -13,7 +13,14 @@ from starlette.routing import Route
 
 from flowdapt import errors as domain
 from flowdapt_rest.access import Forbidden, Unauthorized
-from flowdapt_rest.bodies import BodyTooLarge, BodyTooSlow, MalformedBody, MalformedQuery
+from flowdapt_rest.bodies import (
+    BodyTooLarge,
+    BodyTooSlow,
+    MalformedBody,
+    MalformedHeader,
+    MalformedQuery,
+)
+from flowdapt_rest.revisions import NoRevision
 from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.versions import VersionRefused
 
@@ -32,12 +39,16 @@ STATUS: Mapping[type[BaseException], int] = {
     domain.ResourceNotFound: 404,
     domain.ResourceChanged: 409,
     domain.UnlawfulTransition: 409,
+    domain.RunNotEnded: 409,
+    domain.NothingToRetry: 409,
     domain.StageError: 400,
     domain.Draining: 503,
     domain.StorageError: 503,
     domain.ServerError: 503,
+    NoRevision: 404,
     VersionRefused: 400,
     MalformedBody: 400,
+    MalformedHeader: 400,
     MalformedQuery: 422,
     BodyTooLarge: 413,
     BodyTooSlow: 408,

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from starlette.routing import BaseRoute, Route
 
-from flowdapt_rest import bodies
+from flowdapt_rest import bodies, sse
 from flowdapt_rest.access import needed_role
 from flowdapt_rest.operations import Operation
 from flowdapt_rest.roles import Role
@@ -21,6 +21,7 @@ from flowdapt_rest.shapes import Refusal
 
 #: What clients of the original were told. Of 3.1 it lacks little but `null` as a type.
 OPENAPI, TITLE, VERSION = "3.0.2", "Flowdapt", "v1"
+IF_MATCH = r'^(\*|"?[0-9]{1,18}"?)$'
 REFERENCE = "#/components/schemas/{model}"
 JSON = "application/json"
 
@@ -36,7 +37,7 @@ MEANINGS: Mapping[int, str] = {
     403: "The role of the token is too low, or a web page calls that may not.",
     404: "There is nothing of that name.",
     408: "The body did not come.",
-    409: "It was changed meanwhile.",
+    409: "It was changed meanwhile, or is in a state in which that is not possible.",
     413: "The body is larger than the settings allow.",
     422: "A value of the query is not of its type.",
     500: "The server failed.",
@@ -121,6 +122,8 @@ class _Schemas:
             for version in operation.versions:
                 shape = operation.reply(version)
                 used[str(shape), OUT] = shape
+            if operation.stream is not None:
+                used[str(operation.stream), OUT] = operation.stream
             if operation.body is not None:
                 used[str(operation.body), IN] = operation.body
         made, shared = TypeAdapter.json_schemas(
@@ -139,7 +142,7 @@ class _Schemas:
 
 def _operation(operation: Operation, schemas: _Schemas) -> Shape:
     described = _about(operation)
-    described["parameters"] += [*_query(operation), *_version(operation)]
+    described["parameters"] += [*_query(operation), *_headers(operation)]
     described["responses"] = {
         "200": _answer(operation, schemas),
         **{str(s): {"$ref": f"#/components/responses/{s}"} for s in _refusals(operation)},
@@ -197,7 +200,11 @@ _READ: Mapping[Any, Shape] = {
     },
     bodies.integer: {"type": "integer"},
     bodies.moment: {"type": "string", "format": "date-time"},
+    bodies.pairs: {"type": "string", "pattern": "^([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$"},
+    bodies.position: {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
     bodies.text: {"type": "string"},
+    bodies.texts: {"type": "array", "items": {"type": "string"}},
+    bodies.uid: {"type": "string", "format": "uuid"},
 }
 
 
@@ -206,6 +213,9 @@ def _query(operation: Operation) -> Iterable[Shape]:
         default = query.options.get("default")
         if isinstance(default, StrEnum):
             schema: Shape = {"type": "string", "enum": [*map(str, type(default))]}
+        elif query.read is bodies.words:
+            known = [*map(str, query.options["known"])]
+            schema = {"type": "array", "items": {"type": "string", "enum": known}}
         else:
             schema = dict(_READ[query.read])
         if default is not None:
@@ -213,13 +223,21 @@ def _query(operation: Operation) -> Iterable[Shape]:
         yield {"name": query.name, "in": "query", "description": query.about, "schema": schema}
 
 
-def _version(operation: Operation) -> Iterable[Shape]:
-    if operation.kind is None:
-        return
-    known = [f"{operation.kind}.{version}" for version in operation.versions]
-    about = f"The version of the schema; absent, `{known[0]}`, unless `Accept` names another."
-    schema = {"type": "string", "enum": known}
-    yield {"name": "X-API-Version", "in": "header", "description": about, "schema": schema}
+def _headers(operation: Operation) -> Iterable[Shape]:
+    if operation.kind is not None:
+        known = [f"{operation.kind}.{version}" for version in operation.versions]
+        about = f"The version of the schema; absent, `{known[0]}`, unless `Accept` names another."
+        yield _header("X-API-Version", about, {"type": "string", "enum": known})
+    if operation.if_match:
+        about = "The `ETag` of what is meant to be changed; refused if it was changed meanwhile."
+        yield _header("If-Match", about, {"type": "string", "pattern": IF_MATCH})
+    if operation.stream is not None:
+        about = "Of a stream: the `id` of the last message that came, to go on behind it."
+        yield _header("Last-Event-ID", about, {"type": "string", "pattern": "^[0-9]{0,18}$"})
+
+
+def _header(name: str, about: str, schema: Shape) -> Shape:
+    return {"name": name, "in": "header", "description": about, "schema": schema}
 
 
 # What comes out ------------------------------------------------------------------------------
@@ -230,6 +248,9 @@ def _answer(operation: Operation, schemas: _Schemas) -> Shape:
         _media_type(operation, version): {"schema": schemas.of(operation.reply(version), OUT)}
         for version in operation.versions
     }
+    if operation.stream is not None:
+        # Of messages there is no schema in this version of OpenAPI, so it is that of their data.
+        content[sse.MEDIA_TYPE] = {"schema": schemas.of(operation.stream, OUT)}
     return {"description": "Done.", "content": content}
 
 
@@ -250,6 +271,8 @@ def _refusals(operation: Operation) -> Iterable[int]:
         wrong.add(403)
     if operation.query:
         wrong.add(422)
+    if operation.if_match:
+        wrong |= {400, 409}
     if operation.body is not None:
         wrong |= {400, 408, 413}
     return sorted(wrong)

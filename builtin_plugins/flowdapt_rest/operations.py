@@ -45,6 +45,8 @@ class Operation(Route):
     :param optional: whether the body may be left out
     :param media_type: of replies that are no JSON
     :param role: what a caller needs to have; absent, reading needs ``read`` and all else ``admin``
+    :param stream: the type of the JSON that messages carry, where a stream can be had as well
+    :param if_match: whether the client can say which generation it means to change
     :param refusals: statuses beside those that follow from the rest
     """
 
@@ -62,6 +64,8 @@ class Operation(Route):
         optional: bool = False,
         media_type: str = "application/json",
         role: Role | None = None,
+        stream: Any = None,
+        if_match: bool = False,
         refusals: Sequence[int] = (),
     ) -> None:
         self.method, path = call.split()
@@ -69,6 +73,7 @@ class Operation(Route):
         self.reply, self.kind, self.versions, self.query = reply, kind, versions, query
         self.body, self.optional, self.media_type = body, optional, media_type
         self.role, self.refusals = role or role_by_method(self.method), refusals
+        self.stream, self.if_match = stream, if_match
 
 
 def negotiated(request: Request) -> Schema:

@@ -9,10 +9,11 @@ import orjson
 from flowdapt.resources import Resource, timestamp
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt_rest.shapes import SINCE_V1, Log, LogPart, RunV1alpha1
-from flowdapt_rest.versions import V1ALPHA1
+from flowdapt_rest.versions import V1, V1ALPHA1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
 
     from flowdapt.storage import LogBlock, StoredRun
 
@@ -44,6 +45,11 @@ def runs(given: Iterable[StoredRun], version: str) -> bytes:
     return _list(run(one, version) for one in given)
 
 
+def run_page(given: Sequence[StoredRun], following: UUID | None) -> bytes:
+    """Return a part of a list of runs."""
+    return b'{"runs":' + runs(given, V1) + b',"next":' + orjson.dumps(following) + b"}"
+
+
 def _run_v1alpha1(given: Run) -> RunV1alpha1:
     # Published clients refuse states beyond their four. A cancelled run has a result like a failed
     # one, which says so.
@@ -68,12 +74,14 @@ def stages(given: Iterable[StageRecord]) -> bytes:
 
 def log(blocks: Mapping[int, LogBlock], *, after: int) -> bytes:
     """Return a part of a run's log, and the position to go on from."""
-    parts: list[LogPart] = [
-        {"position": position, "stage": block.stage, "lines": _lines(block)}
-        for position, block in blocks.items()
-    ]
+    parts = [log_part(position, block) for position, block in blocks.items()]
     view: Log = {"blocks": parts, "next": max(blocks, default=after)}
     return orjson.dumps(view)
+
+
+def log_part(position: int, block: LogBlock) -> LogPart:
+    """Return lines that were written together."""
+    return {"position": position, "stage": block.stage, "lines": _lines(block)}
 
 
 def _lines(block: LogBlock) -> Sequence[orjson.Fragment]:

@@ -2,121 +2,186 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flowdapt.resources import Resource, unknown_fields
-from flowdapt_rest import bodies, render, shapes
+import orjson
+
+from flowdapt.errors import ResourceChanged
+from flowdapt.events import RESOURCES
+from flowdapt_rest import bodies, changes, render, resource_lists, shapes, sse
+from flowdapt_rest.changes import DRY_RUN, FIELDS, FieldValidation
+from flowdapt_rest.entries import Filter
 from flowdapt_rest.operations import Operation, Query, negotiated
-from flowdapt_rest.versions import VERSIONS
+from flowdapt_rest.revisions import Revisions
+from flowdapt_rest.roles import actor
+from flowdapt_rest.versions import V1
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from flowdapt.engine import Engine
+    from flowdapt.resources import Resource
+    from flowdapt_rest.hub import Hub
+    from flowdapt_rest.versions import Schema
+    from flowdapt_rest.waits import Waits
 
-WARNINGS = 20  #: at most so many headers about unknown fields; clients limit the size of headers
-
-
-class FieldValidation(StrEnum):
-    """What becomes of fields that a resource does not have."""
-
-    STRICT = "Strict"  #: the request is refused
-    WARN = "Warn"  #: they are dropped, and a header names each
-    IGNORE = "Ignore"  #: they are dropped
-
-
-FIELDS = Query(
-    "fieldValidation",
-    bodies.word,
-    "Unknown fields are dropped, and a `Warning` header names each; `Ignore` drops them in "
-    "silence, `Strict` refuses the request.",
-    default=FieldValidation.WARN,
+WATCH = Query(
+    "watch",
+    bodies.boolean,
+    "Answer with a stream of events that tell of changes from now on, or from `Last-Event-ID` on. "
+    "Who opens it before reading what there is misses nothing.",
+    default=False,
 )
+TO = Query("to", bodies.position, "A generation; absent, the one before the last change.")
 
 
 class ResourceRoutes:
     """The routes of one kind."""
 
-    def __init__(self, engine: Engine, kind: str, model: type[Resource]) -> None:
+    def __init__(
+        self, engine: Engine, kind: str, model: type[Resource], hub: Hub, waits: Waits
+    ) -> None:
         self.engine, self.kind, self.model = engine, kind, model
+        self.hub, self.waits = hub, waits
+        self.revisions = Revisions(engine, model)
 
     def routes(self) -> list[Operation]:
         """Return the routes, each named as the operation that it is."""
-        collection = f"/{self.model.collection}/"
-        one = collection + "{identifier}"
         plural = self.model.collection
         single = plural.removesuffix("s")
+        collection, one = f"/{plural}/", f"/{plural}/{{identifier}}"
         reading = partial(Operation, kind=self.kind, reply=partial(shapes.resource, self.model))
-        writing = partial(reading, query=[FIELDS], body=shapes.given(self.model))
+        writing = partial(reading, query=[FIELDS, DRY_RUN], body=shapes.given(self.model))
         listing = partial(Operation, kind=self.kind, reply=partial(shapes.resources, self.model))
         return [
-            reading(f"GET {one}", self.get, name=f"get_{single}"),
-            listing(f"GET {collection}", self.list, name=f"list_{plural}"),
+            reading(
+                f"GET {one}",
+                self.get,
+                name=f"get_{single}",
+                stream=shapes.EventV1,
+                query=[WATCH],
+            ),
+            listing(
+                f"GET {collection}",
+                self.list,
+                name=f"list_{plural}",
+                stream=shapes.EventV1,
+                query=[*resource_lists.CHOICE, WATCH],
+                refusals=[404],  # of a cursor
+            ),
             writing(f"POST {collection}", self.create, name=f"create_{single}"),
-            writing(f"PUT {one}", self.replace, name=f"update_{single}", refusals=[409]),
-            reading(f"DELETE {one}", self.delete, name=f"delete_{single}"),
+            writing(f"PUT {one}", self.replace, name=f"update_{single}", if_match=True),
+            reading(
+                f"DELETE {one}",
+                self.delete,
+                name=f"delete_{single}",
+                query=[DRY_RUN],
+                if_match=True,
+            ),
+            Operation(
+                f"GET {one}/history",
+                self.history,
+                name=f"list_{single}_history",
+                kind="revision",
+                versions=[V1],
+                reply=shapes.always(list[shapes.Revision]),
+            ),
+            reading(f"POST {one}/rollback", self.roll_back, name=f"rollback_{single}", query=[TO]),
         ]
 
     async def list(self, request: Request) -> Response:
-        """Return all resources of the kind, in the order in which they were created."""
+        """Return resources of the kind; all in the order of their creation, if not asked else."""
         schema = negotiated(request)
-        return schema.reply(render.resources(await self.engine.list(self.model), schema.version))
+        after = sse.resumed(request)
+        if WATCH.of(request):
+            return self._watch(Filter(channels=(RESOURCES,), kind=self.kind), after)
+        every = await self.engine.list(self.model)
+        found, headers = resource_lists.chosen(request, every, self.kind)
+        return schema.reply(render.resources(found, schema.version), headers=headers)
 
     async def get(self, request: Request) -> Response:
         """Return one resource."""
         schema = negotiated(request)
-        resource = await self.engine.get(self.model, request.path_params["identifier"])
-        return schema.reply(render.resource(resource, schema.version))
+        after = sse.resumed(request)
+        resource = await self.engine.get(self.model, _name(request))
+        if WATCH.of(request):
+            subject = f"{self.kind}/{resource.metadata.uid}"
+            return self._watch(Filter(channels=(RESOURCES,), subject=subject), after)
+        return _reply(schema, resource)
 
     async def create(self, request: Request) -> Response:
         """Store a new resource and return it."""
         schema = negotiated(request)
         policy = FIELDS.of(request)
-        data = _of_client(await bodies.read_object(request))
-        strict = policy is FieldValidation.STRICT
-        resource = await self.engine.create(self.model, data, strict=strict)
-        warnings = self._warnings(data, policy)
-        return schema.reply(render.resource(resource, schema.version), warnings=warnings)
+        data = changes.of_client(await bodies.read_object(request))
+        resource = await self.engine.create(
+            self.model,
+            data,
+            strict=policy is FieldValidation.STRICT,
+            by=actor(request),
+            dry_run=changes.dry_run(request),
+        )
+        return _reply(schema, resource, changes.warnings(self.model, data, policy))
 
     async def replace(self, request: Request) -> Response:
         """Store a resource in place of one that there is, and return it."""
         schema = negotiated(request)
-        policy = FIELDS.of(request)
-        data = _of_client(await bodies.read_object(request))
-        strict = policy is FieldValidation.STRICT
-        name = request.path_params["identifier"]
-        resource = await self.engine.replace(self.model, name, data, strict=strict)
-        warnings = self._warnings(data, policy)
-        return schema.reply(render.resource(resource, schema.version), warnings=warnings)
+        policy, name = FIELDS.of(request), _name(request)
+        expected = changes.expected(request)
+        data = changes.of_client(await bodies.read_object(request))
+        try:
+            resource = await self.engine.replace(
+                self.model,
+                name,
+                data,
+                expected=expected,
+                strict=policy is FieldValidation.STRICT,
+                by=actor(request),
+                dry_run=changes.dry_run(request),
+            )
+        except ResourceChanged as error:
+            await self.revisions.explain(error, name)
+            raise
+        return _reply(schema, resource, changes.warnings(self.model, data, policy))
 
     async def delete(self, request: Request) -> Response:
         """Remove a resource and return it."""
         schema = negotiated(request)
-        resource = await self.engine.delete(self.model, request.path_params["identifier"])
-        return schema.reply(render.resource(resource, schema.version))
+        name, expected = _name(request), changes.expected(request)
+        by, dry_run = actor(request), changes.dry_run(request)
+        try:
+            resource = await self.engine.delete(
+                self.model, name, expected=expected, by=by, dry_run=dry_run
+            )
+        except ResourceChanged as error:
+            await self.revisions.explain(error, name)
+            raise
+        return _reply(schema, resource)
 
-    def _warnings(self, data: dict[str, Any], policy: FieldValidation) -> Sequence[str]:
-        if policy is not FieldValidation.WARN:
-            return []
-        fields = unknown_fields(self.model, data)
-        texts = [f"unknown field {field}" for field in fields[:WARNINGS]]
-        if more := fields[WARNINGS:]:
-            texts.append(f"{len(more)} more unknown fields")
-        # JSON's quoting is HTTP's, and escapes what must not stand in a header, such as line ends.
-        return [f"299 - {json.dumps(text)}" for text in texts]
+    async def history(self, request: Request) -> Response:
+        """Return the revisions of a resource, oldest first; of one that was deleted, too."""
+        schema = negotiated(request)
+        return schema.reply(orjson.dumps(await self.revisions.of(_name(request))))
+
+    async def roll_back(self, request: Request) -> Response:
+        """Make a resource again what it was, and return it; one that was deleted comes back."""
+        schema = negotiated(request)
+        return _reply(
+            schema, await self.revisions.restore(_name(request), TO.of(request), by=actor(request))
+        )
+
+    def _watch(self, wanted: Filter, after: int | None) -> Response:
+        return sse.EventStream(self.hub.follow(wanted, after), self.waits)
 
 
-def _of_client(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a body without what is not the client's to say."""
-    if data.get("version") in VERSIONS:  # resource files carry the version of their schema
-        data = {key: value for key, value in data.items() if key != "version"}
-    if isinstance(metadata := data.get("metadata"), dict):
-        kept = {key: value for key, value in metadata.items() if key not in shapes.GIVEN_BY_SERVER}
-        data = {**data, "metadata": kept}
-    return data
+def _name(request: Request) -> str:
+    return str(request.path_params["identifier"])
+
+
+def _reply(schema: Schema, resource: Resource, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    body = render.resource(resource, schema.version)
+    return schema.reply(body, headers=[changes.etag(resource), *headers])

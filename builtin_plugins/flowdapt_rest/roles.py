@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})  #: methods that change nothing
 ANONYMOUS = "anonymous"  #: the name of whoever sends no token
@@ -40,6 +44,12 @@ class Caller:
     role: Role
     address: str
     token: str = ""
+
+
+def actor(request: Request) -> str:
+    """Return the name that the caller is known by; empty where nobody was asked for one."""
+    caller: Caller = request.state.caller
+    return "" if caller.name == ANONYMOUS else caller.name
 
 
 def role_by_method(method: str) -> Role:

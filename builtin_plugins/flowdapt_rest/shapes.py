@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
@@ -83,6 +83,19 @@ def _with(model: type[Resource], metadata: type[Model], suffix: str) -> type[Mod
     return made
 
 
+class Revision(TypedDict):
+    """A resource as it became, and by whom; one that was deleted, as it was.
+
+    :ivar actor: the name of a token; empty where nobody was asked for one
+    """
+
+    generation: int
+    time: Moment
+    actor: str
+    change: Literal["created", "changed", "deleted"]
+    resource: dict[str, Any]
+
+
 # Runs ----------------------------------------------------------------------------------------
 
 
@@ -120,9 +133,36 @@ def run(version: str) -> Any:
     return RunV1alpha1 if version == V1ALPHA1 else RunV1
 
 
-def runs(version: str) -> Any:
-    """Return what a list shows of runs."""
-    return list[RunV1alpha1] if version == V1ALPHA1 else list[RunV1]
+class RunPage(TypedDict):
+    """A part of a list of runs, and the cursor to go on with, if there are more."""
+
+    runs: list[RunV1]
+    next: UUID | None
+
+
+def run_page(version: str) -> Any:
+    """Return what a list shows of a workflow's runs."""
+    return list[RunV1alpha1] if version == V1ALPHA1 else RunPage
+
+
+class Item(TypedDict):
+    """An element of a parameterized stage that failed.
+
+    The traceback is kept of the first few of each stage.
+    """
+
+    stage: str
+    item: int
+    type: str
+    message: str
+    traceback: str
+
+
+class ItemPage(TypedDict):
+    """A part of a list of elements, and the position to go on from, if there are more."""
+
+    items: list[Item]
+    next: int | None
 
 
 class LogPart(TypedDict):
@@ -137,6 +177,36 @@ class Log(TypedDict):
     """A part of a run's log, and the position to go on from."""
 
     blocks: list[LogPart]
+    next: int
+
+
+# Events --------------------------------------------------------------------------------------
+
+
+class EventV1(TypedDict):
+    """Something that happened.
+
+    :ivar position: in the log of what is kept; what only tells how things stand has none
+    """
+
+    position: NotRequired[int]
+    id: UUID
+    time: Moment
+    type: str
+    channel: str
+    source: str
+    subject: str
+    headers: dict[str, str]
+    correlation_id: str | None
+    reply_channel: str | None
+    trace_parent: str | None
+    data: Any
+
+
+class EventPage(TypedDict):
+    """A part of the log of events, and the position to go on from."""
+
+    events: list[EventV1]
     next: int
 
 

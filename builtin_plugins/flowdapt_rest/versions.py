@@ -34,15 +34,15 @@ class Schema:
     kind: str
     version: str
 
-    def reply(self, body: bytes, *, warnings: Iterable[str] = ()) -> Response:
+    def reply(self, body: bytes, *, headers: Iterable[tuple[str, str]] = ()) -> Response:
         """Return a reply with the headers that name the schema.
 
         :param body: JSON
-        :param warnings: values of `Warning` headers
+        :param headers: further ones, in ASCII
         """
         response = Response(body)
         response.raw_headers += self.headers
-        response.raw_headers += [(b"warning", warning.encode("ascii")) for warning in warnings]
+        response.raw_headers += [(name.encode(), value.encode("ascii")) for name, value in headers]
         return response
 
     @cached_property

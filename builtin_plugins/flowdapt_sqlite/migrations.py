@@ -61,6 +61,22 @@ MIGRATIONS: Sequence[Step] = (
             UNIQUE (run, position)
         )""",
     ),
+    (
+        # Never empty once it was filled, so that no position is given twice; see events.trim.
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY,   -- the position
+            time REAL NOT NULL,       -- seconds since 1970
+            channel TEXT NOT NULL,
+            run INTEGER,              -- its `seq`; the run may be gone
+            workflow TEXT,
+            subject TEXT,
+            document BLOB NOT NULL
+        )""",
+        "CREATE INDEX events_by_run ON events (run) WHERE run IS NOT NULL",
+        "CREATE INDEX events_by_subject ON events (subject) WHERE subject IS NOT NULL",
+        # Of the channels with few events, which are kept long; a scan finds those of the other.
+        "CREATE INDEX events_by_channel ON events (channel) WHERE channel <> 'workflows'",
+    ),
 )
 
 

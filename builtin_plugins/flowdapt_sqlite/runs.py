@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -107,37 +108,79 @@ def position(db: sqlite3.Connection, uid: UUID) -> int:
     return seq
 
 
-def select_before(
-    db: sqlite3.Connection, query: RunQuery, *, before: int, limit: int
+class Span(NamedTuple):
+    """Where runs are looked for, in the order of acceptance; neither end belongs to it."""
+
+    after: int = 0
+    before: int = LATEST
+
+    def behind(self, seq: int, *, newest_first: bool) -> Span:
+        """Return what is left of it behind a run."""
+        return self._replace(before=seq) if newest_first else self._replace(after=seq)
+
+
+def span(db: sqlite3.Connection, query: RunQuery) -> Span:
+    """Return where the runs are that a query's cursor and times leave."""
+    found = Span()
+    if query.since is not None:
+        found = found._replace(after=_accepted_since(db, query.since) - 1)
+    if query.until is not None:
+        found = found._replace(before=_accepted_since(db, query.until))
+    if query.cursor is None:
+        return found
+    rest = Span().behind(position(db, query.cursor), newest_first=query.newest_first)
+    return Span(max(found.after, rest.after), min(found.before, rest.before))
+
+
+def _accepted_since(db: sqlite3.Connection, time: datetime) -> int:
+    """Return a place in the order of acceptance: all runs from there on are not older.
+
+    Found by bisection, which needs no index over times; some twenty rows are read. Where the clock
+    was set back, runs keep the place that they have by their acceptance.
+    """
+    (newest,) = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()
+    low, high = 0, newest + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = db.execute(
+            f"SELECT {_COLUMNS} FROM runs WHERE seq >= ? ORDER BY seq LIMIT 1",  # noqa: S608
+            (middle,),
+        ).fetchone()
+        if row is None or RunRow(*row).stored().run.started_at >= time:
+            high = middle
+        else:
+            low = RunRow(*row).seq + 1
+    return low
+
+
+def select_within(
+    db: sqlite3.Connection, query: RunQuery, span: Span, *, limit: int
 ) -> Sequence[RunRow]:
-    """Return the newest runs whose place is before ``before``."""
-    newest = sorted(_newest(db, query, before, limit), reverse=True)[:limit]
+    """Return the first runs of a query within a span."""
+    found = sorted(_first(db, query, span, limit), reverse=query.newest_first)[:limit]
     rows = (
         db.execute(f"SELECT {_COLUMNS} FROM runs WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
-        for seq in newest
+        for seq in found
     )
     return [RunRow(*row) for row in rows]
 
 
-# One walk from the end of an index for each state, never touching a row: at most five times
-# `limit` entries are read, however many runs there are. An index without the state would need no
-# merging, and one page more to write for each run.
-_ALL = "SELECT seq FROM runs WHERE seq < ? ORDER BY seq DESC LIMIT ?"
-_BY_STATE = "SELECT seq FROM runs WHERE state = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
-_BY_WORKFLOW = (
-    "SELECT seq FROM runs WHERE workflow = ? AND state = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
-)
-
-
-def _newest(db: sqlite3.Connection, query: RunQuery, before: int, limit: int) -> list[int]:
+def _first(db: sqlite3.Connection, query: RunQuery, span: Span, limit: int) -> list[int]:
+    # One walk along an index for each state, never touching a row: at most five times `limit`
+    # entries are read, however many runs there are. An index without the state would need no
+    # merging, and one page more to write for each run.
+    order = "DESC" if query.newest_first else "ASC"
+    rest = f"seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?"
+    ends = (span.after, span.before, limit)
     if query.workflow is None and not query.states:
-        return [seq for (seq,) in db.execute(_ALL, (before, limit))]
+        return [seq for (seq,) in db.execute(f"SELECT seq FROM runs WHERE {rest}", ends)]  # noqa: S608
+    of_workflow = "" if query.workflow is None else "workflow = ? AND "
+    sql = f"SELECT seq FROM runs WHERE {of_workflow}state = ? AND {rest}"  # noqa: S608 - of our own
     workflow = () if query.workflow is None else (storable(query.workflow),)
-    sql = _BY_WORKFLOW if workflow else _BY_STATE
     return [
         seq
         for state in set(query.states) or RunState
-        for (seq,) in db.execute(sql, (*workflow, state.value, before, limit))
+        for (seq,) in db.execute(sql, (*workflow, state.value, *ends))
     ]
 
 
@@ -166,5 +209,7 @@ def delete(db: sqlite3.Connection, uid: UUID) -> str | None:
     (file,) = db.execute("SELECT result_file FROM runs WHERE seq = ?", (seq,)).fetchone()
     db.execute("DELETE FROM stages WHERE run = ?", (seq,))
     db.execute("DELETE FROM log WHERE run = ?", (seq,))
+    # They stay, and whoever gets the number next has nothing to do with them.
+    db.execute("UPDATE events SET run = NULL WHERE run = ?", (seq,))
     db.execute("DELETE FROM runs WHERE seq = ?", (seq,))
     return file

@@ -10,22 +10,27 @@ from pathlib import Path
 from uuid import UUID
 
 from flowdapt.errors import StorageError
+from flowdapt.events import Event
 from flowdapt.resources import now
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.storage import (
     INLINE_BYTES,
     Document,
+    EventPage,
+    EventQuery,
     LogBlock,
     RunQuery,
     Storage,
     StoredRun,
 )
+from flowdapt_sqlite import events as kept_events
 from flowdapt_sqlite import resources, runs, stages
 from flowdapt_sqlite.checkpoints import Checkpoints
 from flowdapt_sqlite.commits import Commits
 from flowdapt_sqlite.database import open_database
+from flowdapt_sqlite.events import with_events
 from flowdapt_sqlite.results import ResultFiles
-from flowdapt_sqlite.runs import LATEST, Result
+from flowdapt_sqlite.runs import Result
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +84,16 @@ class SqliteStorage(Storage):
 
     # Resources -------------------------------------------------------------------------------
 
-    async def create(self, document: Document) -> None:
+    async def create(self, document: Document, *, events: Sequence[Event] = ()) -> None:
         row = resources.row(document)
-        await self._commits.submit(lambda db: resources.insert(db, row))
+        await self._commits.submit(with_events(lambda db: resources.insert(db, row), events))
 
-    async def replace(self, document: Document, *, expected: int) -> None:
+    async def replace(
+        self, document: Document, *, expected: int, events: Sequence[Event] = ()
+    ) -> None:
         row = resources.row(document)
-        await self._commits.submit(lambda db: resources.update(db, row, expected))
+        change = with_events(lambda db: resources.update(db, row, expected), events)
+        await self._commits.submit(change)
 
     async def get(self, kind: str, identifier: str | UUID) -> Document:
         return await self._commits.read(lambda db: resources.select(db, kind, identifier))
@@ -93,14 +101,14 @@ class SqliteStorage(Storage):
     async def list(self, kind: str) -> Sequence[Document]:
         return await self._commits.read(lambda db: resources.select_all(db, kind))
 
-    async def delete(self, kind: str, uid: UUID) -> None:
-        await self._commits.submit(lambda db: resources.delete(db, kind, uid))
+    async def delete(self, kind: str, uid: UUID, *, events: Sequence[Event] = ()) -> None:
+        await self._commits.submit(with_events(lambda db: resources.delete(db, kind, uid), events))
 
     # Runs ------------------------------------------------------------------------------------
 
-    async def add_run(self, run: Run) -> None:
+    async def add_run(self, run: Run, *, events: Sequence[Event] = ()) -> None:
         text = runs.document(run)
-        await self._commits.submit(lambda db: runs.insert(db, run, text))
+        await self._commits.submit(with_events(lambda db: runs.insert(db, run, text), events))
 
     async def save_run(
         self,
@@ -109,17 +117,23 @@ class SqliteStorage(Storage):
         was: RunState,
         result: bytes | memoryview | None = None,
         last: StageRecord | None = None,
+        events: Sequence[Event] = (),
     ) -> None:
         if result is not None and memoryview(result).nbytes > INLINE_BYTES:
             name = await asyncio.to_thread(self._results.write, run.uid, result)
             kept = Result(memoryview(result).nbytes, name)
-            await self._keeping(name, self._saved(run, was, kept, last))
+            await self._keeping(name, self._saved(run, was, kept, last, events))
         else:
             kept = Result() if result is None else Result(len(result), None, result)
-            await self._saved(run, was, kept, last)
+            await self._saved(run, was, kept, last, events)
 
     def _saved(
-        self, run: Run, was: RunState, result: Result, last: StageRecord | None
+        self,
+        run: Run,
+        was: RunState,
+        result: Result,
+        last: StageRecord | None,
+        events: Sequence[Event],
     ) -> asyncio.Future[None]:
         text = runs.document(run)
         last_text = b"" if last is None else stages.document(last)
@@ -129,7 +143,7 @@ class SqliteStorage(Storage):
             if last is not None:
                 stages.upsert(db, run.uid, last, last_text)
 
-        return self._commits.submit(write)
+        return self._commits.submit(with_events(write, events))
 
     async def _keeping(self, name: str, saved: asyncio.Future[None]) -> None:
         """Wait until a result's file has its row; without one it is removed."""
@@ -155,19 +169,17 @@ class SqliteStorage(Storage):
         raise StorageError(f"{self._results.folder / row.result_file} is missing")
 
     async def list_runs(self, query: RunQuery) -> Sequence[StoredRun]:
-        before = LATEST
-        if (cursor := query.before) is not None:
-            before = await self._commits.read(lambda db: runs.position(db, cursor))
+        span = await self._commits.read(lambda db: runs.span(db, query))
         found: list[StoredRun] = []
         while True:
             page = PAGE if query.limit is None else min(PAGE, query.limit - len(found))
             rows = await self._commits.read(
-                lambda db: runs.select_before(db, query, before=before, limit=page)  # noqa: B023
+                lambda db: runs.select_within(db, query, span, limit=page)  # noqa: B023
             )
             found += [row.stored() for row in rows]
             if len(rows) < PAGE:
                 return found
-            before = rows[-1].seq
+            span = span.behind(rows[-1].seq, newest_first=query.newest_first)
             await asyncio.sleep(0)
 
     async def delete_run(self, uid: UUID) -> None:
@@ -183,9 +195,12 @@ class SqliteStorage(Storage):
 
     # Stages and logs -------------------------------------------------------------------------
 
-    async def save_stage(self, run: UUID, record: StageRecord) -> None:
+    async def save_stage(
+        self, run: UUID, record: StageRecord, *, events: Sequence[Event] = ()
+    ) -> None:
         text = stages.document(record)
-        await self._commits.submit(lambda db: stages.upsert(db, run, record, text))
+        change = with_events(lambda db: stages.upsert(db, run, record, text), events)
+        await self._commits.submit(change)
 
     async def list_stages(self, run: UUID) -> Sequence[StageRecord]:
         return await self._commits.read(lambda db: stages.select(db, run))
@@ -197,3 +212,19 @@ class SqliteStorage(Storage):
         return await self._commits.read(
             lambda db: stages.select_log(db, run, after=after, limit=limit)
         )
+
+    # Events ----------------------------------------------------------------------------------
+
+    async def append_event(self, event: Event) -> None:
+        rows = kept_events.rows([event])
+        await self._commits.submit(lambda db: kept_events.insert(db, rows))
+
+    async def read_events(self, query: EventQuery) -> EventPage:
+        return await self._commits.read(lambda db: kept_events.select(db, query))
+
+    async def last_event(self) -> int:
+        return await self._commits.read(kept_events.last)
+
+    async def trim_events(self, channel: str, seconds: float, *, limit: int) -> int:
+        before = now().timestamp() - seconds
+        return await self._commits.submit(lambda db: kept_events.trim(db, channel, before, limit))

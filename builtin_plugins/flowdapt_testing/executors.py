@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from flowdapt.context import get_run_context
+from flowdapt.context import Sealed, get_run_context
 from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
 from flowdapt.executors import Executor, Host, Outcome, Progress, StageFailed
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState
+from flowdapt.testing import MemoryStorage
 from flowdapt.walks import Walk, kernel_types
 
 MAPPED = {"type": "parameterized"}
@@ -43,10 +43,12 @@ class Bench:
     progress: list[Progress] = field(default_factory=list)
     lines: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def walk(self, *stages: Mapping[str, Any], **values: Any) -> Walk:
+    async def walk(
+        self, *stages: Mapping[str, Any], config: dict[str, Any] | None = None, **values: Any
+    ) -> Walk:
         """Return a run of these stages, with this input, ready to be computed."""
         data = {"metadata": {"name": "suite"}, "spec": {"stages": list(stages)}}
-        run = Run(workflow="suite", input=values).to(RunState.RUNNING)
+        run = Run(workflow="suite", input=values, config=config or {}).to(RunState.RUNNING)
         storage = MemoryStorage()
         await storage.add_run(run)
         workflow = Workflow.parse(data, where="suite")
@@ -65,6 +67,25 @@ class Bench:
             return await walk.compute()
         finally:
             await self.executor.release(walk.run.uid)
+
+
+class Safe:
+    """A config with a secret that is known to nobody before it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = False
+
+    def __reduce__(self) -> tuple[type[Safe], tuple[()]]:
+        return Safe, ()
+
+    def __call__(self) -> dict[str, Any]:
+        """Open it."""
+        self.opened = True
+        return {"token": "plain"}
+
+    def mask(self, text: str) -> str:
+        """Return a text without the secret."""
+        return text.replace("plain", "***") if self.opened else text
 
 
 class ExecutorSuite:
@@ -230,6 +251,32 @@ class ExecutorSuite:
     async def test_arguments_that_are_missing_are_named(self, bench: Bench) -> None:
         with pytest.raises(StageFailed, match=r"'n'.*not given"):
             await bench.compute(stage("a", lambda n: n))
+
+    async def test_secrets_are_opened_where_a_stage_asks_and_masked_where_it_fails(
+        self, bench: Bench
+    ) -> None:
+        async def seal(_: object) -> Sealed:
+            return Safe()
+
+        def fails(x: int) -> None:
+            raise ValueError(f"{x}: {get_run_context().config['token']}")
+
+        walk = await bench.walk(
+            stage("each", fails, **MAPPED, options={"map_on": "xs"}),
+            stage("all", lambda found: fails(len(found)), "each"),
+            xs=[1],
+            config={"token": "$secret{TOKEN}"},
+        )
+        walk.seal = seal
+
+        with pytest.raises(StageFailed) as caught:
+            await walk.compute()
+
+        await bench.executor.release(walk.run.uid)
+        kept = [*walk.records["each"].failures, caught.value.failure]
+        assert [failure.message for failure in kept] == ["1: ***", "0: ***"]
+        assert not any("plain" in failure.traceback for failure in kept)
+        assert caught.value.pickled is None
 
     async def test_large_results_are_handed_on_and_may_be_written_to(self, bench: Bench) -> None:
         def make() -> bytearray:

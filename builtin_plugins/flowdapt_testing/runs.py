@@ -232,16 +232,16 @@ class RunSuite:
         assert await self.listed(storage, states=failed, limit=2) == ["r4", "r3"]
         assert await self.listed(storage, states=open_) == ["r7", "r6", "r5"]
         assert await self.listed(storage, states={*failed, *open_}, limit=3) == ["r7", "r6", "r5"]
-        assert await self.listed(storage, before=runs[3].uid) == ["r2", "r1", "r0"]
-        assert await self.listed(storage, workflow="odd", before=runs[4].uid, limit=1) == ["r3"]
-        assert await self.listed(storage, workflow="odd", states=open_, before=runs[7].uid) == [
+        assert await self.listed(storage, cursor=runs[3].uid) == ["r2", "r1", "r0"]
+        assert await self.listed(storage, workflow="odd", cursor=runs[4].uid, limit=1) == ["r3"]
+        assert await self.listed(storage, workflow="odd", states=open_, cursor=runs[7].uid) == [
             "r5"
         ]
         assert await self.listed(storage, workflow="absent") == []
 
     async def test_a_cursor_that_is_no_run_is_refused(self, storage: Storage) -> None:
         with pytest.raises(ResourceNotFound):
-            await storage.list_runs(RunQuery(before=uuid4()))
+            await storage.list_runs(RunQuery(cursor=uuid4()))
 
     async def test_runs_that_ended_long_ago_are_found_oldest_first(self, storage: Storage) -> None:
         await storage.add_run(Run(workflow="w"))

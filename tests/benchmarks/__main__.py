@@ -30,6 +30,12 @@ LINES = {
     "memory": "memory",
     "pools": "pools",
     "storage": "storage",
+    "tail": "tail",
+    "sse": "listeners",
+    "pages": "pages",
+    "large": "large",
+    "soak": "soak",
+    "telemetry": "telemetry",
 }
 
 

@@ -107,10 +107,14 @@ class Process:
 
 
 @contextmanager
-def flowdapt(folder: Path) -> Iterator[Process]:
-    """Yield a ``flowdapt serve`` over an application directory."""
+def flowdapt(folder: Path, *overrides: str) -> Iterator[Process]:
+    """Yield a ``flowdapt serve`` over an application directory.
+
+    :param overrides: settings, each as ``KEY=VALUE``
+    """
     port = free_port()
-    options = ["-d", str(folder), "-o", f"rpc.api.port={port}", "-o", "logging.level=warning"]
+    chosen = (f"rpc.api.port={port}", "logging.level=warning", *overrides)
+    options = ["-d", str(folder), *(part for one in chosen for part in ("-o", one))]
     command = [sys.executable, "-m", "flowdapt", *options, "serve"]
     with _process(command, port, "/ping", folder / "server.log") as process:
         yield process
@@ -122,6 +126,15 @@ def bare(folder: Path) -> Iterator[Process]:
     port = free_port()
     command = [sys.executable, str(HERE / "bare_server.py"), str(folder / "bare.db"), str(port)]
     with _process(command, port, "/", folder / "bare.log") as process:
+        yield process
+
+
+@contextmanager
+def collector(folder: Path) -> Iterator[Process]:
+    """Yield a collector of OpenTelemetry that keeps nothing."""
+    port = free_port()
+    command = [sys.executable, str(HERE / "bare_collector.py"), str(port)]
+    with _process(command, port, "/", folder / "collector.log") as process:
         yield process
 
 

@@ -43,3 +43,8 @@ def slow(x: object) -> object:
     """Hand on what came, later."""
     time.sleep(SLEEP_SECONDS)
     return x
+
+
+def large() -> list[str]:
+    """Return 10 MB, in many small texts."""
+    return [f"{n:>96}" for n in range(105_000)]

@@ -29,7 +29,7 @@ async def measure(repeat: int) -> list[Figure]:
     with app_dir() as folder:
         storage = SqliteStorage(app_dir=folder)
         await storage.start()
-        filled = await seconds_of(lambda: _fill(storage))
+        filled = await seconds_of(lambda: fill(storage))
         figures = [
             *await _lists(storage, repeat),
             await _add_and_save(storage, folder, repeat),
@@ -40,7 +40,8 @@ async def measure(repeat: int) -> list[Figure]:
     return [*figures, Figure("storage, runs stored", RUNS, unit="", facts=fact)]
 
 
-async def _fill(storage: SqliteStorage) -> None:
+async def fill(storage: SqliteStorage) -> None:
+    """Store a hundred thousand runs that ended, of ten workflows."""
     for first in range(0, RUNS, 500):
         await asyncio.gather(
             *(_stored(storage, f"workflow-{i % WORKFLOWS}") for i in range(first, first + 500))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from flowdapt_local.executor import LocalExecutor, threads
+from flowdapt_embedded.inline import InlineExecutor, threads
+from flowdapt_local.executor import LocalExecutor
 
 from flowdapt.executors import Executor
-from flowdapt.inline import InlineExecutor
 from flowdapt.testing import ExecutorSuite, ProcessExecutorSuite
 
 

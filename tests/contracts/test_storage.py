@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_sqlite.storage import SqliteStorage
 
-from flowdapt.memory import MemoryStorage
 from flowdapt.storage import Storage
 from flowdapt.testing import DurableStorageSuite, StorageSuite
 

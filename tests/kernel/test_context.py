@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,53 @@ def test_run_and_definition_are_models_made_of_plain_data() -> None:
     assert context.run == run
     assert context.run is context.run
     assert context.definition.spec == workflow.spec
+
+
+class Sealing:
+    """A config that notes when it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = False
+
+    def __call__(self) -> dict[str, Any]:
+        self.opened = True
+        return {"token": "plain"}
+
+    def mask(self, text: str) -> str:
+        return text.replace("plain", "***") if self.opened else text
+
+
+def test_a_sealed_config_is_opened_when_it_is_first_read_and_not_before() -> None:
+    sealed = Sealing()
+    context = WorkflowRunContext(config=sealed, stage="load")
+
+    repr(context)
+    copied: WorkflowRunContext = pickle.loads(pickle.dumps(context.at("clean", 3)))
+
+    assert not sealed.opened
+    assert (copied.stage, copied.item) == ("clean", 3)
+    assert copied.config == {"token": "plain"}
+    assert not sealed.opened
+    assert context.config == {"token": "plain"}
+    assert sealed.opened
+
+
+def test_what_was_opened_is_masked_in_every_stage_of_the_run() -> None:
+    context = WorkflowRunContext(config=Sealing())
+    clean, train = context.at("clean"), context.at("train")
+
+    assert clean.mask("so plain") == "so plain"
+    assert train.config["token"] == "plain"
+
+    assert clean.mask("so plain") == "so ***"
+    assert WorkflowRunContext().mask("so plain") == "so plain"
+
+
+def test_without_secrets_the_config_is_what_was_given() -> None:
+    data = {"n": 1}
+
+    assert WorkflowRunContext(config=data).at("load").config is data
+    assert WorkflowRunContext().config == {}
 
 
 def test_asking_for_the_context_imports_none_of_the_models() -> None:

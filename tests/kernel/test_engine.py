@@ -12,11 +12,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_embedded.memory import MemoryStorage
 
 from flowdapt import engine as engine_module
 from flowdapt import events
+from flowdapt.catalog import identifier
 from flowdapt.context import get_run_context
-from flowdapt.engine import Engine, identifier
+from flowdapt.engine import Engine
 from flowdapt.errors import (
     Draining,
     InvalidInput,
@@ -29,8 +32,6 @@ from flowdapt.errors import (
 )
 from flowdapt.events import Event
 from flowdapt.executors import Host
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Config, Workflow, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.storage import Document, LogBlock, RunQuery, StoredRun
@@ -125,8 +126,8 @@ class SlowToAccept(MemoryStorage):
         super().__init__()
         self.reached, self.go = asyncio.Event(), asyncio.Event()
 
-    async def add_run(self, run: Run) -> None:
-        await super().add_run(run)
+    async def add_run(self, run: Run, **facts: Any) -> None:
+        await super().add_run(run, **facts)
         self.reached.set()
         await self.go.wait()
 
@@ -624,7 +625,7 @@ async def test_a_run_is_told_of_when_it_began_and_when_it_ended(engine: Engine) 
     assert (first.data.run.state, first.data.result) == (RunState.RUNNING, None)
     assert (last.data.run.state, last.data.result) == (RunState.FINISHED, b"8")
     changes = [event.data for event in heard if event.type == events.STAGE_CHANGED]
-    assert all(data["run"] == str(run.uid) and data["stage"] == "only" for data in changes)
+    assert all(data["run"] == run.uid and data["stage"] == "only" for data in changes)
     assert (changes[0]["state"], changes[-1]["state"]) == ("running", "finished")
 
 
@@ -632,8 +633,8 @@ async def test_whatever_is_told_of_was_stored_before(make_engine: MakeEngine) ->
     steps: list[tuple[str, str]] = []
 
     class Noting(MemoryStorage):
-        async def add_run(self, run: Run) -> None:
-            await super().add_run(run)
+        async def add_run(self, run: Run, **facts: Any) -> None:
+            await super().add_run(run, **facts)
             steps.append(("stored", run.state))
 
         async def save_run(self, run: Run, **facts: Any) -> None:
@@ -641,8 +642,8 @@ async def test_whatever_is_told_of_was_stored_before(make_engine: MakeEngine) ->
             steps.append(("stored", f"stage {facts['last'].state}"))  # the last one, with the run
             steps.append(("stored", run.state))
 
-        async def save_stage(self, run: UUID, record: StageRecord) -> None:
-            await super().save_stage(run, record)
+        async def save_stage(self, run: UUID, record: StageRecord, **facts: Any) -> None:
+            await super().save_stage(run, record, **facts)
             steps.append(("stored", f"stage {record.state}"))
 
     def note(event: Event) -> None:

@@ -27,8 +27,8 @@ PLUGIN = '''
 import asyncio
 from datetime import timedelta
 
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
+from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_embedded.memory import MemoryStorage
 from flowdapt.resources import Resource, now
 from flowdapt.runs import Run, RunState
 from flowdapt.services import Service
@@ -333,6 +333,31 @@ async def test_parts_of_plugins_that_cannot_be_imported_are_left_out(
         "stage type 'odd' is left out",
         "service 'lame' is left out",
     ]
+
+
+KEEPER = """
+@hookimpl
+def flowdapt_secrets():
+    return [Provider("{name}", "{name}:Keeper")]
+
+class Keeper:
+    def __init__(self, storage, app_dir):
+        self.given = storage, app_dir
+
+    async def seal(self, config):
+        ...
+"""
+
+
+async def test_of_the_keepers_of_secrets_the_last_is_taken(site: Site, app_dir: Path) -> None:
+    site.install("keeper_a", KEEPER)
+    site.install("keeper_b", KEEPER)
+
+    async with Server(settings(app_dir), site.load()) as server:
+        keeper: Any = getattr(server.engine.seal, "__self__", None)
+
+        assert type(keeper).__module__ == "keeper_b"
+        assert keeper.given == (server.storage, app_dir)
 
 
 def test_kinds_of_plugins_join_those_of_the_kernel(site: Site) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import TargetNotFound
 from flowdapt.runs import Failure
 from flowdapt.stages import Arguments, Function, Parameterized, Simple, failure, resolve
@@ -421,7 +422,7 @@ def caught(function: Callable[..., Any], *args: Any) -> Failure:
     try:
         Function(function, "farm.it").enter((args, {}))
     except BaseException as error:
-        return failure(error, "load", 3)
+        return failure(error, WorkflowRunContext(stage="load", item=3))
     raise AssertionError("nothing was raised")
 
 

@@ -12,8 +12,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_embedded.memory import MemoryStorage
 
+from flowdapt.context import Sealed
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError
+from flowdapt.events import Events
 from flowdapt.executors import (
     Call,
     Executor,
@@ -26,8 +30,6 @@ from flowdapt.executors import (
     Ref,
     StageFailed,
 )
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Workflow
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.storage import LogBlock
@@ -102,7 +104,8 @@ async def a_walk(
 ) -> Walk:
     """Return a run of these stages, stored and ready to be computed."""
     data = {"metadata": {"name": "farm"}, "spec": {"stages": list(stages)}}
-    run = Run(workflow="farm", input=facts.pop("input", {}), code="c0de").to(RunState.RUNNING)
+    given = {key: facts.pop(key, {}) for key in ("input", "config")}
+    run = Run(workflow="farm", code="c0de", **given).to(RunState.RUNNING)
     storage = storage or MemoryStorage()
     await storage.add_run(run)
     workflow = Workflow.parse(data, where="test")
@@ -331,6 +334,64 @@ async def test_a_call_says_all_that_an_executor_needs() -> None:
     await run
 
 
+# Secrets
+
+
+class Sealing:
+    """A keeper of secrets that notes which configs it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[dict[str, Any]] = []
+
+    async def seal(self, config: dict[str, Any]) -> Sealed:
+        self.given.append(config)
+        return self
+
+    def __call__(self) -> dict[str, Any]:
+        return {"opened": True}
+
+    def mask(self, text: str) -> str:
+        return text
+
+
+async def test_a_config_that_names_a_secret_is_sealed_before_anything_is_submitted() -> None:
+    executor, keeper = ByHand(), Sealing()
+    config = {"deep": [{"token": "Bearer $secret{TOKEN}"}]}
+    walk = await a_walk(executor, stage("a"), config=config, seal=keeper.seal)
+    run = walk.begin()
+
+    call = await executor.submitted("a")
+    executor.end("a")
+    await run
+
+    assert keeper.given == [config]
+    assert call.context.config == {"opened": True}
+    assert call.context.run.config == walk.run.config == config
+
+
+async def test_a_config_without_secrets_is_nothing_to_a_keeper() -> None:
+    executor, keeper = ByHand(), Sealing()
+    walk = await a_walk(executor, stage("a"), config={"n": "$secrets"}, seal=keeper.seal)
+    run = walk.begin()
+
+    call = await executor.submitted("a")
+    executor.end("a")
+    await run
+
+    assert keeper.given == []
+    assert call.context.config == {"n": "$secrets"}
+
+
+async def test_where_nobody_keeps_secrets_a_config_that_names_one_fails_the_run() -> None:
+    executor = ByHand()
+    walk = await a_walk(executor, stage("a"), config={"token": "$secret{TOKEN}"})
+
+    with pytest.raises(StageError, match="names a secret, and no plugin here keeps secrets"):
+        await walk.compute()
+
+    assert executor.calls == []
+
+
 # Failures
 
 
@@ -417,7 +478,7 @@ async def test_a_type_that_went_away_is_named_before_anything_is_submitted() -> 
 
 async def test_an_end_that_cannot_be_stored_stops_the_rest_and_says_why() -> None:
     class Full(MemoryStorage):
-        async def save_stage(self, run: UUID, record: StageRecord) -> None:
+        async def save_stage(self, run: UUID, record: StageRecord, **facts: Any) -> None:
             raise StorageError("the disk is full")
 
     executor = ByHand()
@@ -465,29 +526,28 @@ async def test_a_completion_is_stored_before_it_is_told_and_before_a_successor_s
     steps: list[str] = []
 
     class Noting(MemoryStorage):
-        async def save_stage(self, run: UUID, record: StageRecord) -> None:
-            await super().save_stage(run, record)
+        async def save_stage(self, run: UUID, record: StageRecord, **facts: Any) -> None:
+            await super().save_stage(run, record, **facts)
             steps.append(f"{record.stage} stored")
 
-    def changed(_: UUID, record: StageRecord) -> None:
-        steps.append(f"{record.stage} {record.state}")
-
+    told = Events()
     walk = await a_walk(
         InlineExecutor(),
         stage("a", target=lambda: steps.append("a computed")),
         stage("b", "a", target=lambda _: steps.append("b computed")),
         storage=Noting(),
-        changed=changed,
+        events=told,
     )
 
-    await walk.compute()
+    with told.listening(lambda e: steps.append(f"{e.data['stage']} {e.data['state']}")):
+        await walk.compute()
+        walk.tell_last()
 
     assert steps == [
         *("a running", "a computed", "a stored", "a finished"),
         *("b running", "b computed"),  # the last one is stored with the run's end
+        "b finished",
     ]
-    walk.tell_last()
-    assert steps[-1] == "b finished"
 
 
 async def test_a_record_has_what_the_executor_knows() -> None:
@@ -512,10 +572,7 @@ async def test_a_record_has_what_the_executor_knows() -> None:
 
 async def test_progress_is_on_record_until_the_stage_ends() -> None:
     executor = ByHand()
-    changes: list[StageRecord] = []
-    walk = await a_walk(
-        executor, stage("a"), stage("b"), changed=lambda _, record: changes.append(record)
-    )
+    walk = await a_walk(executor, stage("a"), stage("b"))
     run = walk.begin()
     await executor.submitted("b")
     progress = Progress(walk.run.uid, "a", worker="w1", items=9, items_done=4, items_failed=1)
@@ -529,9 +586,7 @@ async def test_progress_is_on_record_until_the_stage_ends() -> None:
     assert record.attempts == 2
     executor.end("a", "b")
     await run
-    before = len(changes)
     walk.on_progress(progress)
-    assert len(changes) == before
     assert walk.records["a"].state is RunState.FINISHED
 
 

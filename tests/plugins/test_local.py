@@ -17,6 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
+from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
@@ -27,8 +29,6 @@ from flowdapt import payloads
 from flowdapt.engine import Engine
 from flowdapt.errors import NeverFits
 from flowdapt.executors import Host
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.snapshots import Root, Snapshots

@@ -2,7 +2,8 @@
 
 An expression may stand alone, then its value keeps its type, or inside a text, then its value is
 written into the text. What an expression yields is never read as an expression again, so a variable
-cannot smuggle one in. ``$secret{...}``, and any expression around it, stays as it is written.
+cannot smuggle one in. ``$secret{NAME}`` stays as it is written, for the worker that opens it; so no
+expression can be around it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def resolve(
 
 
 class _Later(str):
-    """An expression that waits for a secret, as it was written."""
+    """A text with a secret that is opened where a stage runs."""
 
     __slots__ = ()
 
@@ -85,17 +86,22 @@ class _Resolver:
         argument, end = self.text(text, token.end(), loc, name)
         written = text[token.start() : end]
         if isinstance(argument, _Later):
-            return _Later(written), end
+            raise ExpressionError(
+                loc,
+                f"{written}: a secret cannot be within another expression, because it is opened "
+                "only where a stage runs; store the whole value as a secret",
+            )
         operations = {"env": self.env, "ref": self.ref, **_OPERATIONS}
         if name not in operations:
             advice = nearest(name, operations) or f"; there are {', '.join(operations)}"
             raise ExpressionError(loc, f"{written}: no operation named {name!r}{advice}")
         try:
-            return operations[name](_written(argument)), end
+            value = operations[name](_written(argument))
         except LookupError as error:
             raise ExpressionError(loc, f"{written}: {error.args[0]}") from None
         except ValueError as error:
             raise ExpressionError(loc, f"{written}: {error}") from None
+        return _Later(value) if isinstance(value, str) and "$secret{" in value else value, end
 
     def env(self, text: str) -> str:
         name, has_default, default = (part.strip() for part in text.partition(","))

@@ -309,6 +309,8 @@ def _parse_yaml(text: str, path: Path) -> Iterator[Document]:
             yield Document(loader.construct_document(node), path, start, node)
             first = False
     except yaml.YAMLError as error:
+        if "nesting depth" in str(error):  # libyaml counts while it looks ahead, since 0.2.6
+            raise RecursionError from None
         raise _malformed(error, text, path) from None
 
 

@@ -81,13 +81,25 @@ def test_what_an_expression_yields_is_not_read_as_an_expression() -> None:
     assert found["b"] == "x $ref{password}"
 
 
-def test_a_secret_and_what_is_around_it_stay_as_written() -> None:
-    texts = ["$secret{token}", "Bearer $secret{token}", "$base64{$env{HOST}:$secret{token}}"]
+def test_a_secret_stays_as_written_beside_expressions_and_behind_references() -> None:
+    data = {"a": "$secret{token}", "b": "Bearer $secret{token} $env{HOST}", "c": "<$ref{a}>"}
 
-    found = resolved(texts)
+    found = resolved(data)
 
-    assert found == texts
-    assert all(type(text) is str for text in found)
+    assert found == {
+        "a": "$secret{token}",
+        "b": "Bearer $secret{token} example.org",
+        "c": "<$secret{token}>",
+    }
+    assert all(type(text) is str for text in found.values())
+
+
+@pytest.mark.parametrize("text", ["$base64{me:$secret{token}}", "$upper{$ref{token}}"])
+def test_a_secret_within_another_expression_is_refused(text: str) -> None:
+    assert refusal({"token": "$secret{token}", "a": text}) == (
+        f"a: {text}: a secret cannot be within another expression, because it is opened only "
+        "where a stage runs; store the whole value as a secret"
+    )
 
 
 def test_an_unknown_operation_is_refused_with_its_place_and_the_nearest_name() -> None:

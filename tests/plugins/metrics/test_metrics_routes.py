@@ -152,11 +152,12 @@ async def test_a_metric_that_is_not_there_has_no_points(client: httpx.AsyncClien
     assert response.json() == {'no"such': []}
 
 
-async def test_the_reply_names_its_schema(client: httpx.AsyncClient) -> None:
-    response = await client.get("/metrics", headers={"X-API-Version": "metrics.v1alpha1"})
+@pytest.mark.parametrize("version", ["v1alpha1", "v1"])
+async def test_the_reply_names_its_schema(client: httpx.AsyncClient, version: str) -> None:
+    response = await client.get("/metrics", headers={"X-API-Version": f"metrics.{version}"})
 
-    assert response.headers["content-type"] == "application/vnd.flowdapt.ai.metrics.v1alpha1+json"
-    assert response.headers["x-api-version"] == "v1alpha1"
+    assert response.headers["content-type"] == f"application/vnd.flowdapt.ai.metrics.{version}+json"
+    assert response.headers["x-api-version"] == version
 
 
 @pytest.mark.parametrize(

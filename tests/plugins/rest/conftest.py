@@ -11,12 +11,13 @@ from typing import Any, ClassVar, Literal
 import httpx
 import pytest
 from flowdapt_cli.reading import settings
+from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.app import make_app
+from flowdapt_rest.service import RestService
 
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.plugins import Plugins
 from flowdapt.resources import KINDS, Resource
 from flowdapt.server import Server
@@ -39,6 +40,7 @@ class Stages:
     def __init__(self) -> None:
         self.reached = asyncio.Event()  #: a stage waits at the gate
         self.gate = asyncio.Event()  #: lets it go on
+        self.mended = False
 
     def echo(self, **kwargs: Any) -> Any:
         """Return what was given."""
@@ -54,6 +56,16 @@ class Stages:
         """Raise."""
         raise ZeroDivisionError("no")
 
+    def picky(self, n: int) -> int:
+        """Return a number, if it is even or the tests mend it."""
+        if n % 2 and not self.mended:
+            raise ValueError(f"{n} is odd")
+        return n
+
+    def total(self, numbers: list[int]) -> int:
+        """Return the sum."""
+        return sum(numbers)
+
     def large(self) -> str:
         """Return more than a list of runs holds."""
         return "x" * 100_000
@@ -68,7 +80,7 @@ def anyio_backend() -> str:
 def stages() -> Iterator[Stages]:
     made = Stages()
     module = ModuleType("rest_stages")
-    for name in ("echo", "waiting", "failing", "large"):
+    for name in ("echo", "waiting", "failing", "large", "picky", "total"):
         setattr(module, name, getattr(made, name))
     sys.modules["rest_stages"] = module
     yield made
@@ -134,3 +146,14 @@ async def workflows(client: httpx.AsyncClient) -> httpx.AsyncClient:
         workflow = {"metadata": {"name": name}, "spec": {"stages": [stage]}}
         assert (await client.post("/workflows/", json=workflow)).status_code == 200
     return client
+
+
+@pytest.fixture
+async def live(server: Server, workflows: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
+    """A client over a real socket, which streams replies; the same workflows are there."""
+    del workflows
+    service = RestService(server)
+    await service.start()
+    async with httpx.AsyncClient(base_url=server.addresses["rest"], timeout=30) as made:
+        yield made
+    await service.stop()

@@ -17,7 +17,7 @@ from flowdapt.server import Server
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 120  #: a machine that takes longer is stuck
+SECONDS = 300  #: a machine that takes longer is stuck
 EXAMPLES = 40  #: tries of each operation, beside those of all its limits
 OPTIONS = [
     *("--max-examples", str(EXAMPLES)),

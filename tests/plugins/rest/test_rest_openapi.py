@@ -51,7 +51,7 @@ async def test_each_version_has_a_media_type_of_its_own(document: dict[str, Any]
     content = operations(document)["get_workflow"]["responses"]["200"]["content"]
 
     name = "application/vnd.flowdapt.ai.workflow.{}+json"
-    assert content.keys() == {name.format("v1alpha1"), name.format("v1")}
+    assert content.keys() == {name.format("v1alpha1"), name.format("v1"), "text/event-stream"}
     schemas = document["components"]["schemas"]
     assert "generation" in schemas["Metadata"]["properties"]
     assert "generation" not in schemas["Metadata_v1alpha1"]["properties"]
@@ -62,7 +62,8 @@ async def test_values_of_the_query_are_described_as_they_are_read(
 ) -> None:
     parameters = operations(document)["create_config"]["parameters"]
 
-    (fields,) = [p for p in parameters if p["in"] == "query"]
+    fields, dry_run = [p for p in parameters if p["in"] == "query"]
+    assert (dry_run["name"], dry_run["schema"]["enum"]) == ("dryRun", ["None", "All"])
     assert fields["name"] == "fieldValidation"
     assert fields["schema"]["enum"] == ["Strict", "Warn", "Ignore"]
     assert fields["schema"]["default"] == "Warn"

@@ -46,7 +46,7 @@ async def test_status_has_every_field_in_the_type_that_clients_check(
     assert status["os"].keys() == {"name", "version", "release", "machine"}
     assert isinstance(status["python"], str)
     assert isinstance(status["hostname"], str)
-    assert status["database"] == "flowdapt.memory.MemoryStorage"
+    assert status["database"] == "flowdapt_embedded.memory.MemoryStorage"
     keys = {"version", "name", "system", "os", "python", "hostname", "services", "database"}
     assert status.keys() == keys
 
@@ -66,7 +66,7 @@ async def test_status_names_the_services_that_the_dashboard_reads(
     assert before["TriggerService"] == {"status": "NOT_OK"}
     assert before["ComputeService"] == {
         "status": "OK",
-        "executor": "flowdapt.inline.InlineExecutor",
+        "executor": "flowdapt_embedded.inline.InlineExecutor",
         "environment": server.executor.describe(),
     }
     assert after["TriggerService"] == {"status": "OK"}

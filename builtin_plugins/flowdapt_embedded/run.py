@@ -15,13 +15,13 @@ from uuid import UUID
 
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
-from flowdapt.inline import InlineExecutor
-from flowdapt.memory import MemoryStorage
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
 from flowdapt.walks import Walk, kernel_types, stage_types
+from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_embedded.memory import MemoryStorage
 
 
 def run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import dropwhile, islice
@@ -11,12 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from flowdapt.errors import ResourceChanged, ResourceExists, ResourceNotFound, UnlawfulTransition
+from flowdapt.events import Event
 from flowdapt.resources import now
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.storage import (
     INLINE_BYTES,
     RUN_KIND,
     Document,
+    EventPage,
+    EventQuery,
     LogBlock,
     RunQuery,
     Storage,
@@ -40,6 +43,8 @@ class MemoryStorage(Storage):
         super().__init__(app_dir=app_dir)
         self._documents: dict[str, dict[UUID, Document]] = {}
         self._runs: dict[UUID, _Kept] = {}  # in the order of acceptance
+        self._events: dict[int, tuple[Event, bytes]] = {}  # by position
+        self._last_event = 0
 
     async def start(self) -> None:
         """Do nothing: there is nothing to open."""
@@ -49,14 +54,17 @@ class MemoryStorage(Storage):
 
     # Resources -------------------------------------------------------------------------------
 
-    async def create(self, document: Document) -> None:
+    async def create(self, document: Document, *, events: Sequence[Event] = ()) -> None:
         kind, uid = document["kind"], _uid(document)
         self._check_name(document)
         if uid in self._documents.setdefault(kind, {}):
             raise ResourceExists(kind, _name(document))
         self._documents[kind][uid] = _copy(document)
+        self._keep(events)
 
-    async def replace(self, document: Document, *, expected: int) -> None:
+    async def replace(
+        self, document: Document, *, expected: int, events: Sequence[Event] = ()
+    ) -> None:
         kind, uid = document["kind"], _uid(document)
         present = self._documents.get(kind, {}).get(uid)
         if present is None:
@@ -65,6 +73,7 @@ class MemoryStorage(Storage):
             raise ResourceChanged(kind, _name(present), expected, found)
         self._check_name(document)
         self._documents[kind][uid] = _copy(document)
+        self._keep(events)
 
     async def get(self, kind: str, identifier: str | UUID) -> Document:
         documents = self._documents.get(kind, {})
@@ -80,9 +89,10 @@ class MemoryStorage(Storage):
     async def list(self, kind: str) -> Sequence[Document]:
         return [_copy(document) for document in self._documents.get(kind, {}).values()]
 
-    async def delete(self, kind: str, uid: UUID) -> None:
+    async def delete(self, kind: str, uid: UUID, *, events: Sequence[Event] = ()) -> None:
         if self._documents.get(kind, {}).pop(uid, None) is None:
             raise ResourceNotFound(kind, str(uid))
+        self._keep(events)
 
     def _check_name(self, document: Document) -> None:
         kind, name, uid = document["kind"], _name(document), _uid(document)
@@ -92,10 +102,11 @@ class MemoryStorage(Storage):
 
     # Runs ------------------------------------------------------------------------------------
 
-    async def add_run(self, run: Run) -> None:
+    async def add_run(self, run: Run, *, events: Sequence[Event] = ()) -> None:
         if run.uid in self._runs:
             raise ResourceExists(RUN_KIND, run.name)
         self._runs[run.uid] = _Kept(StoredRun(_own(run)))
+        self._keep(events)
 
     async def save_run(
         self,
@@ -104,6 +115,7 @@ class MemoryStorage(Storage):
         was: RunState,
         result: bytes | memoryview | None = None,
         last: StageRecord | None = None,
+        events: Sequence[Event] = (),
     ) -> None:
         kept = self._kept(run.uid)
         if (state := kept.stored.run.state) != was:
@@ -112,6 +124,7 @@ class MemoryStorage(Storage):
         kept.stored = StoredRun(_own(run), text, len(text or b""))
         if last is not None:
             kept.stages[last.stage] = last
+        self._keep(events)
 
     async def find_run(self, identifier: str | UUID) -> Run:
         return (await self.get_run(identifier)).run
@@ -125,10 +138,11 @@ class MemoryStorage(Storage):
         raise ResourceNotFound(RUN_KIND, identifier)
 
     async def list_runs(self, query: RunQuery) -> Sequence[StoredRun]:
-        found = self._newest()
-        if query.before is not None:
-            self._kept(query.before)
-            found = dropwhile(lambda stored: stored.run.uid != query.before, found)
+        runs = reversed(self._runs.values()) if query.newest_first else self._runs.values()
+        found: Iterator[StoredRun] = (kept.stored for kept in runs)
+        if query.cursor is not None:
+            self._kept(query.cursor)
+            found = dropwhile(lambda stored: stored.run.uid != query.cursor, found)
             next(found)
         chosen = (stored for stored in found if _matches(stored.run, query))
         return [_listed(stored) for stored in islice(chosen, query.limit)]
@@ -158,8 +172,11 @@ class MemoryStorage(Storage):
 
     # Stages and logs -------------------------------------------------------------------------
 
-    async def save_stage(self, run: UUID, record: StageRecord) -> None:
+    async def save_stage(
+        self, run: UUID, record: StageRecord, *, events: Sequence[Event] = ()
+    ) -> None:
         self._kept(run).stages[record.stage] = record
+        self._keep(events)
 
     async def list_stages(self, run: UUID) -> Sequence[StageRecord]:
         kept = self._runs.get(run)
@@ -174,6 +191,37 @@ class MemoryStorage(Storage):
         kept = self._runs.get(run)
         log = [] if kept is None else kept.log[after : after + limit]
         return dict(enumerate(log, after + 1))
+
+    # Events ----------------------------------------------------------------------------------
+
+    async def append_event(self, event: Event) -> None:
+        self._keep([event])
+
+    def _keep(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._last_event += 1
+            self._events[self._last_event] = event, event.text()
+
+    async def read_events(self, query: EventQuery) -> EventPage:
+        behind = (entry for entry in self._events.items() if entry[0] > query.after)
+        found = ((at, text) for at, (event, text) in behind if _fits(event, query))
+        entries = dict(islice(found, query.limit))
+        full = len(entries) == query.limit
+        return EventPage(entries, max(entries) if full else max(self._last_event, query.after))
+
+    async def last_event(self) -> int:
+        return self._last_event
+
+    async def trim_events(self, channel: str, seconds: float, *, limit: int) -> int:
+        before = now() - timedelta(seconds=seconds)
+        old = [
+            position
+            for position, (event, _) in self._events.items()
+            if event.channel == channel and event.time < before
+        ][:limit]
+        for position in old:
+            del self._events[position]
+        return len(old)
 
 
 def _uid(document: Document) -> UUID:
@@ -201,9 +249,21 @@ def _own(run: Run) -> Run:
 
 
 def _matches(run: Run, query: RunQuery) -> bool:
-    if query.workflow not in (None, run.workflow):
-        return False
-    return not query.states or run.state in query.states
+    return (
+        query.workflow in (None, run.workflow)
+        and (not query.states or run.state in query.states)
+        and (query.since is None or query.since <= run.started_at)
+        and (query.until is None or run.started_at < query.until)
+    )
+
+
+def _fits(event: Event, query: EventQuery) -> bool:
+    return (
+        (not query.channels or event.channel in query.channels)
+        and query.run in (None, event.run)
+        and query.workflow in (None, event.workflow)
+        and query.subject in (None, event.subject)
+    )
 
 
 def _listed(stored: StoredRun) -> StoredRun:

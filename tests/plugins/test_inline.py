@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flowdapt_embedded.inline import AT_ONCE, InlineExecutor
 
 from flowdapt.context import WorkflowRunContext, get_run_context
 from flowdapt.errors import RunCancelled, TargetNotFound
 from flowdapt.executors import FAILURES_KEPT, Call, Host, MapCall, Progress, StageFailed
-from flowdapt.inline import AT_ONCE, InlineExecutor
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.stages import TYPES
 

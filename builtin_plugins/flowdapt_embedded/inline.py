@@ -28,13 +28,20 @@ from flowdapt.executors import (
     Progress,
     Ref,
     StageFailed,
+    check_count,
     elements_of,
     name_of,
 )
 from flowdapt.hooks import load
-from flowdapt.runs import Failure
+from flowdapt.runs import FailedItem, Failure
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
+
+
+def threads(*, cpus: int | str = "auto") -> InlineExecutor:
+    """Make an executor that computes in threads of the server, one for each processor."""
+    count = len(os.sched_getaffinity(0)) if cpus == "auto" else int(cpus)
+    return InlineExecutor(threads=max(1, count))
 
 
 class InlineExecutor(Executor):
@@ -122,7 +129,7 @@ class InlineExecutor(Executor):
 
     async def _compute(self, call: Call) -> Outcome:
         self._activate(call.code)
-        worker = f"process {os.getpid()}"
+        worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
             made = load(call.type)().function(call.target, call.options)
             function = stages.Function(made, name_of(call))
@@ -136,7 +143,7 @@ class InlineExecutor(Executor):
                     else function.by_keyword(values)
                 )
                 self._moved(call, worker=worker)
-                outcome = Outcome(await self._call(function, arguments, call.context, call.stage))
+                outcome = Outcome(await self._call(function, arguments, context))
             if call.final:
                 outcome = replace(outcome, json=payloads.to_json(outcome.ref))
             return replace(outcome, worker=worker)
@@ -145,7 +152,7 @@ class InlineExecutor(Executor):
         except asyncio.CancelledError:
             raise RunCancelled() from None
         except Exception as error:
-            raise StageFailed(stages.failure(error, call.stage), error) from error
+            raise StageFailed(stages.failure(error, context), error) from error
 
     async def _map(self, call: MapCall, function: stages.Function) -> Outcome:
         over: Any = call.over
@@ -160,10 +167,12 @@ class InlineExecutor(Executor):
         bind = function.by_element(call.args, values, call.map_on)
         results: list[Any] = []
         failures: list[Failure] = []
-        failed = 0
-        self._moved(call, items=len(elements))
+        failed: list[FailedItem] = []
+        check_count(call, len(elements))
+        chosen = range(len(elements)) if call.only is None else call.only.items
+        self._moved(call, items=len(chosen))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
-        numbered = enumerate(elements)
+        numbered = ((i, elements[i]) for i in chosen)
         while batch := list(itertools.islice(numbered, at_once)):
             answers = await _gathered(
                 *(self._element(call, function, bind, i, element) for i, element in batch),
@@ -171,17 +180,23 @@ class InlineExecutor(Executor):
             )
             for answer in answers:
                 if isinstance(answer, StageFailed):
-                    failed += 1
+                    context = call.context.at(call.stage, answer.failure.item)
+                    failed.append(stages.brief(answer.exception or answer, context))
                     if len(failures) < FAILURES_KEPT:
                         failures.append(answer.failure)
                 elif isinstance(answer, BaseException):
                     raise answer
                 else:
                     results.append(answer)
-            self._moved(
-                call, items=len(elements), items_done=len(results) + failed, items_failed=failed
-            )
-        return Outcome(results, items=len(elements), items_failed=failed, failures=tuple(failures))
+            done = len(results) + len(failed)
+            self._moved(call, items=len(chosen), items_done=done, items_failed=len(failed))
+        return Outcome(
+            results,
+            items=len(chosen),
+            items_failed=len(failed),
+            failures=tuple(failures),
+            failed_items=tuple(failed),
+        )
 
     async def _element(
         self,
@@ -191,21 +206,20 @@ class InlineExecutor(Executor):
         index: int,
         element: Any,
     ) -> Any:
-        context = replace(call.context, item=index)
+        context = call.context.at(call.stage, index)
         try:
-            return await self._call(function, bind(element), context, call.stage)
+            return await self._call(function, bind(element), context)
         except Exception as error:
-            raise StageFailed(stages.failure(error, call.stage, index), error) from error
+            raise StageFailed(stages.failure(error, context), error) from error
 
     async def _call(
         self,
         function: stages.Function,
         arguments: stages.Arguments,
         context: WorkflowRunContext,
-        stage: str,
     ) -> Any:
         variables = copy_context()
-        variables.run(set_run_context, replace(context, stage=stage))
+        variables.run(set_run_context, context)
         if function.is_async:
             return await asyncio.create_task(function.enter_async(arguments), context=variables)
         if self._pool is None:

@@ -11,6 +11,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from flowdapt_embedded.inline import InlineExecutor
 
 import flowdapt
 from flowdapt import get_run_context
@@ -21,7 +22,6 @@ from flowdapt.errors import (
     TargetNotFound,
     UnreadableFile,
 )
-from flowdapt.inline import InlineExecutor
 from flowdapt.resources import Workflow
 
 
@@ -298,10 +298,13 @@ def test_user_modules_of_the_application_directory_are_found(
     (tmp_path / "user_modules" / "sums.py").write_text("def add(a, b): return a + b")
     monkeypatch.setenv("FLOWDAPT__APP_DIR", str(tmp_path))
     monkeypatch.setattr(sys, "path", [*sys.path])
+    names = ("user_modules", "user_modules.sums")
+    for name in names:  # what another test imported comes back afterwards
+        monkeypatch.delitem(sys.modules, name, raising=False)
     workflow = {"spec": {"stages": [{"name": "add", "target": "user_modules.sums.add"}]}}
 
     assert flowdapt.run(workflow, {"a": 1, "b": 2}) == 3
-    for name in ("user_modules", "user_modules.sums"):
+    for name in names:
         del sys.modules[name]
 
 

@@ -1,0 +1,32 @@
+"""What a stage raised, as what survives the way to the server and may be seen there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from flowdapt import payloads, stages
+
+if TYPE_CHECKING:
+    from flowdapt.context import WorkflowRunContext
+    from flowdapt_local.calls import Failed
+
+
+class Interrupted(BaseException):
+    """The run was cancelled. Not an Exception, so that stages do not catch it by the way."""
+
+
+def reported(error: BaseException, context: WorkflowRunContext) -> Failed:
+    """Return an exception as text, and as a pickle where it can be one and holds no secret.
+
+    :param context: of the stage that raised, and of the element
+    """
+    failure = stages.failure(error, context).model_dump()
+    if isinstance(error, Interrupted | asyncio.CancelledError):
+        failure |= {"type": "RunCancelled", "message": "the run was cancelled", "traceback": ""}
+    try:
+        pickled = payloads.pack(payloads.dump(error))
+    except Exception:  # then its text has to do
+        return failure, None
+    said = pickled.decode(errors="replace")  # texts stand in a pickle as they are
+    return failure, pickled if context.mask(said) == said else None

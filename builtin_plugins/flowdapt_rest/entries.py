@@ -1,0 +1,105 @@
+"""Events as listeners are told of them, and which of them a listener wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+
+from flowdapt.events import AUDIT
+from flowdapt.storage import EventQuery
+from flowdapt_rest import sse
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event, as far as it matters to whom it is told.
+
+    :param kind: of the resource that changed
+    :param message: what a listener is told
+    """
+
+    position: int
+    type: str
+    channel: str
+    subject: str
+    kind: str | None
+    workflow: str | None
+    stage: str | None
+    message: bytes
+
+    @classmethod
+    def of(cls, document: bytes, position: int = 0) -> Entry:
+        """Return an event.
+
+        :param document: its JSON
+        :param position: in the log; 0 where it is not kept
+        """
+        facts = orjson.loads(document)
+        data = facts["data"] if isinstance(facts["data"], dict) else {}
+        text = placed(document, position) if position else document
+        return cls(
+            position,
+            facts["type"],
+            facts["channel"],
+            facts["subject"],
+            data.get("kind"),
+            data.get("workflow"),
+            data.get("stage"),
+            sse.message(text, event=facts["type"], id=position or None),
+        )
+
+    @property
+    def run(self) -> UUID | None:
+        """The run that it is about."""
+        what, _, uid = self.subject.partition("/")
+        return UUID(uid) if what == "workflow_run" else None
+
+
+def placed(document: bytes, position: int) -> bytes:
+    """Return an event's JSON with its position among its members."""
+    return b'{"position":%d,' % position + document[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events somebody wants; what is not given does not matter.
+
+    :param kind: of the resource that changed
+    :param subject: such as ``config/<uid>``
+    :param channels: without any, all but the audit trail
+    """
+
+    run: UUID | None = None
+    workflow: str | None = None
+    types: Collection[str] = ()
+    channels: Collection[str] = ()
+    kind: str | None = None
+    subject: str | None = None
+
+    def query(self, after: int, limit: int) -> EventQuery:
+        """Return what to ask a storage for; :meth:`wants` chooses among what it answers."""
+        return EventQuery(
+            after=after,
+            limit=limit,
+            channels=self.channels,
+            run=self.run,
+            workflow=self.workflow,
+            subject=self.subject,
+        )
+
+    def wants(self, entry: Entry) -> bool:
+        """Tell whether an event is wanted."""
+        return (
+            (entry.channel in self.channels if self.channels else entry.channel != AUDIT)
+            and (not self.types or entry.type in self.types)
+            and (self.subject is None or entry.subject == self.subject)
+            and (self.run is None or entry.subject == f"workflow_run/{self.run}")
+            and (self.kind is None or entry.kind == self.kind)
+            and (self.workflow is None or entry.workflow == self.workflow)
+        )

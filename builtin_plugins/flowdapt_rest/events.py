@@ -1,0 +1,147 @@
+"""Routes over events: by pages, and as they happen."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flowdapt.events import AUDIT, RUN_FINISHED
+from flowdapt_rest import bodies, shapes, sse
+from flowdapt_rest.access import Forbidden
+from flowdapt_rest.entries import Entry, Filter, placed
+from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.roles import Caller, Role
+from flowdapt_rest.runs import ONE
+from flowdapt_rest.versions import V1
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from flowdapt.engine import Engine
+    from flowdapt.runs import Run
+    from flowdapt_rest.hub import Hub
+    from flowdapt_rest.waits import Waits
+
+KIND = "event"
+LISTED = 100  #: events in one reply, where the client says nothing
+MOST = 1000  #: and at most
+LOOKED_AT = 20  #: pages of the log at most in search of what was asked for
+
+AFTER = Query(
+    "after",
+    bodies.position,
+    "A position, such as the `next` of an earlier reply. Absent, a list begins with the oldest, "
+    "and a stream with what happens from now on.",
+)
+LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+WORKFLOW = Query("workflow", bodies.text, "Only about runs of the workflow with this name.")
+RUN = Query("run", bodies.text, "Only about this run, by its name or uid.")
+TYPE = Query("type", bodies.texts, "Only of one of these types.")
+_END = f"\nevent: {RUN_FINISHED}\n".encode()  # data is one line, so this is nowhere in it
+CHANNEL = Query("channel", bodies.text, "Only of this channel; `audit` is for the role `admin`.")
+
+
+class EventRoutes:
+    """The log of events, and its live end."""
+
+    def __init__(self, engine: Engine, hub: Hub, waits: Waits) -> None:
+        self.engine, self.hub, self.waits = engine, hub, waits
+
+    def routes(self) -> list[Operation]:
+        """Return the routes, to stand before those over workflows."""
+        telling = partial(
+            Operation,
+            kind=KIND,
+            versions=[V1],
+            reply=shapes.always(shapes.EventPage),
+            stream=shapes.EventV1,
+        )
+        return [
+            telling(
+                "GET /events",
+                self.all,
+                name="list_events",
+                query=[AFTER, LIMIT, WORKFLOW, RUN, TYPE, CHANNEL],
+                refusals=[403, 404],
+            ),
+            telling(
+                f"GET {ONE}/events", self.of_run, name="list_run_events", query=[AFTER, LIMIT, TYPE]
+            ),
+        ]
+
+    async def all(self, request: Request) -> Response:
+        """Return what happened to runs and resources, in order.
+
+        As a stream, it goes on. Messages about what is kept have an `id`, and a client that sends
+        the last one as `Last-Event-ID` misses nothing; how stages move on is told without.
+        """
+        channel, run = CHANNEL.of(request), RUN.of(request)
+        caller: Caller = request.state.caller
+        if channel == AUDIT and not caller.role.covers(Role.ADMIN):
+            raise Forbidden(caller, Role.ADMIN)
+        wanted = Filter(
+            run=(await self.engine.find_run(run)).uid if run else None,
+            workflow=WORKFLOW.of(request),
+            types=frozenset(TYPE.of(request)),
+            channels=(channel,) if channel else (),
+        )
+        if not sse.asked_for(request):
+            return await self._list(request, wanted)
+        return self._stream(request, self.hub.follow(wanted, _resumed(request)))
+
+    async def of_run(self, request: Request) -> Response:
+        """Return what happened to a run, in order; a stream ends with the run."""
+        run = await self.engine.find_run(request.path_params["identifier"])
+        wanted = Filter(run=run.uid, types=frozenset(TYPE.of(request)))
+        if not sse.asked_for(request):
+            return await self._list(request, wanted)
+        return self._stream(request, self._follow(run, wanted, _resumed(request) or 0))
+
+    def _stream(self, request: Request, messages: AsyncGenerator[bytes, None]) -> Response:
+        negotiated(request)
+        return sse.EventStream(messages, self.waits)
+
+    async def _follow(self, run: Run, wanted: Filter, after: int) -> AsyncGenerator[bytes, None]:
+        if not run.state.final:
+            wanted = replace(wanted, types=wanted.types and {*wanted.types, RUN_FINISHED})
+            async with aclosing(self.hub.follow(wanted, after)) as messages:
+                async for part in messages:
+                    yield part
+                    if _END in part:
+                        return
+        yield sse.position(after)
+        while True:
+            page = await self.engine.storage.read_events(wanted.query(after, MOST))
+            entries = [Entry.of(document, position) for position, document in page.entries.items()]
+            if told := b"".join(entry.message for entry in entries if wanted.wants(entry)):
+                yield told
+            if page.next <= after:
+                return
+            after = page.next
+
+    async def _list(self, request: Request, wanted: Filter) -> Response:
+        schema = negotiated(request)
+        after, limit = _resumed(request) or 0, LIMIT.of(request)
+        limit = min(limit, MOST) if limit > 0 else MOST
+        found: list[bytes] = []
+        for _ in range(LOOKED_AT):
+            page = await self.engine.storage.read_events(wanted.query(after, limit - len(found)))
+            for position, document in page.entries.items():
+                if wanted.wants(Entry.of(document, position)):
+                    found.append(placed(document, position))
+            if page.next <= after or len(found) == limit:
+                after = max(after, page.next)
+                break
+            after = page.next
+        return schema.reply(b'{"events":[' + b",".join(found) + b'],"next":%d}' % after)
+
+
+def _resumed(request: Request) -> int | None:
+    """Return the position from which a client wants to be told, if it says so."""
+    resumed = sse.resumed(request)
+    return AFTER.of(request) if resumed is None else resumed

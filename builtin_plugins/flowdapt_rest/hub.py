@@ -1,0 +1,214 @@
+"""The live end of the event log, read once for everybody who listens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flowdapt.events import RUN_FINISHED, STAGE_CHANGED, Event
+from flowdapt.storage import EventQuery
+from flowdapt_rest import sse
+from flowdapt_rest.entries import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+    from uuid import UUID
+
+    from flowdapt.events import Events
+    from flowdapt.storage import Storage
+    from flowdapt_rest.entries import Filter
+
+logger = logging.getLogger(__name__)
+
+TAIL_BYTES = 8 * 1024 * 1024  #: of events in memory; who is further behind reads the storage
+PAGE = 500  #: events read from the storage at once
+PAUSE_SECONDS = 0.02  #: between two looks at the log, so that a burst is told at one go
+LOOK_SECONDS = 1.0  #: how often the log is looked at though nothing is heard of: others write, too
+
+
+@dataclass(eq=False, slots=True)
+class Listener:
+    """Somebody who listens, at a pace of their own.
+
+    :param position: of the last event that was looked at for them
+    :param turn: of the news that they were told last; at first, they are told how things stand
+    """
+
+    wanted: Filter
+    position: int
+    turn: int = 0
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+_Stage = tuple["UUID | None", str | None]  # a stage of a run, whose state is of interest
+
+
+class Hub:
+    """Tells listeners what is kept, each event once and in order, and how stages move on.
+
+    Nothing is queued for a listener: each has a position in the log, and one that is slow is
+    behind. So it loses nothing, costs nothing, and holds up nobody.
+    """
+
+    def __init__(self, storage: Storage, events: Events) -> None:
+        self.storage, self.events = storage, events
+        self._tail: deque[Entry] = deque()
+        self._tail_bytes = 0
+        self._end = 0  # of the log, as far as it was read; the tail ends there
+        # How stages move on is not kept, and only the newest is of interest; it comes last here.
+        self._turn = 0
+        self._news: dict[_Stage, tuple[int, Entry]] = {}
+        self._fresh: dict[_Stage, Event] = {}  # what came since the log was looked at
+        self._listeners: dict[UUID | None, set[Listener]] = {}  # by the run that they want
+        self._heard = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
+
+    async def follow(self, wanted: Filter, after: int | None) -> AsyncGenerator[bytes, None]:
+        """Yield messages, several at once where there are; nothing from time to time.
+
+        The first that is yielded says where the listener is, also where nothing was told so far.
+
+        :param after: a position; without one, only what happens from now on is told
+        """
+        listener = await self._enter(wanted, after)
+        try:
+            yield sse.position(listener.position)
+            while True:
+                listener.woken.clear()
+                if told := await self._next(listener):
+                    yield b"".join(told)
+                    continue  # there may be more
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(listener.woken.wait(), sse.ALIVE_SECONDS)
+                    continue
+                yield sse.ALIVE
+        finally:
+            self._leave(listener)
+
+    async def _enter(self, wanted: Filter, after: int | None) -> Listener:
+        async with self._opening:
+            if self._reading is None:
+                self._end = await self.storage.last_event()
+                self._heard.set()
+                self._reading = asyncio.create_task(self._read(), name="rest-events")
+        end = await self.storage.last_event()
+        listener = Listener(wanted, end if after is None else min(after, end))
+        self._listeners.setdefault(wanted.run, set()).add(listener)
+        return listener
+
+    def _leave(self, listener: Listener) -> None:
+        run = listener.wanted.run
+        self._listeners[run].discard(listener)
+        if not self._listeners[run]:
+            del self._listeners[run]
+        if not self._listeners and self._reading is not None:  # nobody is left to read it for
+            self._reading.cancel()
+            self._reading = None
+            self._tail.clear()
+            self._news.clear()
+            self._fresh.clear()
+            self._tail_bytes = 0
+
+    # What a listener is told -----------------------------------------------------------------
+
+    async def _next(self, listener: Listener) -> list[bytes]:
+        """Return the next messages, and move the listener on; none where there is nothing new."""
+        told: list[bytes] = []
+        while not told and listener.position < self._end:
+            entries, position = await self._behind(listener)
+            told = [entry.message for entry in entries if listener.wanted.wants(entry)]
+            listener.position = max(position, listener.position + 1)
+        if not told and listener.turn < self._turn:
+            told = self._newer(listener)
+            listener.turn = self._turn
+        return told
+
+    async def _behind(self, listener: Listener) -> tuple[Iterable[Entry], int]:
+        """Return events behind a listener's position, and how far that is."""
+        first = self._tail[0].position if self._tail else self._end + 1
+        if listener.position >= first - 1:
+            newer: list[Entry] = []
+            for entry in reversed(self._tail):
+                if entry.position <= listener.position:
+                    break
+                newer.append(entry)
+            return reversed(newer), self._end
+        page = await self.storage.read_events(listener.wanted.query(listener.position, PAGE))
+        # The storage may be ahead of the tail; what lies there comes from the tail in its turn.
+        entries = (Entry.of(text, p) for p, text in page.entries.items() if p <= self._end)
+        return list(entries), min(page.next, self._end)
+
+    def _newer(self, listener: Listener) -> list[bytes]:
+        newer: list[bytes] = []
+        for turn, entry in reversed(self._news.values()):
+            if turn <= listener.turn:
+                break
+            if listener.wanted.wants(entry):
+                newer.append(entry.message)
+        return newer[::-1]
+
+    # What is read ----------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Read what is new and wake who wants it, until nobody listens."""
+        with self.events.listening(self._hear):
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._heard.wait(), LOOK_SECONDS)
+                self._heard.clear()
+                try:
+                    await self._look()
+                except Exception:
+                    logger.exception("events could not be read; listeners wait until they can")
+                    await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def _hear(self, event: Event) -> None:
+        if event.type == STAGE_CHANGED and not event.kept:
+            self._fresh[event.run, event.data["stage"]] = event
+        if event.kept or self._fresh:
+            self._heard.set()
+
+    async def _look(self) -> None:
+        # Taken before the log is read: what was kept before it was heard of is told before it.
+        fresh, self._fresh = self._fresh, {}
+        changed: set[UUID | None] = set()
+        while True:
+            page = await self.storage.read_events(EventQuery(after=self._end, limit=PAGE))
+            for position, document in page.entries.items():
+                entry = Entry.of(document, position)
+                self._keep(entry)
+                self._forget(entry, fresh)
+                changed.add(entry.run)
+            if page.next <= self._end:
+                break
+            self._end = page.next
+        if fresh:
+            self._turn += 1
+        for key, event in fresh.items():
+            self._news.pop(key, None)
+            self._news[key] = self._turn, Entry.of(event.text())
+            changed.add(event.run)
+        for run in {None, *changed} if changed else ():
+            for listener in self._listeners.get(run, ()):
+                listener.woken.set()
+
+    def _keep(self, entry: Entry) -> None:
+        self._tail.append(entry)
+        self._tail_bytes += len(entry.message)
+        while self._tail_bytes > TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft().message)
+
+    def _forget(self, entry: Entry, fresh: dict[_Stage, Event]) -> None:
+        """Forget how stages stood that have ended."""
+        over: list[_Stage] = [(entry.run, entry.stage)]
+        if entry.type == RUN_FINISHED:
+            over = [key for key in (*self._news, *fresh) if key[0] == entry.run]
+        for key in over:
+            self._news.pop(key, None)
+            fresh.pop(key, None)

@@ -1,0 +1,94 @@
+"""Routes over what a run consists of: its stages, and their elements."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+
+from flowdapt.runs import StageRecord
+from flowdapt_rest import bodies, render, shapes
+from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.runs import KIND, ONE
+from flowdapt_rest.versions import V1
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from flowdapt.engine import Engine
+
+LISTED = 100  #: elements in one reply, where the client says nothing
+MOST = 1000  #: and at most
+
+
+class ItemState(StrEnum):
+    """What became of an element; more is not kept of those that were computed."""
+
+    FAILED = "failed"
+
+
+STATE = Query("state", bodies.word, "Only these are kept.", default=ItemState.FAILED)
+AFTER = Query("after", bodies.integer, "The `next` of an earlier reply.", default=0)
+LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+
+
+class RunDetailRoutes:
+    """Stages and elements."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def routes(self) -> list[Operation]:
+        """Return the routes, to stand before those over workflows."""
+        ours = partial(Operation, kind=KIND, versions=[V1])
+        return [
+            ours(
+                f"GET {ONE}/stages",
+                self.stages,
+                name="list_run_stages",
+                reply=shapes.always(list[StageRecord]),
+            ),
+            ours(
+                f"GET {ONE}/items",
+                self.items,
+                name="list_run_items",
+                reply=shapes.always(shapes.ItemPage),
+                query=[STATE, AFTER, LIMIT],
+            ),
+        ]
+
+    async def stages(self, request: Request) -> Response:
+        """Return how the stages of a run stand."""
+        schema = negotiated(request)
+        return schema.reply(
+            render.stages(await self.engine.stages(request.path_params["identifier"]))
+        )
+
+    async def items(self, request: Request) -> Response:
+        """Return the elements that failed, stage by stage, once their stages have ended."""
+        schema = negotiated(request)
+        STATE.of(request)
+        after, limit = max(0, AFTER.of(request)), LIMIT.of(request)
+        end = after + (min(limit, MOST) if limit > 0 else MOST)
+        found = list(_failed(await self.engine.stages(request.path_params["identifier"])))
+        page = shapes.ItemPage(items=found[after:end], next=end if end < len(found) else None)
+        return schema.reply(orjson.dumps(page))
+
+
+def _failed(records: Iterable[StageRecord]) -> Iterable[shapes.Item]:
+    for record in records:
+        traces = {failure.item: failure.traceback for failure in record.failures}
+        for failed in record.failed_items:
+            item, what, message = failed
+            yield {
+                "stage": record.stage,
+                "item": item,
+                "type": what,
+                "message": message,
+                "traceback": traces.get(item, ""),
+            }

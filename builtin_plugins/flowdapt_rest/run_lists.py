@@ -1,0 +1,115 @@
+"""Routes that list runs: of one workflow as published clients know them, and of all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from flowdapt.resources import Workflow
+from flowdapt.runs import RunState
+from flowdapt.storage import RunQuery
+from flowdapt_rest import bodies, render, shapes
+from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.runs import KIND, OF_WORKFLOW
+from flowdapt_rest.versions import V1, V1ALPHA1
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from flowdapt.engine import Engine
+
+LISTED = 10  #: runs in a list of which the client does not say how long it may be
+MOST = 1000  #: and at most
+
+
+class Order(StrEnum):
+    """Which runs come first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+WORKFLOW = Query("workflow", bodies.text, "Only runs of the workflow with this name.")
+STATE = Query("state", bodies.words, "Only runs in one of these states.", known=RunState)
+SINCE = Query("since", bodies.moment, "Only runs that were accepted then or later.")
+UNTIL = Query("until", bodies.moment, "Only runs that were accepted before.")
+ORDER = Query("order", bodies.word, "Which runs come first.", default=Order.NEWEST)
+CURSOR = Query("cursor", bodies.uid, "The `next` of an earlier reply.")
+LIMIT = Query(
+    "limit",
+    bodies.integer,
+    f"At most so many. Below 1 it means {MOST}, which is the most; in {V1ALPHA1}, all.",
+    default=LISTED,
+)
+CHOICE: list[Query[Any]] = [STATE, SINCE, UNTIL, ORDER, LIMIT, CURSOR]
+
+
+class RunListRoutes:
+    """Lists of runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def routes(self) -> list[Operation]:
+        """Return the routes, to stand before those over workflows."""
+        return [
+            Operation(
+                f"GET {OF_WORKFLOW}",
+                self.of_workflow,
+                name="list_workflow_runs",
+                kind=KIND,
+                reply=shapes.run_page,
+                query=CHOICE,
+            ),
+            Operation(
+                "GET /runs/",
+                self.all,
+                name="list_runs",
+                kind=KIND,
+                versions=[V1],
+                reply=shapes.run_page,
+                query=[WORKFLOW, *CHOICE],
+                refusals=[404],  # of a cursor
+            ),
+        ]
+
+    async def of_workflow(self, request: Request) -> Response:
+        """Return runs of a workflow, the newest first where nothing else is asked for.
+
+        In `v1alpha1` it is a list of runs; in `v1`, a part of one that says how to go on.
+        """
+        schema = negotiated(request)
+        limit = LIMIT.of(request)
+        workflow = await self.engine.get(Workflow, request.path_params["identifier"])
+        query = _query(request, workflow.name)
+        if schema.version == V1ALPHA1:
+            query = replace(query, limit=limit if limit > 0 else None)
+            return schema.reply(render.runs(await self.engine.list_runs(query), schema.version))
+        return schema.reply(await self._page(query, limit))
+
+    async def all(self, request: Request) -> Response:
+        """Return runs of all workflows, the newest first where nothing else is asked for."""
+        schema = negotiated(request)
+        return schema.reply(
+            await self._page(_query(request, WORKFLOW.of(request)), LIMIT.of(request))
+        )
+
+    async def _page(self, query: RunQuery, limit: int) -> bytes:
+        limit = min(limit, MOST) if limit > 0 else MOST
+        # One more tells whether there are more.
+        runs = await self.engine.list_runs(replace(query, limit=limit + 1))
+        following = runs[limit - 1].run.uid if len(runs) > limit else None
+        return render.run_page(runs[:limit], following)
+
+
+def _query(request: Request, workflow: str | None) -> RunQuery:
+    return RunQuery(
+        workflow=workflow,
+        states=STATE.of(request),
+        since=SINCE.of(request),
+        until=UNTIL.of(request),
+        newest_first=ORDER.of(request) is Order.NEWEST,
+        cursor=CURSOR.of(request),
+    )
