@@ -13,7 +13,7 @@ from flowdapt_rest.roles import Role
 from flowdapt_rest.tokens import FORM, KIND, TokenRefused, Tokens, hidden
 from flowdapt_sqlite.storage import SqliteStorage
 
-from flowdapt.memory import MemoryStorage
+from flowdapt_embedded.memory import MemoryStorage
 
 pytestmark = pytest.mark.anyio
 
