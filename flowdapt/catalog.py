@@ -73,21 +73,27 @@ class Catalog:
         raise ResourceNotFound(_kind(kind), str(name))
 
     async def _of(self, kind: type[_Kind]) -> dict[str, _Kind]:
-        """Return a kind's resources by name; they are read once and after each change."""
+        """Return a kind's resources by name; they are read once."""
         key = _kind(kind)
         if key not in self._known:
             changes = self._changes
             documents = await self.storage.list(key)
-            read = [kind.parse(d, where=f"stored {key}") for d in documents]
-            found = {resource.name: resource for resource in read}
+            found = {read.name: read for read in (_read(kind, d) for d in documents)}
             if changes != self._changes:  # meanwhile, so this may be what was there before
                 return found
             self._known[key] = dict(found)
         return self._known[key]  # type: ignore[return-value]  # filled from the same kind above
 
-    def _changed(self, kind: type[Resource], event: Event) -> None:
-        self._known.pop(_kind(kind), None)
+    def _changed(self, kind: type[Resource], event: Event, document: Document | None) -> None:
+        """Note what a resource is from now on, and tell; without a document it is gone."""
         self._changes += 1
+        if (known := self._known.get(_kind(kind))) is not None:
+            found = {resource.metadata.uid: resource for resource in known.values()}
+            if document is None:
+                del found[event.data["uid"]]
+            else:  # in its old place, under a new name perhaps
+                found[event.data["uid"]] = _read(kind, document)
+            self._known[_kind(kind)] = {resource.name: resource for resource in found.values()}
         self.events.publish(event)
 
     async def check(self, resource: Resource, where: str) -> None:
@@ -121,7 +127,7 @@ class Catalog:
             if not dry_run:
                 event = _told(events.RESOURCE_CREATED, resource, document, by)
                 await self.storage.create(document, events=[event])
-                self._changed(kind, event)
+                self._changed(kind, event, document)
         return resource
 
     async def replace(
@@ -164,7 +170,7 @@ class Catalog:
             if not dry_run:
                 event = _told(events.RESOURCE_CHANGED, resource, document, by)
                 await self.storage.replace(document, expected=generation, events=[event])
-                self._changed(kind, event)
+                self._changed(kind, event, document)
         return resource
 
     async def _expected(self, kind: type[_Kind], name: str | UUID, expected: int | None) -> _Kind:
@@ -213,12 +219,16 @@ class Catalog:
                 document = _document(resource, "stored resource")
                 event = _told(events.RESOURCE_DELETED, resource, document, by)
                 await self.storage.delete(_kind(kind), resource.metadata.uid, events=[event])
-                self._changed(kind, event)
+                self._changed(kind, event, None)
         return resource
 
 
 def _kind(model: type[Resource]) -> str:
     return str(model.model_fields["kind"].default)
+
+
+def _read(kind: type[_Kind], document: Document) -> _Kind:
+    return kind.parse(document, where=f"stored {_kind(kind)}")
 
 
 def _document(resource: Resource, where: str) -> Document:

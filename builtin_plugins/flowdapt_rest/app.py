@@ -82,18 +82,18 @@ def make_app(
 
 def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     engine = server.engine
-    hub = Hub(engine.storage, engine.events)
+    hub = Hub(engine.storage, engine.events, waits)
     # The first that fits is taken, so those in most demand come first.
     routes: list[BaseRoute] = [
         *RunListRoutes(engine).routes(),  # before those of one run, for a workflow called `run`
         *RunRoutes(engine, waits).routes(),
         *RunDetailRoutes(engine).routes(),
         *LogRoutes(engine, waits).routes(),
-        *EventRoutes(engine, hub, waits).routes(),
+        *EventRoutes(engine, hub).routes(),
         *StatusRoutes(server).routes(),
     ]
     for kind, model in engine.kinds.items():
-        routes += ResourceRoutes(engine, kind, model, hub, waits).routes()
+        routes += ResourceRoutes(engine, kind, model, hub).routes()
     routes += PluginRoutes(server).routes()
     routes += AuditRoutes(server).routes()
     routes += DocumentationRoutes().routes()

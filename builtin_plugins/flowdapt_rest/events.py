@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from flowdapt.engine import Engine
     from flowdapt.runs import Run
     from flowdapt_rest.hub import Hub
-    from flowdapt_rest.waits import Waits
 
 KIND = "event"
 LISTED = 100  #: events in one reply, where the client says nothing
@@ -49,8 +48,8 @@ CHANNEL = Query("channel", bodies.text, "Only of this channel; `audit` is for th
 class EventRoutes:
     """The log of events, and its live end."""
 
-    def __init__(self, engine: Engine, hub: Hub, waits: Waits) -> None:
-        self.engine, self.hub, self.waits = engine, hub, waits
+    def __init__(self, engine: Engine, hub: Hub) -> None:
+        self.engine, self.hub = engine, hub
 
     def routes(self) -> list[Operation]:
         """Return the routes, to stand before those over workflows."""
@@ -104,7 +103,7 @@ class EventRoutes:
 
     def _stream(self, request: Request, messages: AsyncGenerator[bytes, None]) -> Response:
         negotiated(request)
-        return sse.EventStream(messages, self.waits)
+        return sse.EventStream(messages)
 
     async def _follow(self, run: Run, wanted: Filter, after: int) -> AsyncGenerator[bytes, None]:
         if not run.state.final:

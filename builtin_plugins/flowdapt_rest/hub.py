@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowdapt.events import Events
     from flowdapt.storage import Storage
     from flowdapt_rest.entries import Filter
+    from flowdapt_rest.waits import Waits
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,14 @@ class Listener:
     """Somebody who listens, at a pace of their own.
 
     :param position: of the last event that was looked at for them
+    :param told_at: when they were told something last, as the event loop's clock has it
     :param turn: of the news that they were told last; at first, they are told how things stand
     """
 
     wanted: Filter
     position: int
     turn: int = 0
+    told_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -54,8 +57,8 @@ class Hub:
     behind. So it loses nothing, costs nothing, and holds up nobody.
     """
 
-    def __init__(self, storage: Storage, events: Events) -> None:
-        self.storage, self.events = storage, events
+    def __init__(self, storage: Storage, events: Events, waits: Waits) -> None:
+        self.storage, self.events, self.waits = storage, events, waits
         self._tail: deque[Entry] = deque()
         self._tail_bytes = 0
         self._end = 0  # of the log, as far as it was read; the tail ends there
@@ -76,17 +79,20 @@ class Hub:
         :param after: a position; without one, only what happens from now on is told
         """
         listener = await self._enter(wanted, after)
+        clock = asyncio.get_running_loop().time
         try:
-            yield sse.position(listener.position)
-            while True:
-                listener.woken.clear()
-                if told := await self._next(listener):
-                    yield b"".join(told)
-                    continue  # there may be more
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(listener.woken.wait(), sse.ALIVE_SECONDS)
-                    continue
-                yield sse.ALIVE
+            with self.waits.told(listener.woken.set):
+                yield sse.position(listener.position)
+                while not self.waits.over:
+                    listener.woken.clear()
+                    if told := await self._next(listener):
+                        yield b"".join(told)
+                        listener.told_at = clock()
+                    elif clock() - listener.told_at >= sse.ALIVE_SECONDS:
+                        yield sse.ALIVE
+                        listener.told_at = clock()
+                    else:
+                        await listener.woken.wait()
         finally:
             self._leave(listener)
 
@@ -161,6 +167,7 @@ class Hub:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._heard.wait(), LOOK_SECONDS)
                 self._heard.clear()
+                self._wake_silent()
                 try:
                     await self._look()
                 except Exception:
@@ -173,6 +180,13 @@ class Hub:
             self._fresh[event.run, event.data["stage"]] = event
         if event.kept or self._fresh:
             self._heard.set()
+
+    def _wake_silent(self) -> None:
+        since = asyncio.get_running_loop().time() - sse.ALIVE_SECONDS
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                if listener.told_at <= since:
+                    listener.woken.set()
 
     async def _look(self) -> None:
         # Taken before the log is read: what was kept before it was heard of is told before it.

@@ -71,7 +71,7 @@ class LogRoutes:
         name = request.path_params["identifier"]
         if sse.asked_for(request):
             run = await self.engine.find_run(name)
-            return sse.EventStream(self._follow(run.uid, after), self.waits)
+            return sse.EventStream(self._follow(run.uid, after))
         limit = min(limit, MOST) if limit > 0 else MOST
         blocks = await self.engine.read_log(name, after=after, limit=limit)
         return schema.reply(render.log(blocks, after=after))
@@ -84,12 +84,16 @@ class LogRoutes:
                 heard.set()
 
         with (
+            self.waits.told(heard.set),
             self.engine.events.listening(hear, LOG_APPENDED, RUN_FINISHED),
             suppress(ResourceNotFound),  # it was deleted meanwhile
         ):
             yield sse.position(after)
-            while True:
+            ended = False
+            while not ended:
                 heard.clear()
+                if self.waits.over:
+                    return
                 # Before the log is read: nothing is written once a run has ended.
                 ended = (await self.engine.storage.find_run(run)).state.final
                 while blocks := await self.engine.read_log(run, after=after, limit=BLOCKS):
@@ -99,11 +103,7 @@ class LogRoutes:
                         sse.message(orjson.dumps(part), event="log", id=part["position"])
                         for part in parts
                     )
-                if ended:
-                    break
-                try:
-                    await asyncio.wait_for(heard.wait(), sse.ALIVE_SECONDS)
-                except TimeoutError:
+                if not ended and not await _within(sse.ALIVE_SECONDS, heard):
                     yield sse.ALIVE
             yield await self._end(run)
 
@@ -112,3 +112,10 @@ class LogRoutes:
         if stored.result_bytes > INLINE_BYTES:  # as in lists
             stored = replace(stored, result=None)
         return sse.message(render.run(stored, V1), event="end")
+
+
+async def _within(seconds: float, what: asyncio.Event) -> bool:
+    """Wait for something, and tell whether it happened in time."""
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(what.wait(), seconds)
+    return False

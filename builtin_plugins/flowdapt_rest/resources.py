@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from flowdapt.resources import Resource
     from flowdapt_rest.hub import Hub
     from flowdapt_rest.versions import Schema
-    from flowdapt_rest.waits import Waits
 
 WATCH = Query(
     "watch",
@@ -42,11 +41,8 @@ TO = Query("to", bodies.position, "A generation; absent, the one before the last
 class ResourceRoutes:
     """The routes of one kind."""
 
-    def __init__(
-        self, engine: Engine, kind: str, model: type[Resource], hub: Hub, waits: Waits
-    ) -> None:
-        self.engine, self.kind, self.model = engine, kind, model
-        self.hub, self.waits = hub, waits
+    def __init__(self, engine: Engine, kind: str, model: type[Resource], hub: Hub) -> None:
+        self.engine, self.kind, self.model, self.hub = engine, kind, model, hub
         self.revisions = Revisions(engine, model)
 
     def routes(self) -> list[Operation]:
@@ -175,7 +171,7 @@ class ResourceRoutes:
         )
 
     def _watch(self, wanted: Filter, after: int | None) -> Response:
-        return sse.EventStream(self.hub.follow(wanted, after), self.waits)
+        return sse.EventStream(self.hub.follow(wanted, after))
 
 
 def _name(request: Request) -> str:

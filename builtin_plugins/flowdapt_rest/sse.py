@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from starlette.responses import StreamingResponse
 
-from flowdapt.errors import ServerError
 from flowdapt_rest.bodies import MalformedHeader
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Send
 
-    from flowdapt_rest.waits import Waits
 
 MEDIA_TYPE = "text/event-stream"
 ALIVE_SECONDS = 15.0  #: of silence until a comment shows that the connection is alive
@@ -59,29 +57,20 @@ def resumed(request: Request) -> int | None:
 
 
 class EventStream(StreamingResponse):
-    """A reply that goes on until its messages end, the client leaves, or the server stops.
+    """A reply that goes on until its messages end, or the client leaves.
 
     :param messages: bytes of messages, which are sent as they come
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, messages: AsyncGenerator[bytes, None], waits: Waits) -> None:
+    def __init__(self, messages: AsyncGenerator[bytes, None]) -> None:
+        self.messages = messages
         # Proxies are told not to hold back what is small.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        self.messages = _until_stopped(messages, waits)
-        super().__init__(self.messages, headers=headers)
+        super().__init__(messages, headers=headers)
 
     async def stream_response(self, send: Send) -> None:
         """Send all messages; whatever ends that, ends them too."""
         async with aclosing(self.messages):
             await super().stream_response(send)
-
-
-async def _until_stopped(
-    messages: AsyncGenerator[bytes, None], waits: Waits
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(messages):
-        with suppress(ServerError):
-            while part := await waits.until(anext(messages, b""), called="the stream"):
-                yield part

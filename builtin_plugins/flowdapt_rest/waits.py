@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from flowdapt.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Iterator
 
 _T = TypeVar("_T")
 
@@ -18,7 +19,8 @@ class Waits:
 
     def __init__(self) -> None:
         self._open: set[asyncio.Timeout] = set()
-        self._over = False
+        self._told: set[Callable[[], None]] = set()
+        self.over = False  #: whether the server stops
 
     async def until(self, what: Awaitable[_T], *, called: str) -> _T:
         """Return what ``what`` returns.
@@ -26,7 +28,7 @@ class Waits:
         :param called: names it in the error
         :raises ServerError: the server stops first
         """
-        patience = asyncio.timeout(0 if self._over else None)
+        patience = asyncio.timeout(0 if self.over else None)
         self._open.add(patience)
         try:
             async with patience:
@@ -38,8 +40,19 @@ class Waits:
         finally:
             self._open.discard(patience)
 
+    @contextmanager
+    def told(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Have ``callback`` called when the server stops, for waits that notice by themselves."""
+        self._told.add(callback)
+        try:
+            yield
+        finally:
+            self._told.discard(callback)
+
     def end(self) -> None:
         """Let go of all, and of whoever comes later."""
-        self._over = True
+        self.over = True
         for patience in self._open:
             patience.reschedule(asyncio.get_running_loop().time())
+        for callback in tuple(self._told):
+            callback()

@@ -122,7 +122,8 @@ class Listener(asyncio.Protocol):
         if messages:
             self._text = bytearray(rest)
             for message in messages:
-                if found := re.match(rb"(?:.*\n)?id: ?(\d+)", message):
+                # Without data it only says where the listener is.
+                if (found := re.match(rb"id: (\d+)", message)) and b"\ndata:" in message:
                     self.positions.append(int(found[1]))
                     self.heard(len(self.positions))
 
