@@ -9,11 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.roles import Role
 from flowdapt_rest.tokens import FORM, KIND, TokenRefused, Tokens, hidden
 from flowdapt_sqlite.storage import SqliteStorage
-
-from flowdapt_embedded.memory import MemoryStorage
 
 pytestmark = pytest.mark.anyio
 
