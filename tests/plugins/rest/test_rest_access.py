@@ -16,10 +16,12 @@ import pytest
 from flowdapt_rest.app import make_app
 from flowdapt_rest.operations import Operation
 from flowdapt_rest.roles import Role
+from flowdapt_rest.service import RestService
 from flowdapt_rest.tokens import Tokens
 
 from flowdapt.server import Server
 from tests.plugins.rest.conftest import check_error
+from tests.plugins.rest.listening import STREAM, listening
 from tests.plugins.rest.replies import Replies
 from tests.sites import Site
 
@@ -162,6 +164,30 @@ async def test_a_revoked_token_is_worth_nothing_from_then_on(
 
     assert before.status_code == 200
     assert (await client.get("/status", headers=bearer(texts["read"]))).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/events", "/workflows/?watch=true"])
+async def test_a_stream_ends_when_its_token_is_revoked(
+    server: Server,
+    texts: dict[str, str],
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("flowdapt_rest.revocable.LOOK_SECONDS", 0.02)
+    service = RestService(server)
+    await service.start()
+    async with httpx.AsyncClient(base_url=server.addresses["rest"], timeout=20) as client:
+        client.headers.update(bearer(texts["read"]))
+        async with listening(client, path) as listener:
+            await Tokens(server.engine.storage).revoke("the-read")
+
+            assert await listener.all() == []
+        again = await client.get(path, headers=STREAM)
+    await service.stop()
+
+    assert again.status_code == 401
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 async def test_an_expired_token_is_told_so(client: httpx.AsyncClient, server: Server) -> None:
@@ -340,6 +366,20 @@ async def test_a_page_reads_why_it_is_refused_and_asks_first_without_a_token(
     for answer in (preflight, unknown, low):
         assert answer.headers["access-control-allow-origin"] == origin["Origin"]
     assert preflight.headers["access-control-allow-headers"] == "authorization"
+
+
+async def test_the_page_of_the_server_itself_may_do_what_its_token_may(
+    client: httpx.AsyncClient, texts: dict[str, str]
+) -> None:
+    async def delete(origin: str, **headers: str) -> int:
+        sent = {"Origin": origin, "Host": "flows.example:8080"} | headers
+        return (await client.delete("/configs/x", headers=sent)).status_code
+
+    token = bearer(texts["admin"])
+    assert await delete("http://flows.example:8080", **token) == 404
+    assert await delete("https://flows.example:8080", **token) == 404  # a proxy knows of TLS
+    assert await delete("http://flows.example", **token) == 403
+    assert await delete("http://flows.example:8080") == 403
 
 
 # What is said of it
