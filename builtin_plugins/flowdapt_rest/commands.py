@@ -11,7 +11,7 @@ import typer
 
 from flowdapt.server import made
 from flowdapt_rest.roles import Role
-from flowdapt_rest.tokens import Token, Tokens
+from flowdapt_rest.tokens import Token, TokenRefused, Tokens
 
 tokens = typer.Typer(
     add_completion=False,
@@ -45,6 +45,12 @@ def create(
     """Make a token and print it: once, as only a digest of it is kept."""
     lifetime = None if expires is None else _lifetime(expires)
     token, text = _with(ctx, lambda all_: all_.create(name, Role(role), lifetime=lifetime))
+    if all(other.id != token.id for other in _with(ctx, Tokens.list)):
+        target = ctx.obj.settings().database.target
+        raise TokenRefused(
+            f"the storage {target!r} keeps nothing for other processes, such as a server, and so "
+            "no token either; choose another with --override database=sqlite"
+        )
     if output == "table":
         typer.echo(text)
     else:
