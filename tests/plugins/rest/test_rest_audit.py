@@ -10,6 +10,7 @@ import pytest
 from flowdapt_rest.app import make_app
 from flowdapt_rest.audit import STRANGERS
 from flowdapt_rest.roles import Role
+from flowdapt_rest.service import RestService
 from flowdapt_rest.tokens import Tokens
 
 from flowdapt.events import Event
@@ -178,3 +179,17 @@ async def test_it_is_no_business_of_those_who_follow_events(
 
     assert [event["channel"] for event in every] == ["resources"]
     assert asked.status_code == 403
+
+
+async def test_a_proxy_on_this_machine_says_whom_it_speaks_for(
+    client: httpx.AsyncClient, server: Server
+) -> None:
+    service = RestService(server)
+    await service.start()
+    async with httpx.AsyncClient(base_url=server.addresses["rest"]) as behind:
+        token = {"Authorization": client.headers["Authorization"]}
+        for headers in ({}, {"X-Forwarded-For": "203.0.113.9"}):
+            await behind.delete("/configs/x", headers=token | headers)
+    await service.stop()
+
+    assert [entry["address"] for entry in await entries(client)] == ["127.0.0.1", "203.0.113.9"]

@@ -45,6 +45,7 @@ async def serve(server: Server, workflows: httpx.AsyncClient) -> AsyncIterator[S
 
     async def start(**options: float) -> str:
         started.append(RestService(server, **options))
+        server.services["rest"] = started[0]
         await started[0].start()
         return server.addresses["rest"]
 
@@ -137,6 +138,7 @@ async def test_a_head_that_comes_a_byte_now_and_then_is_not_waited_for(
 ) -> None:
     address = await serve(head_seconds=SHORT)
     slow = connect(address)
+    await slow.send(b"GET / HTTP/1.1\r\nX: ")
     closed = asyncio.create_task(slow.rest())
 
     with suppress(ConnectionError):
@@ -277,6 +279,23 @@ async def test_a_silent_listener_that_is_there_may_stay(
     )
 
     assert await listener.until(b"resource.created")
+
+
+async def test_the_system_asks_whether_silent_clients_are_still_there(
+    server: Server, serve: Serve
+) -> None:
+    address = await serve(stalled_seconds=3)
+    async with httpx.AsyncClient(base_url=address) as client:
+        await client.get("/")
+        service = server.services["rest"]
+        assert isinstance(service, RestService)
+        (connection,) = service._uvicorn.server_state.connections
+        taken = connection.transport.get_extra_info("socket")
+
+        assert taken.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        for option, value in (("TCP_KEEPIDLE", 3), ("TCP_USER_TIMEOUT", 3000)):
+            if number := getattr(socket, option, None):  # not every system has them
+                assert taken.getsockopt(socket.IPPROTO_TCP, number) == value
 
 
 # Many
