@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 from flowdapt.events import WORKFLOWS, Event
 from flowdapt.storage import EventPage, EventQuery
@@ -70,6 +71,20 @@ def insert(db: sqlite3.Connection, events: Iterable[EventRow]) -> None:
     )
 
 
+def outlive(db: sqlite3.Connection, run: UUID) -> None:
+    """Keep events of a run that is about to be removed, so that they are found without its row."""
+    db.execute(
+        "UPDATE events SET run = NULL, subject = ?"
+        " WHERE run = (SELECT seq FROM runs WHERE uid = ?)",
+        (_subject(run), run.bytes),
+    )
+
+
+def _subject(run: UUID) -> str:
+    """Return what stands in the rows of a run's events once it is gone."""
+    return f"workflow_run/{run}"
+
+
 def last(db: sqlite3.Connection) -> int:
     """Return the position of the newest event."""
     (found,) = db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()
@@ -79,32 +94,33 @@ def last(db: sqlite3.Connection) -> int:
 def select(db: sqlite3.Connection, query: EventQuery) -> EventPage:
     """Return a page of events."""
     end = last(db)
-    small = bool(query.channels) and WORKFLOWS not in query.channels
-    if query.run is None and query.subject is None and not small:  # no index tells which they are
-        end = min(end, query.after + WINDOW)
-    conditions = ["id > ?", "id <= ?"]
-    values: list[int | str | bytes] = [query.after, end]
-    run = None if query.run is None else query.run.bytes
-    wanted: tuple[tuple[str, str | bytes | None], ...] = (
-        ("run = (SELECT seq FROM runs WHERE uid = ?)", run),
-        ("subject = ?", query.subject),
-        ("workflow = ?", query.workflow),
-    )
-    for condition, value in wanted:
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    if query.channels:
-        conditions.append(f"channel IN ({', '.join('?' * len(query.channels))})")
-        values += query.channels
-    if small:
-        conditions.append(_OF_A_SMALL_CHANNEL)
+    wanted, values = _wanted(db, query)
+    if query.run is None and query.subject is None:
+        if query.channels and WORKFLOWS not in query.channels:
+            wanted.append(_OF_A_SMALL_CHANNEL)
+        else:  # no index tells which they are
+            end = min(end, query.after + WINDOW)
     found = db.execute(
-        f"SELECT id, document FROM events WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?",  # noqa: S608
-        (*values, query.limit),
+        f"SELECT id, document FROM events WHERE {' AND '.join(['id > ? AND id <= ?', *wanted])}"  # noqa: S608 - of our own
+        " ORDER BY id LIMIT ?",
+        (query.after, end, *values, query.limit),
     ).fetchall()
     following = found[-1][0] if len(found) == query.limit else max(end, query.after)
     return EventPage(dict(found), following)
+
+
+def _wanted(db: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[int | str]]:
+    """Return conditions on the columns of an event, and their values."""
+    columns: dict[str, int | str | None] = {"subject": query.subject}
+    if query.run is not None:
+        seq = db.execute("SELECT seq FROM runs WHERE uid = ?", (query.run.bytes,)).fetchone()
+        columns |= {"subject": _subject(query.run)} if seq is None else {"run": seq[0]}
+    columns["workflow"] = query.workflow and storable(query.workflow)
+    given = {column: value for column, value in columns.items() if value is not None}
+    conditions = [f"{column} = ?" for column in given]
+    if query.channels:
+        conditions.append(f"channel IN ({', '.join('?' * len(query.channels))})")
+    return conditions, [*given.values(), *query.channels]
 
 
 def trim(db: sqlite3.Connection, channel: str, before: float, limit: int) -> int:

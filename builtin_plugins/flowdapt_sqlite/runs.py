@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from flowdapt.errors import ResourceExists, ResourceNotFound, UnlawfulTransition
 from flowdapt.runs import Run, RunState
 from flowdapt.storage import RUN_KIND, RunQuery, StoredRun
+from flowdapt_sqlite import events
 from flowdapt_sqlite.documents import encode, storable
 from flowdapt_sqlite.resources import which
 
@@ -209,7 +210,6 @@ def delete(db: sqlite3.Connection, uid: UUID) -> str | None:
     (file,) = db.execute("SELECT result_file FROM runs WHERE seq = ?", (seq,)).fetchone()
     db.execute("DELETE FROM stages WHERE run = ?", (seq,))
     db.execute("DELETE FROM log WHERE run = ?", (seq,))
-    # They stay, and whoever gets the number next has nothing to do with them.
-    db.execute("UPDATE events SET run = NULL WHERE run = ?", (seq,))
+    events.outlive(db, uid)  # whoever gets the number next has nothing to do with them
     db.execute("DELETE FROM runs WHERE seq = ?", (seq,))
     return file

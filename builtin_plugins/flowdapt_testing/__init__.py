@@ -5,7 +5,7 @@ from flowdapt.hooks import Provider, hookimpl
 _SUITES = {
     "ExecutorSuite": ("executors", "Computing stages."),
     "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
-    "StorageSuite": ("resources", "Keeping resources and runs."),
+    "StorageSuite": ("resources", "Keeping resources, runs and events."),
     "DurableStorageSuite": ("resources", "Keeping them beyond the process."),
 }
 

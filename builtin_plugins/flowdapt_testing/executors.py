@@ -5,68 +5,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from flowdapt.context import Sealed, get_run_context
 from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
-from flowdapt.executors import Executor, Host, Outcome, Progress, StageFailed
-from flowdapt.resources import Workflow
-from flowdapt.runs import Run, RunState
-from flowdapt.testing import MemoryStorage
-from flowdapt.walks import Walk, kernel_types
-
-MAPPED = {"type": "parameterized"}
-ALL_OR_NOTHING = {**MAPPED, "options": {"allow_partial_failure": False}}
-
-
-def stage(
-    name: str, target: Callable[..., Any] | str, *depends_on: str, **facts: Any
-) -> dict[str, Any]:
-    """Return a stage as it stands in a workflow."""
-    return {"name": name, "target": target, "depends_on": depends_on, **facts}
-
-
-@dataclass
-class Bench:
-    """A started executor, and what it told about the runs it computed."""
-
-    executor: Executor
-    messages: list[str] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
-    lines: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def walk(
-        self, *stages: Mapping[str, Any], config: dict[str, Any] | None = None, **values: Any
-    ) -> Walk:
-        """Return a run of these stages, with this input, ready to be computed."""
-        data = {"metadata": {"name": "suite"}, "spec": {"stages": list(stages)}}
-        run = Run(workflow="suite", input=values, config=config or {}).to(RunState.RUNNING)
-        storage = MemoryStorage()
-        await storage.add_run(run)
-        workflow = Workflow.parse(data, where="suite")
-        return Walk(run, workflow, storage, self.executor, kernel_types())
-
-    async def compute(self, *stages: Mapping[str, Any], **values: Any) -> Any:
-        """Compute a run of these stages, and return its result as JSON has it."""
-        outcome = await self.outcome(*stages, **values)
-        assert outcome.json is not None
-        return json.loads(bytes(outcome.json))
-
-    async def outcome(self, *stages: Mapping[str, Any], **values: Any) -> Outcome:
-        """Compute a run of these stages, and return what is known of its last one."""
-        walk = await self.walk(*stages, **values)
-        try:
-            return await walk.compute()
-        finally:
-            await self.executor.release(walk.run.uid)
+from flowdapt.executors import StageFailed
+from flowdapt_testing.benches import MAPPED, Bench, stage
+from flowdapt_testing.elements import ElementSuite
 
 
 class Safe:
@@ -88,7 +37,7 @@ class Safe:
         return text.replace("plain", "***") if self.opened else text
 
 
-class ExecutorSuite:
+class ExecutorSuite(ElementSuite):
     """What every :class:`flowdapt.executors.Executor` does.
 
     A subclass says how one is made, with at least two processors, and not yet started::
@@ -98,28 +47,6 @@ class ExecutorSuite:
             def executor(self):
                 return MyExecutor(cpus=2)
     """
-
-    pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
-
-    @pytest.fixture
-    def anyio_backend(self) -> str:
-        """The event loop that executors run in."""
-        return "asyncio"
-
-    @pytest.fixture
-    async def bench(self, executor: Executor, tmp_path: Path) -> AsyncIterator[Bench]:
-        """The executor, started."""
-        bench = Bench(executor)
-
-        def on_log(_run: Any, block: Any) -> None:
-            bench.messages += [json.loads(line)["message"] for line in block.lines.splitlines()]
-            bench.lines.set()
-
-        await executor.start(
-            Host(app_dir=tmp_path, on_log=on_log, on_progress=bench.progress.append)
-        )
-        yield bench
-        await executor.stop()
 
     async def test_a_stage_without_dependencies_gets_the_input_by_name(self, bench: Bench) -> None:
         assert await bench.compute(stage("a", lambda n: n + 1), n=1, unused=2) == 2
@@ -146,80 +73,6 @@ class ExecutorSuite:
             return 2 * n
 
         assert await bench.compute(stage("a", double), n=4) == 8
-
-    async def test_mapped_results_come_in_the_order_of_elements(self, bench: Bench) -> None:
-        result = await bench.compute(
-            stage("list", lambda n: list(range(n))),
-            stage("each", lambda x, offset: x + offset, "list", "offset", **MAPPED),
-            stage("offset", lambda: 100),
-            n=1000,
-        )
-
-        assert result == [100 + i for i in range(1000)]
-
-    async def test_async_elements_wait_side_by_side(self, bench: Bench) -> None:
-        async def each(x: int) -> int:
-            await asyncio.sleep(0.2)
-            return x
-
-        begun = asyncio.get_running_loop().time()
-        result = await bench.compute(
-            stage("each", each, **MAPPED, options={"map_on": "xs"}), xs=list(range(40))
-        )
-
-        assert result == list(range(40))
-        assert asyncio.get_running_loop().time() - begun < 40 * 0.2 / 2
-
-    async def test_a_mapped_stage_feeds_a_mapped_stage(self, bench: Bench) -> None:
-        result = await bench.compute(
-            stage("list", lambda: list(range(50))),
-            stage("twice", lambda x: 2 * x, "list", **MAPPED),
-            stage("plus", lambda x: x + 1, "twice", **MAPPED),
-            stage("sum", sum, "plus"),
-        )
-
-        assert result == sum(2 * i + 1 for i in range(50))
-
-    async def test_any_iterable_is_mapped_over_and_an_empty_one_gives_nothing(
-        self, bench: Bench
-    ) -> None:
-        async def over(value: Callable[[], Any]) -> Any:
-            stages = stage("a", value), stage("b", lambda x: x, "a", **MAPPED)
-            return await bench.compute(*stages)
-
-        assert await over(lambda: (1, 2)) == [1, 2]
-        assert await over(lambda: {"k": 1}) == ["k"]
-        assert await over(list) == []
-
-    async def test_mapping_over_what_is_no_list_says_so(self, bench: Bench) -> None:
-        stages = stage("a", lambda: 5), stage("b", lambda x: x, "a", **MAPPED)
-
-        with pytest.raises(StageFailed) as failed:
-            await bench.compute(*stages)
-
-        assert failed.value.failure.stage == "b"
-
-    async def test_elements_that_raise_are_left_out_and_counted(self, bench: Bench) -> None:
-        outcome = await bench.outcome(
-            stage("each", lambda x: 10 // x, **MAPPED, options={"map_on": "xs"}), xs=[1, 0, 2, 0]
-        )
-
-        assert json.loads(bytes(outcome.json or b"")) == [10, 5]
-        assert (outcome.items, outcome.items_failed) == (4, 2)
-        assert [(f.type, f.item) for f in outcome.failures] == [
-            ("ZeroDivisionError", 1),
-            ("ZeroDivisionError", 3),
-        ]
-
-    async def test_without_partial_failure_the_first_error_fails_the_stage(
-        self, bench: Bench
-    ) -> None:
-        stages = stage("a", lambda: [1, 0]), stage("b", lambda x: 1 // x, "a", **ALL_OR_NOTHING)
-
-        with pytest.raises(StageFailed) as failed:
-            await bench.compute(*stages)
-
-        assert (failed.value.failure.stage, failed.value.failure.item) == ("b", 1)
 
     async def test_a_failure_shows_the_users_code_and_brings_the_exception(
         self, bench: Bench
@@ -315,13 +168,6 @@ class ExecutorSuite:
         )
 
         assert results == [[k, k] for k in range(20)]
-
-    async def test_progress_counts_elements(self, bench: Bench) -> None:
-        await bench.compute(
-            stage("each", lambda x: x, **MAPPED, options={"map_on": "xs"}), xs=list(range(30))
-        )
-
-        assert (bench.progress[-1].items, bench.progress[-1].items_done) == (30, 30)
 
     async def test_nodes_tell_what_is_free(self, bench: Bench) -> None:
         (node, *_) = await bench.executor.nodes()

@@ -1,4 +1,4 @@
-"""What every storage does with resources; with runs, see ``runs.py``."""
+"""What every storage does with resources; see ``runs.py`` and ``events.py`` for the rest."""
 
 # ruff: noqa: PLR2004, S101 - a suite is made of asserts about figures
 
@@ -6,40 +6,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from flowdapt.errors import ResourceChanged, ResourceExists, ResourceNotFound
-from flowdapt.resources import now, timestamp
 from flowdapt.runs import Run, StageRecord
-from flowdapt.storage import INLINE_BYTES, Document, LogBlock, Storage
-from flowdapt_testing.runs import ODD_TEXT, RunSuite
+from flowdapt.storage import INLINE_BYTES, EventQuery, LogBlock, Storage
+from flowdapt_testing.documents import a_document, changed
+from flowdapt_testing.events import EventSuite, an_event
+from flowdapt_testing.runs import ODD_TEXT
 
 
-def a_document(name: str = "first", *, kind: str = "workflow", **spec: Any) -> Document:
-    """Return a resource of generation 1, as a storage is given it."""
-    time = timestamp(now())
-    metadata = {
-        "name": name,
-        "uid": str(uuid4()),
-        "created_at": time,
-        "updated_at": time,
-        "annotations": {},
-        "generation": 1,
-    }
-    return {"kind": kind, "metadata": metadata, "spec": spec}
-
-
-def changed(document: Document, *, name: str | None = None, **spec: Any) -> Document:
-    """Return the next generation of a resource."""
-    metadata = document["metadata"]
-    facts = {"name": name or metadata["name"], "generation": metadata["generation"] + 1}
-    return {**document, "metadata": {**metadata, **facts}, "spec": spec}
-
-
-class StorageSuite(RunSuite):
+class StorageSuite(EventSuite):
     """What every :class:`flowdapt.storage.Storage` does.
 
     A subclass says how one is made; each call returns one over the same place, not yet started::
@@ -223,5 +202,24 @@ class DurableStorageSuite(StorageSuite):
             assert (stored.run, stored.result) == (run, big)
             assert [record.stage for record in await again.list_stages(run.uid)] == ["load"]
             assert await again.read_log(run.uid) == {1: LogBlock("load", b"{}", 1)}
+        finally:
+            await again.stop()
+
+    async def test_a_position_is_not_given_twice_whatever_was_forgotten(
+        self, storage: Storage, make_storage: Callable[[], Storage]
+    ) -> None:
+        for _ in range(3):
+            await storage.append_event(an_event(ago=60))
+        await storage.trim_events("gossip", 30, limit=100)
+        await storage.stop()
+        again = make_storage()
+        await again.start()
+
+        try:
+            assert await again.last_event() == 3
+            await again.append_event(an_event())
+            page = await again.read_events(EventQuery(after=3))
+            assert list(page.entries) == [4]
+            assert page.next == await again.last_event() == 4
         finally:
             await again.stop()

@@ -239,9 +239,50 @@ class RunSuite:
         ]
         assert await self.listed(storage, workflow="absent") == []
 
-    async def test_a_cursor_that_is_no_run_is_refused(self, storage: Storage) -> None:
-        with pytest.raises(ResourceNotFound):
-            await storage.list_runs(RunQuery(cursor=uuid4()))
+    async def test_a_list_can_begin_with_the_oldest(self, storage: Storage) -> None:
+        runs = [Run(workflow="even" if i % 2 == 0 else "odd", name=f"r{i}") for i in range(120)]
+        await asyncio.gather(*(storage.add_run(run) for run in runs))
+        for run in runs[:4]:
+            await storage.save_run(run.to(RunState.FAILED), was=RunState.PENDING)
+        oldest: dict[str, Any] = {"newest_first": False}
+
+        assert await self.listed(storage, **oldest) == [f"r{i}" for i in range(120)]
+        assert await self.listed(storage, **oldest, cursor=runs[1].uid, limit=2) == ["r2", "r3"]
+        assert await self.listed(storage, **oldest, workflow="odd", limit=2) == ["r1", "r3"]
+        assert await self.listed(storage, **oldest, cursor=runs[-1].uid) == []
+        failed = {**oldest, "states": (RunState.FAILED,)}
+        assert await self.listed(storage, **failed, cursor=runs[0].uid) == ["r1", "r2", "r3"]
+
+    async def test_runs_are_found_by_the_time_of_their_acceptance(self, storage: Storage) -> None:
+        begun = now()
+        times = [begun + timedelta(minutes=i) for i in range(6)]
+        runs = [Run(workflow="w", name=f"r{i}", started_at=time) for i, time in enumerate(times)]
+        for run in runs:
+            await storage.add_run(run)
+        await storage.delete_run(runs[3].uid)
+        some = {"since": times[1], "until": times[5]}
+
+        assert await self.listed(storage, since=times[4]) == ["r5", "r4"]
+        assert await self.listed(storage, until=times[2]) == ["r1", "r0"]
+        assert await self.listed(storage, **some) == ["r4", "r2", "r1"]
+        assert await self.listed(storage, **some, newest_first=False) == ["r1", "r2", "r4"]
+        assert await self.listed(storage, **some, cursor=runs[4].uid, limit=1) == ["r2"]
+        assert await self.listed(storage, **some, cursor=runs[0].uid) == []
+        assert await self.listed(storage, **some, workflow="absent") == []
+        assert await self.listed(storage, since=times[5] + timedelta(seconds=1)) == []
+        assert await self.listed(storage, until=begun) == []
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    async def test_a_cursor_that_is_no_run_is_refused(
+        self, storage: Storage, *, newest_first: bool
+    ) -> None:
+        await storage.add_run(gone := Run(workflow="w"))
+        await storage.delete_run(gone.uid)
+
+        for cursor in (uuid4(), gone.uid):
+            with pytest.raises(ResourceNotFound) as caught:
+                await storage.list_runs(RunQuery(cursor=cursor, newest_first=newest_first))
+            assert (caught.value.kind, caught.value.name) == (RUN_KIND, str(cursor))
 
     async def test_runs_that_ended_long_ago_are_found_oldest_first(self, storage: Storage) -> None:
         await storage.add_run(Run(workflow="w"))

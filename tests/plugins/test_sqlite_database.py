@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from flowdapt_sqlite import flowdapt_storages
@@ -16,9 +17,10 @@ from flowdapt_sqlite.migrations import MIGRATIONS, Step, version
 from flowdapt_sqlite.storage import SqliteStorage
 
 from flowdapt.errors import StorageError
+from flowdapt.events import Event
 from flowdapt.hooks import load
 from flowdapt.runs import Run, RunState
-from flowdapt.storage import RunQuery
+from flowdapt.storage import EventQuery, RunQuery
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +79,46 @@ async def test_a_newer_database_is_refused_with_both_versions(tmp_path: Path) ->
         await SqliteStorage(app_dir=tmp_path).start()
 
     assert (tmp_path / "flowdapt.db").read_bytes() == before
+
+
+FIRST_LAYOUT = f"""
+INSERT INTO resources (kind, uid, name, generation, document) VALUES
+    ('config', x'{1:032x}', 'c', 4, '{{"kind": "config", "metadata": {{"name": "c"}}}}');
+INSERT INTO runs (uid, name, workflow, state, finished_at, document, result_bytes, result) VALUES
+    (x'{2:032x}', 'old-otter', 'w', 'failed', 1.5, '{{"uid": "{UUID(int=2)}", "name": "old-otter",
+     "workflow": "w", "state": "failed", "started_at": "2026-01-01T00:00:00Z"}}', 1, x'31'),
+    (x'{3:032x}', 'open-otter', 'w', 'running', NULL, '{{"uid": "{UUID(int=3)}",
+     "name": "open-otter", "workflow": "w", "state": "running"}}', 0, NULL);
+INSERT INTO stages (run, stage, document, result) VALUES
+    (1, 's', '{{"stage": "s", "state": "finished", "items": 2, "items_failed": 1}}', x'80');
+INSERT INTO log (run, position, stage, count, lines) VALUES (1, 1, 's', 1, '{{}}');
+"""
+
+
+async def test_a_database_of_the_first_layout_keeps_what_it_has_and_takes_events(
+    tmp_path: Path,
+) -> None:
+    with closing(open_database(tmp_path / "flowdapt.db", steps=MIGRATIONS[:1])) as db:
+        db.executescript(FIRST_LAYOUT)
+        assert version(db) == 1
+    storage = SqliteStorage(app_dir=tmp_path)
+
+    await storage.start()
+
+    old, running = await storage.list_runs(RunQuery(newest_first=False))
+    assert (old.run.name, old.run.state, old.result) == ("old-otter", RunState.FAILED, b"1")
+    assert (old.run.retry_of, old.run.only) == (None, {})
+    assert (await storage.get("config", "c"))["metadata"] == {"name": "c"}
+    (record,) = await storage.list_stages(old.run.uid)
+    assert (record.items_failed, record.failed_items, record.result) == (1, (), b"\x80")
+    assert (await storage.read_log(old.run.uid))[1].count == 1
+    assert await storage.last_event() == 0
+    event = Event(type="ended", data={}, run=running.run.uid)
+    end = running.run.to(RunState.FINISHED)
+    await storage.save_run(end, was=RunState.RUNNING, events=[event])
+    page = await storage.read_events(EventQuery(run=end.uid))
+    assert page.entries == {1: event.text()}
+    await storage.stop()
 
 
 # Files that are none of ours -----------------------------------------------------------------
