@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from flowdapt.storage import Storage
+    from flowdapt_rest.tokens import Token
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,25 @@ async def record(storage: Storage, entry: Entry) -> None:
         await storage.append_event(event)
     except Exception:
         logger.exception("what follows is missing in the audit trail: %s", entry)
+
+
+async def record_here(storage: Storage, operation: str, token: Token) -> None:
+    """Record what somebody does with a token on this machine, without a request."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # as in containers, whose users need no names
+        user = str(os.getuid())
+    entry: Entry = {
+        "time": timestamp(now()),
+        "actor": user,
+        "token": token.id,
+        "method": "",
+        "path": f"/tokens/{token.name}",
+        "operation": operation,
+        "status": 200,
+        "address": "",
+    }
+    await record(storage, entry)
 
 
 class Audit:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from flowdapt.server import made
 from flowdapt_rest.roles import Role
 from flowdapt_rest.tokens import Token, TokenRefused, Tokens
 
@@ -44,7 +43,13 @@ def create(
 ) -> None:
     """Make a token and print it: once, as only a digest of it is kept."""
     lifetime = None if expires is None else _lifetime(expires)
-    token, text = _with(ctx, lambda all_: all_.create(name, Role(role), lifetime=lifetime))
+
+    async def make(those: Tokens) -> tuple[Token, str]:
+        made = await those.create(name, Role(role), lifetime=lifetime)
+        await _recorded(those, "create_token", made[0])
+        return made
+
+    token, text = _with(ctx, make)
     if all(other.id != token.id for other in _with(ctx, Tokens.list)):
         target = ctx.obj.settings().database.target
         raise TokenRefused(
@@ -74,14 +79,28 @@ def revoke(
     output: Output = "table",
 ) -> None:
     """Take a token back; from now on, servers refuse it."""
-    token = _with(ctx, lambda all_: all_.revoke(name))
+
+    async def take_back(those: Tokens) -> Token:
+        taken = await those.revoke(name)
+        await _recorded(those, "revoke_token", taken)
+        return taken
+
+    token = _with(ctx, take_back)
     if output != "table":
         return _dump(token.facts(), output)
     return typer.echo(f"token {token.name} revoked")
 
 
+async def _recorded(those: Tokens, operation: str, token: Token) -> None:
+    from flowdapt_rest.audit import record_here  # with all that routes need
+
+    await record_here(those.storage, operation, token)
+
+
 def _with(ctx: typer.Context, work: Callable[[Tokens], Awaitable[_T]]) -> _T:
     """Return what ``work`` does with the tokens in the storage that the settings name."""
+    from flowdapt.server import made
+
     # The program's own object, of a plugin that cannot be imported from here.
     settings = ctx.obj.settings()
     plugins = ctx.obj.server_plugins(settings)

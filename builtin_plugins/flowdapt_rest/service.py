@@ -108,7 +108,8 @@ class RestService(Service):
         if not local:
             raise ServerError(
                 f"{api.host} can be reached from other machines, and there is no token by which "
-                f"callers could be known; {advice}, or let everybody in with --insecure"
+                f"callers could be known; {advice}, or let everybody in with "
+                "'flowdapt serve --insecure'"
             )
         logger.warning("every request is refused until there is a token; %s", advice)
         return True

@@ -136,9 +136,11 @@ def test_what_is_done_is_found_in_the_audit_trail(flowdapt: Call, tmp_path: Path
         with httpx.Client(base_url=served.address, headers=bearer(text)) as client:
             client.post("/configs/", json={"metadata": {"name": "new"}, "spec": {"data": {}}})
             client.get("/status", headers=bearer("wrong"))
-            (made, refused) = client.get("/audit").json()["entries"]
+            token, made, refused = client.get("/audit").json()["entries"]
         served.process.kill()
 
+    assert (token["operation"], token["path"]) == ("create_token", "/tokens/boss")
+    assert (token["token"], token["address"]) == (made["token"], "")
     assert (made["actor"], made["operation"], made["status"]) == ("boss", "create_config", 200)
     assert (refused["actor"], refused["path"], refused["status"]) == ("anonymous", "/status", 401)
 
@@ -150,7 +152,7 @@ def test_nobody_listens_beyond_this_machine_without_a_token(flowdapt: Call) -> N
     assert refused.err == (
         "Error: 0.0.0.0 can be reached from other machines, and there is no token by which "
         "callers could be known; make one with 'flowdapt tokens create NAME --role admin', "
-        "or let everybody in with --insecure\n"
+        "or let everybody in with 'flowdapt serve --insecure'\n"
     )
 
 
