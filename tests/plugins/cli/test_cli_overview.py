@@ -83,7 +83,7 @@ def test_the_overview_names_every_command_and_imports_none_of_them() -> None:
 
     modules = set(done.stderr.split())
     assert "Start a server here" in done.stdout
-    assert "plugins  Show what is installed" in done.stdout
+    assert "plugins   Show what is installed" in done.stdout
     assert not modules & HEAVY
     assert not [name for name in modules if name.startswith("flowdapt_cli.commands")]
 
@@ -98,8 +98,8 @@ def test_an_unknown_command_is_answered_with_names_that_are_near(flowdapt: Call)
 def test_commands_of_other_plugins_stand_in_the_overview(with_stranger: Call) -> None:
     done = with_stranger("--help")
 
-    assert "greet    Greet somebody." in done.out
-    assert "farm     Work on the farm." in done.out
+    assert "greet     Greet somebody." in done.out
+    assert "farm      Work on the farm." in done.out
 
 
 def test_a_function_of_another_plugin_is_a_command(with_stranger: Call) -> None:
