@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def serve(invocation: Invocation, *, services: str | None = None) -> None:
+def serve(invocation: Invocation, *, services: str | None = None, insecure: bool = False) -> None:
     """Serve until SIGINT or SIGTERM.
 
     :param services: names with commas between them; absent, all that the settings do not disable
+    :param insecure: need no tokens, whatever the settings say
     """
-    settings = invocation.settings(write_missing=True)
+    overrides = ("rpc.api.insecure=true", "rpc.api.require_token=false") if insecure else ()
+    settings = invocation.settings(*overrides, write_missing=True)
     only = None if services is None else frozenset(filter(None, services.split(",")))
     server = Server(settings, invocation.server_plugins(settings), only=only)
     log(settings)

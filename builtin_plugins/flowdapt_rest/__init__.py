@@ -25,6 +25,11 @@ def flowdapt_routes() -> Iterable[Provider]:
     of the kind's schema that the client reads and makes the reply, and ``bodies``, which reads the
     body and the query. One that fails is left out, and logged with the plugin's name.
 
+    Reading needs a token with the role ``read`` where tokens are needed, and every other method one
+    with ``admin``. A route with an attribute ``role`` asks for that one instead: ``read``,
+    ``operate``, ``admin``, or ``anyone`` for what may be seen without a token. Who calls is
+    ``request.state.caller``, with ``name``, ``role`` and ``address``.
+
     Implement it with ``hookimpl(optionalhook=True)``, to be of use where this plugin is disabled.
 
     :return: one provider for each group of routes; names are unique across plugins
@@ -44,6 +49,12 @@ def flowdapt_layers() -> Iterable[Provider]:
     :return: one provider for each layer; names are unique across plugins
     """
     raise AssertionError("specification only")
+
+
+@hookimpl
+def flowdapt_commands() -> list[Provider]:
+    text = "Make, list and revoke tokens, by which servers know who calls; needs no server."
+    return [Provider("tokens", "flowdapt_rest.commands:tokens", text)]
 
 
 @hookimpl

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import BaseRoute, Match
 
 from flowdapt.errors import FlowdaptError
+from flowdapt_rest.revocable import Revocable
 from flowdapt_rest.roles import ANONYMOUS, Caller, Role, role_by_method
 from flowdapt_rest.tokens import FORM, Tokens, claimed
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from flowdapt_rest.tokens import Token
 
 # Not Basic: browsers would ask for a password and then send it from every page, on their own.
 _CHALLENGE = 'Bearer realm="flowdapt"'
@@ -59,11 +62,19 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its caller, or refuse it."""
-        if scope["type"] == "http":
-            await self._identify(scope)
-        await self.app(scope, receive, send)
+        token = await self._identify(scope) if scope["type"] == "http" else None
+        if token is None or scope["method"] != "GET":  # nothing else goes on as a stream
+            await self.app(scope, receive, send)
+            return
+        ends = Revocable(receive, send, tokens=self.tokens, token=token)
+        await self.app(scope, ends.receive, ends.send)
+        await ends.finish()
 
-    async def _identify(self, scope: Scope) -> None:
+    async def _identify(self, scope: Scope) -> Token | None:
+        """Note who calls, and return the token if there is one.
+
+        :raises Unauthorized: one is needed, or what was sent is none
+        """
         state = scope.setdefault("state", {})
         address = (scope.get("client") or ("",))[0]
         given = _taken(scope)
@@ -72,7 +83,7 @@ class Access:
             state["caller"] = Caller(ANONYMOUS, role, address)
             if self.needed and not self._open(scope):
                 raise Unauthorized("nobody may call this without a token", sent=False)
-            return
+            return None
         token = await self.tokens.find(given)
         name = token.name if token else ANONYMOUS
         if token is None or token.expired:
@@ -80,6 +91,7 @@ class Access:
             fact = f"the token {name!r} has expired" if token else "the token is not valid"
             raise Unauthorized(fact, sent=True)
         state["caller"] = Caller(name, token.role, address, token.id)
+        return token
 
     def _open(self, scope: Scope) -> bool:
         """Tell whether the route of a request is for everybody; most requests need not ask."""

@@ -56,7 +56,7 @@ def make_app(
         routes=routes,
         middleware=[
             *extensions.layers(server),
-            Middleware(Audit, server=server),
+            Middleware(Audit, storage=server.engine.storage),
             Middleware(
                 origins.Origins,
                 allow_origins=origins.checked(api.allow_origins),
@@ -95,6 +95,6 @@ def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     for kind, model in engine.kinds.items():
         routes += ResourceRoutes(engine, kind, model, hub).routes()
     routes += PluginRoutes(server).routes()
-    routes += AuditRoutes(server).routes()
+    routes += AuditRoutes(engine.storage).routes()
     routes += DocumentationRoutes().routes()
     return access.guarded(routes) + extensions.routes(server)

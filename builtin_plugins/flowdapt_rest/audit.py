@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING
 
 import orjson
 from typing_extensions import TypedDict
 
-from flowdapt.events import Event
+from flowdapt.events import ACTOR, AUDIT, Event
 from flowdapt.resources import now, timestamp
+from flowdapt.storage import EventQuery
 from flowdapt_rest import bodies, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import ANONYMOUS, READING, Caller, Role
@@ -18,17 +21,16 @@ from flowdapt_rest.tokens import hidden
 from flowdapt_rest.versions import V1
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from flowdapt.server import Server
+    from flowdapt.storage import Storage
+    from flowdapt_rest.tokens import Token
 
 logger = logging.getLogger(__name__)
 
-KIND = CHANNEL = "audit"
+KIND = "audit"
 TYPE = "com.event.audit.request"
 REFUSED = (401, 403)
 LISTED, MOST = 100, 1000  #: entries in one reply, where the client says nothing, and at most
@@ -63,44 +65,40 @@ class Entries(TypedDict):
     next: int
 
 
-class Page(Protocol):
-    """Events as a storage returns them, each under its position."""
-
-    entries: Mapping[int, bytes]
-    next: int
-
-
-class EventLog(Protocol):
-    """What is used here of a storage."""
-
-    async def append_event(self, event: Event) -> Any:
-        """Store an event behind all others."""
-
-    async def read_events(self, query: Any) -> Page:
-        """Return events in order."""
-
-
-async def record(server: Server, entry: Entry) -> None:
+async def record(storage: Storage, entry: Entry) -> None:
     """Store an entry; a storage that fails is logged, and the request stays what it is."""
-    log = cast("EventLog", server.engine.storage)
+    actor = {ACTOR: entry["actor"]}
+    event = Event(type=TYPE, channel=AUDIT, source="rest", headers=actor, data={**entry})
     try:
-        await log.append_event(Event(type=TYPE, channel=CHANNEL, source="rest", data={**entry}))
+        await storage.append_event(event)
     except Exception:
         logger.exception("what follows is missing in the audit trail: %s", entry)
 
 
-async def _read(server: Server, after: int, limit: int) -> Page:
-    from flowdapt.storage import EventQuery
-
-    query = EventQuery(after=after, limit=limit, channels=(CHANNEL,))
-    return await cast("EventLog", server.engine.storage).read_events(query)
+async def record_here(storage: Storage, operation: str, token: Token) -> None:
+    """Record what somebody does with a token on this machine, without a request."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # as in containers, whose users need no names
+        user = str(os.getuid())
+    entry: Entry = {
+        "time": timestamp(now()),
+        "actor": user,
+        "token": token.id,
+        "method": "",
+        "path": f"/tokens/{token.name}",
+        "operation": operation,
+        "status": 200,
+        "address": "",
+    }
+    await record(storage, entry)
 
 
 class Audit:
     """Records requests once they are answered; outside of whatever may refuse one."""
 
-    def __init__(self, app: ASGIApp, *, server: Server) -> None:
-        self.app, self.server = app, server
+    def __init__(self, app: ASGIApp, *, storage: Storage) -> None:
+        self.app, self.storage = app, storage
         self._minute, self._strangers = 0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +120,7 @@ class Audit:
             known = caller.token != "" and caller.role is not Role.ANYONE
             changing = known and scope["method"] not in READING
             if (changing or status in REFUSED) and self._kept(known=known):
-                await record(self.server, _entry(scope, caller, timestamp(begun), status))
+                await record(self.storage, _entry(scope, caller, timestamp(begun), status))
 
     def _kept(self, *, known: bool) -> bool:
         """Tell whether there is room for an entry."""
@@ -157,16 +155,16 @@ def _entry(scope: Scope, caller: Caller, time: str, status: int) -> Entry:
 
 # Reading it ----------------------------------------------------------------------------------
 
-AFTER = Query("after", bodies.integer, "The `next` of an earlier reply.", default=0)
+AFTER = Query("after", bodies.position, "The `next` of an earlier reply.")
 LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
-ACTOR = Query("actor", bodies.text, "Only what was done with the token of this name.")
+WHOSE = Query("actor", bodies.text, "Only what was done with the token of this name.")
 
 
 class AuditRoutes:
     """The audit trail, oldest first."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
 
     def routes(self) -> list[Operation]:
         """Return the routes."""
@@ -178,7 +176,7 @@ class AuditRoutes:
                 kind=KIND,
                 versions=[V1],
                 reply=shapes.always(Entries),
-                query=[AFTER, LIMIT, ACTOR],
+                query=[AFTER, LIMIT, WHOSE],
                 role=Role.ADMIN,
             )
         ]
@@ -190,14 +188,18 @@ class AuditRoutes:
         refused for want of one.
         """
         schema = negotiated(request)
-        after, limit, actor = max(0, AFTER.of(request)), LIMIT.of(request), ACTOR.of(request)
+        after, limit, actor = AFTER.of(request) or 0, LIMIT.of(request), WHOSE.of(request)
         limit = min(limit, MOST) if limit > 0 else MOST
         found: list[PositionedEntry] = []
         for _ in range(LOOKED_AT // MOST):
-            page = await _read(self.server, after, MOST if actor else limit - len(found))
+            most = MOST if actor else limit - len(found)
+            page = await self.storage.read_events(
+                EventQuery(after=after, limit=most, channels=(AUDIT,))
+            )
             for position, text in page.entries.items():
-                entry: Entry = orjson.loads(text)["data"]
-                if actor in (None, entry["actor"]):
+                event = orjson.loads(text)
+                entry: Entry = event["data"]
+                if event["type"] == TYPE and actor in (None, entry["actor"]):
                     found.append({"position": position, **entry})
                 if len(found) == limit:
                     return schema.reply(orjson.dumps(Entries(entries=found, next=position)))

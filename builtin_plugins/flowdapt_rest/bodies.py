@@ -99,7 +99,7 @@ async def read(request: Request) -> bytes:
                     raise BodyTooLarge(limit)
                 parts.append(part)
                 # By the whole that has come, or a byte now and then would hold a place for days.
-                patience.reschedule(begun + limits.body_seconds + size / limits.body_pace)
+                patience.reschedule(begun + limits.body_seconds + size / limits.pace)
     except TimeoutError:
         raise BodyTooSlow(size, clock() - begun) from None
     return b"".join(parts)

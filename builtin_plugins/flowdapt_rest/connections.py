@@ -6,6 +6,8 @@ import logging
 import resource
 from contextlib import suppress
 from http import HTTPStatus
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from typing import TYPE_CHECKING, Any
 
 from flowdapt_rest.errors import reply
@@ -29,14 +31,22 @@ def bounded(protocol: type[Any], limits: Limits) -> type[Any]:
 
 
 def close_late(connections: Iterable[Any]) -> None:
-    """Close the connections on which a request has been awaited for too long.
+    """Close the connections whose clients let the server wait for too long.
 
     uvicorn's own limit is on pauses after a reply: it forgets whoever sends nothing at first, or
-    then a byte now and then.
+    then a byte now and then, and whoever takes nothing of what is sent.
     """
     for connection in tuple(connections):
-        if connection.late and not connection.transport.is_closing():
+        if connection.stalled():
+            _reset(connection.transport)
+        elif connection.late and not connection.transport.is_closing():
             connection.transport.close()
+
+
+def _reset(transport: Any) -> None:
+    """End a connection, and forget what is still to be sent on it, here and in the system."""
+    transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
+    transport.abort()
 
 
 def allow_files(connections: int) -> int:
@@ -65,10 +75,12 @@ class _Bounded:
 
     limits: Limits
     _awaited_since: float
+    _owed, _owed_since = 0, 0.0  # bytes that are not taken yet, as last measured
     loop: Any
     transport: Any
     connections: set[Any]
     cycle: Any
+    flow: Any
 
     def connection_made(self, transport: Transport) -> None:
         """Accept a connection, or refuse it where there are too many."""
@@ -90,8 +102,29 @@ class _Bounded:
     @property
     def late(self) -> bool:
         """Whether the head of a request has been awaited for too long."""
-        waits: bool = self.cycle is None or self.cycle.response_complete
-        return waits and self.loop.time() - self._awaited_since > self.limits.head_seconds
+        return self._answered and self.loop.time() - self._awaited_since > self.limits.head_seconds
+
+    def stalled(self) -> bool:
+        """Tell whether the client takes too little of what is sent; to be asked now and then."""
+        owed: int = self.transport.get_write_buffer_size()
+        now: float = self.loop.time()
+        # While more may be written, how much is owed does not tell how much was taken.
+        if not (self._answered or self.flow.write_paused) or owed > self._owed:
+            self._owed, self._owed_since = owed, now
+        elif (passed := now - self._owed_since) > self.limits.stalled_seconds:
+            if owed > max(0.0, self._owed - passed * self.limits.pace):
+                return True
+            self._owed, self._owed_since = owed, now
+        return False
+
+    def resume_writing(self) -> None:
+        """Go on with a reply of which enough was taken."""
+        self._owed = 0
+        super().resume_writing()  # type: ignore[misc]
+
+    @property
+    def _answered(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
 
     def _refuse(self, status: int, detail: str) -> None:
         answering = self.cycle and self.cycle.response_started and not self.cycle.response_complete

@@ -36,7 +36,8 @@ class Caller:
 
     :param name: the token's name, or :data:`ANONYMOUS`
     :param role: what the caller may do here
-    :param address: where the request comes from, as the socket has it; behind a proxy, the proxy's
+    :param address: where the request comes from; a proxy on this machine is believed, and of one
+        elsewhere it is the proxy's own
     :param token: the public part of the token; empty without one
     """
 

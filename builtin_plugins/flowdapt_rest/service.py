@@ -19,7 +19,7 @@ from flowdapt.errors import ServerError
 from flowdapt.services import Service
 from flowdapt_rest import connections
 from flowdapt_rest.app import make_app
-from flowdapt_rest.limits import KEEP_ALIVE_SECONDS, STALLED_SECONDS, Limits
+from flowdapt_rest.limits import KEEP_ALIVE_SECONDS, Limits
 from flowdapt_rest.tokens import Tokens
 from flowdapt_rest.waits import Waits
 
@@ -34,13 +34,16 @@ TICK_SECONDS = 1.0  #: how often the Date header is renewed, and late connection
 
 
 class RestService(Service):
-    """Answers HTTP."""
+    """Answers HTTP.
+
+    :param options: times and paces of :class:`flowdapt_rest.limits.Limits`
+    """
 
     order: ClassVar[int] = 90  # what it gives access to is up before it
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
-        self.limits = Limits.of(server.settings.rpc.api)
+        self.limits = Limits.of(server.settings.rpc.api, options)
         self._waits = Waits()
 
     async def start(self) -> None:
@@ -50,6 +53,7 @@ class RestService(Service):
         """
         api = self.server.settings.rpc.api
         self._socket = listening(api.host, api.port)
+        _notice_who_is_gone(self._socket, self.limits.stalled_seconds)
         try:
             config = await self._configured()
         except BaseException:
@@ -104,7 +108,8 @@ class RestService(Service):
         if not local:
             raise ServerError(
                 f"{api.host} can be reached from other machines, and there is no token by which "
-                f"callers could be known; {advice}, or let everybody in with --insecure"
+                f"callers could be known; {advice}, or let everybody in with "
+                "'flowdapt serve --insecure'"
             )
         logger.warning("every request is refused until there is a token; %s", advice)
         return True
@@ -139,7 +144,6 @@ def listening(host: str, port: int) -> socket.socket:
         raise ServerError(_refusal(host, port, error)) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _notice_who_is_gone(listener)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:
@@ -149,18 +153,18 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _notice_who_is_gone(listener: socket.socket) -> None:
-    """Have the system drop peers that vanished, or that take nothing of what is sent to them.
+def _notice_who_is_gone(listener: socket.socket, seconds: float) -> None:
+    """Have the system drop peers that vanished without a word.
 
     Connections have these options from the socket that accepts them. A peer that is silent, and to
     which nothing is to be sent, is asked now and then whether it is there.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
-        ("TCP_KEEPIDLE", STALLED_SECONDS),
-        ("TCP_KEEPINTVL", STALLED_SECONDS // 4),
+        ("TCP_KEEPIDLE", max(1, int(seconds))),
+        ("TCP_KEEPINTVL", max(1, int(seconds / 4))),
         ("TCP_KEEPCNT", 4),
-        ("TCP_USER_TIMEOUT", STALLED_SECONDS * 1000),
+        ("TCP_USER_TIMEOUT", int(seconds * 1000)),
     ):
         if option := getattr(socket, name, None):  # not every system has them all
             listener.setsockopt(socket.IPPROTO_TCP, option, value)

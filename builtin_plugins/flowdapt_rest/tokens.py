@@ -167,6 +167,14 @@ class Tokens:
             token = _NONE
         return token if hmac.compare_digest(digest, token.digest) else None
 
+    async def still_counts(self, token: Token) -> bool:
+        """Tell whether a token that was found before is neither revoked nor expired."""
+        try:
+            found = Token.read(await self.storage.get(KIND, token.id))
+        except ResourceNotFound:
+            return False
+        return found.uid == token.uid and not found.expired
+
 
 def claimed(text: str) -> str:
     """Return the id in what may be a token; empty where it does not look like one."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
 from flowdapt.errors import StorageError
+
+SETTLED_SECONDS = 300.0  #: until a file counts as one whose row does not come any more
 
 
 class ResultFiles:
@@ -71,8 +74,12 @@ class ResultFiles:
     def sweep(self, names: Sequence[str], database: Path) -> None:
         """Remove those of ``names`` that no run refers to.
 
-        :param names: from before anything new was written, whose row is still to come
+        Not those that are new: a server may have just written one whose row is still to come, while
+        another program opens the storage beside it.
+
+        :param names: from before anything new was written here
         """
+        names = [name for name in names if self._settled(name)]
         with closing(sqlite3.connect(database, isolation_level=None)) as db:
             for name in names:
                 uid = _uid(name)
@@ -84,6 +91,12 @@ class ResultFiles:
                 )
                 if uid and not row:
                     self.remove(name)
+
+    def _settled(self, name: str) -> bool:
+        try:
+            return time.time() - (self.folder / name).stat().st_mtime > SETTLED_SECONDS
+        except OSError:  # it is gone
+            return False
 
 
 def _uid(name: str) -> UUID | None:

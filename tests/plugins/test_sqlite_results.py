@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -46,12 +47,28 @@ async def test_files_without_a_run_are_removed_at_the_start(
     (kept,) = (tmp_path / "results").iterdir()
     for name in (f"{run.uid}.00000000.json", f"{Run(workflow='w').uid}.00000000.json", "notes.txt"):
         (tmp_path / "results" / name).touch()
+    for path in (tmp_path / "results").iterdir():
+        os.utime(path, (0, 0))
     await storage.stop()
 
     await storage.start()
     await storage.stop()
 
     assert {path.name for path in (tmp_path / "results").iterdir()} == {kept.name, "notes.txt"}
+
+
+async def test_a_file_whose_row_may_still_come_is_left_to_another_process(
+    storage: SqliteStorage, tmp_path: Path
+) -> None:
+    run = await finished(storage)
+    new = tmp_path / "results" / f"{run.uid}.00000000.json"
+    new.touch()
+
+    beside = SqliteStorage(app_dir=tmp_path)
+    await beside.start()
+    await beside.stop()
+
+    assert new.exists()
 
 
 async def test_the_file_of_a_result_goes_with_its_run(

@@ -14,11 +14,17 @@ def serve(
         str | None,
         typer.Option(metavar="A,B", help="Start only these services, such as rest."),
     ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Need no tokens, also where other machines reach the server."
+        ),
+    ] = False,
 ) -> None:
     """Start a server in the foreground; Ctrl-C or SIGTERM stops it."""
     from flowdapt_cli import foreground
 
-    foreground.serve(invocation(ctx), services=services)
+    foreground.serve(invocation(ctx), services=services, insecure=insecure)
 
 
 def status(ctx: typer.Context, output: Output = "table") -> None:

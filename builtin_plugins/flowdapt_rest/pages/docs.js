@@ -2,6 +2,12 @@
 // Texts of the document and of replies only ever become text, never markup.
 const METHODS = ["get", "post", "put", "patch", "delete"];
 
+/** Return the headers that say who calls; the token is kept nowhere but in its field. */
+function authorization() {
+  const token = document.getElementById("token").value.trim();
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -92,7 +98,7 @@ function form(api, path, method, operation) {
 }
 
 async function send(path, method, inputs, body, reply) {
-  const headers = {}, query = new URLSearchParams();
+  const headers = authorization(), query = new URLSearchParams();
   let target = path;
   for (const { parameter, choice } of inputs) {
     const { name } = parameter, value = choice.value;
@@ -146,6 +152,7 @@ function draw(api) {
   }
   const main = document.getElementById("operations"), nav = document.getElementById("contents");
   main.replaceChildren();
+  nav.replaceChildren();
   for (const [group, operations] of groups) {
     main.append(element("h2", {}, group), ...operations.map((one) => article(api, ...one)));
     nav.append(element("strong", {}, group), element("ul", {}, ...operations.map(([, , operation]) =>
@@ -153,6 +160,17 @@ function draw(api) {
   }
 }
 
-fetch("/openapi.json").then((response) => response.json()).then(draw).catch((error) => {
-  document.getElementById("state").textContent = `/openapi.json cannot be read: ${error.message}`;
-});
+async function read() {
+  try {
+    const response = await fetch("/openapi.json", { headers: authorization() });
+    const api = await response.json();
+    if (!response.ok) throw new Error(api.detail);
+    draw(api);
+  } catch (error) {
+    const said = element("p", { role: "status" }, `/openapi.json cannot be read: ${error.message}`);
+    document.getElementById("operations").replaceChildren(said);
+  }
+}
+
+document.getElementById("token").addEventListener("change", read);
+read();

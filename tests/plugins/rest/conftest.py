@@ -14,7 +14,9 @@ from flowdapt_cli.reading import settings
 from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.app import make_app
+from flowdapt_rest.roles import Role
 from flowdapt_rest.service import RestService
+from flowdapt_rest.tokens import Tokens
 
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
@@ -22,6 +24,7 @@ from flowdapt.plugins import Plugins
 from flowdapt.resources import KINDS, Resource
 from flowdapt.server import Server
 from flowdapt.walks import kernel_types
+from tests.plugins.rest.callers import WORKFLOW, bearer
 from tests.plugins.rest.replies import Replies
 
 
@@ -157,3 +160,19 @@ async def live(server: Server, workflows: httpx.AsyncClient) -> AsyncIterator[ht
     async with httpx.AsyncClient(base_url=server.addresses["rest"], timeout=30) as made:
         yield made
     await service.stop()
+
+
+@pytest.fixture
+async def texts(server: Server) -> dict[str, str]:
+    """A token of each role, under the role's name."""
+    tokens = Tokens(server.engine.storage)
+    roles = (Role.READ, Role.OPERATE, Role.ADMIN)
+    return {role.value: (await tokens.create(f"the-{role}", role))[1] for role in roles}
+
+
+@pytest.fixture
+async def admin(client: httpx.AsyncClient, texts: dict[str, str]) -> httpx.AsyncClient:
+    """The client with a token that may do everything, and a workflow."""
+    client.headers.update(bearer(texts["admin"]))
+    assert (await client.post("/workflows/", json=WORKFLOW)).status_code == 200
+    return client

@@ -133,9 +133,11 @@ async def test_a_change_of_what_somebody_changed_says_what_is_different(
     changed: httpx.AsyncClient, method: str
 ) -> None:
     await changed.put("/configs/soil", json=config(n=3, wet=True))
-    body = {"json": config()} if method == "PUT" else {}
+    body = config() if method == "PUT" else None
 
-    response = await changed.request(method, "/configs/soil", headers={"If-Match": '"1"'}, **body)
+    response = await changed.request(
+        method, "/configs/soil", headers={"If-Match": '"1"'}, json=body
+    )
 
     assert response.status_code == 409
     assert "generation 4, not 1" in response.json()["detail"]

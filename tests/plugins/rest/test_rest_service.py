@@ -80,14 +80,6 @@ async def test_the_port_is_free_again_once_it_has_stopped(server: Server) -> Non
     assert server.addresses == {}
 
 
-async def test_listening_beyond_this_machine_is_warned_about(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    listening("0.0.0.0", 0).close()
-
-    assert "nobody is asked who they are" in caplog.text
-
-
 async def test_it_listens_on_ipv6_too() -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
