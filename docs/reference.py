@@ -13,8 +13,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, get_args, get_origin
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import flowdapt_rest
 import typer
@@ -132,6 +132,12 @@ def _type(annotation: Any) -> str:
     """Return a type as it is written, without the modules."""
     if get_origin(annotation) is None and isinstance(annotation, type):
         return annotation.__name__
+    if isinstance(annotation, TypeVar):
+        return _type(annotation.__bound__)
+    if get_origin(annotation) is Annotated:
+        return _type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_type, get_args(annotation))).replace("NoneType", "None")
     origin = getattr(get_origin(annotation), "__name__", "")
     if origin == "Literal":
         return " or ".join(f"'{value}'" for value in get_args(annotation))

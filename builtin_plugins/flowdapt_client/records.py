@@ -22,8 +22,8 @@ Verdict = Literal["created", "changed", "unchanged"]
 class Run(runs.Run):
     """One run of a workflow, with what came out."""
 
-    result: Any = Field(None, description="Left out of lists and events where it is large.")
     result_bytes: int = Field(0, description="The size of the result, also where it is left out.")
+    result: Any = Field(None, description="Left out of lists and events where it is large.")
 
     def value(self) -> Any:
         """Return the result.
