@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowdapt.client import Client, Run
     from flowdapt.runs import StageRecord
 
-AWAY_SECONDS = 10.0  #: how long a server may be away, such as while it starts again
+AWAY_SECONDS = 30.0  #: how long a server may be away, such as while it starts again
 
 
 def follow(client: Client, run: Run, names: Sequence[str]) -> tuple[Run, Sequence[StageRecord]]:

@@ -21,10 +21,10 @@ class BadAddress(SettingsError):
 class NoServer(FlowdaptError):
     """Nobody answers at the address, or not in time."""
 
-    def __init__(self, address: str, fact: str = "no server answers", why: str = "") -> None:
+    def __init__(self, address: str, why: str = "") -> None:
         near = any(f"//{host}" in address or f"[{host}]" in address for host in LOOPBACK)
         advice = "; start one with 'flowdapt serve'" if near and not why else ""
-        super().__init__(f"{fact} at {address}{why and ': ' + why}{advice}")
+        super().__init__(f"no server answers at {address}{why and ': ' + why}{advice}")
         self.address = address
 
 

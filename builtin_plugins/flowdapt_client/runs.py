@@ -14,6 +14,7 @@ from flowdapt_client.hearing import AWAY_SECONDS
 from flowdapt_client.records import FailedItem, ItemPage, LogLine, Run, RunPage, read
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
+from flowdapt_client.waiting import Progress
 
 KIND = "workflow_run"
 PAGE = 100  #: runs or items in one answer, where more are wanted
@@ -45,7 +46,7 @@ class Runs(Group[_S]):
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that users know
         *,
         namespace: str | None = None,
-        progress: waiting.Progress | None = None,
+        progress: Progress | None = None,
         away: float | None = AWAY_SECONDS,
     ) -> Call[Run]:
         """Start a run, and return it once it has ended, however it did.
@@ -62,7 +63,7 @@ class Runs(Group[_S]):
         self,
         run: OfRun,
         *,
-        progress: waiting.Progress | None = None,
+        progress: Progress | None = None,
         away: float | None = AWAY_SECONDS,
     ) -> Call[Run]:
         """Return a run once it has ended, however it did.
