@@ -19,10 +19,16 @@ from typing import Any, Literal, get_args, get_origin
 import flowdapt_rest
 import typer
 from flowdapt_cli.app import flowdapt as overview
+from flowdapt_client.binding import Asking, Iterating
+from flowdapt_client.clients import Everything
+from flowdapt_client.events import Events
+from flowdapt_client.keeping import Audit, Secrets
+from flowdapt_client.resources import Resources
+from flowdapt_client.runs import Runs
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flowdapt import errors, executors, hooks, resources, settings, storage
+from flowdapt import client, errors, executors, hooks, resources, settings, storage
 from flowdapt.plugins import Plugins
 
 FOLDER = Path(__file__).parent / "reference"
@@ -30,6 +36,8 @@ NOTE = "<!-- Written by docs/reference.py from the code; edit the docstrings ins
 
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 _LITERAL = re.compile(r"``(.+?)``")
+_QUOTED = re.compile(r"""(: |-> )(['"])(.*?)\2""")  # annotations are texts
+_CALL, _ITEMS = re.compile(r"-> Call\[(.*)\]$"), re.compile(r"-> Items\[(.*)\]$")
 _FIELD = re.compile(r"^:(param|return|raises)\s*([\w. |]*):\s*(.*)$")
 
 
@@ -42,6 +50,7 @@ def pages() -> dict[str, str]:
         "storage": _storage,
         "executors": _executors,
         "errors": _errors,
+        "client": _client,
         "cli": _cli,
     }
     return {
@@ -161,6 +170,33 @@ def _line(thing: Any) -> int:
     return inspect.getsourcelines(thing)[1]
 
 
+def _client() -> Iterator[str]:
+    yield from _head("Client", client)
+    yield from (
+        "An `AsyncClient` has the same methods: what one returns is awaited there, and where it is",
+        "a `Stream`, it is an `AsyncStream`. Either is iterated over, and closed by its context.",
+        "",
+    )
+    groups = {
+        "client": Everything,
+        "client.runs": Runs,
+        "client.events": Events,
+        "client.workflows, client.configs, client.resources(MODEL)": Resources,
+        "client.secrets": Secrets,
+        "client.audit": Audit,
+    }
+    yield from _class(client.Client)
+    for name, group in groups.items():
+        yield from (f"## {name}", "", *_prose(group), "")
+        for member in vars(group).values():
+            if isinstance(member, Asking | Iterating):
+                yield from _function(member.call, level=3)
+    for one in (client.Run, client.Event, client.LogLine, client.FailedItem, client.Revision):
+        yield from _model(one)
+    for error in (client.NoServer, client.Refused, client.RunFailed, client.Unreadable):
+        yield from _class(error)
+
+
 def _cli() -> Iterator[str]:
     yield from (
         "# Command line",
@@ -235,7 +271,8 @@ def _class(one: type) -> Iterator[str]:
 def _function(function: Callable[..., Any], level: int) -> Iterator[str]:
     signature = inspect.signature(function)
     parameters = [p for p in signature.parameters.values() if p.name != "self"]
-    text = str(signature.replace(parameters=parameters)).replace("'", "")
+    text = _QUOTED.sub(r"\1\3", str(signature.replace(parameters=parameters)))
+    text = _ITEMS.sub(r"-> Stream[\1]", _CALL.sub(r"-> \1", text))  # of a client's calls
     word = "async " if inspect.iscoroutinefunction(function) else ""
     yield from (f"{'#' * level} {function.__name__}", "")
     yield from ("```text", f"{word}{function.__name__}{text}", "```", "", *_prose(function), "")

@@ -189,7 +189,7 @@ class Engine(Catalog):
         :param failed_items: compute only the elements that failed, and what depends on them
         :raises ResourceNotFound: there is no such run, or its workflow was deleted
         :raises RunNotEnded: it is still in progress
-        :raises NothingToRetry: no element failed, or its stage is not in the workflow any more
+        :raises NothingToRetry: no element failed, or its stage is not what it was
         """
         first = await self.find_run(name)
         if not first.state.final:
@@ -197,7 +197,8 @@ class Engine(Catalog):
         workflow = await self.get(Workflow, first.workflow_uid or first.workflow)
         facts: dict[str, Any] = {"retry_of": first.uid}
         if failed_items:
-            mapped = [stage.name for stage in workflow.spec.stages if self.types[stage.type].mapped]
+            types = {name for name, known in self.types.items() if known.mapped}
+            mapped = [stage.name for stage in workflow.spec.stages if stage.type in types]
             records = await self.storage.list_stages(first.uid)
             facts["only"] = selections(workflow, records, first, mapped=mapped)
         uid, namespace = workflow.metadata.uid, first.namespace

@@ -62,6 +62,9 @@ class Call:
 class MapCall(Call):
     """A stage that is computed once for each element of a list.
 
+    An element has an index, its place in the list. Through mapped calls over one another it keeps
+    the index that it had in the first list, whatever was left out before it.
+
     :param over: the list: a result, or the handle of another mapped call, whose elements may be
         taken as they come; ``None`` means the list ``context.input[map_on]``
     :param map_on: a key of the run's input that holds the list

@@ -107,7 +107,9 @@ def flowdapt_commands() -> Iterable[Provider]:
 
     Called once for each start of the program, before anything else is read. Each ``target`` is a
     function in typer's style, or a ``typer.Typer`` for a group of commands; ``help`` is what the
-    overview shows.
+    overview shows. A parameter ``ctx: typer.Context`` has as its ``obj`` what was given before the
+    command: ``client()`` is a client of the server that is meant, to be used as a context, and
+    ``settings()`` reads the settings.
 
     :return: one provider for each command; names are unique across plugins
     """

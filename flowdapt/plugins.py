@@ -40,6 +40,7 @@ MOST_FAILURES = 3  #: a plugin that fails on so many events in a row is told of 
 #: Which built-in plugin brings a name, so that the error for a removed one can say so.
 BUILT_IN = {
     "files": "flowdapt_cli",
+    "client": "flowdapt_client",
     "run": "flowdapt_embedded",
     **{name: f"flowdapt_{name}" for name in ("local", "sqlite", "rest")},
 }

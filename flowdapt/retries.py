@@ -15,12 +15,14 @@ def selections(
     """Return what stages have to compute so that failed elements are computed again.
 
     Where a stage maps over the results of another one that maps, its failed elements are asked of
-    that one, and so on up to the list that was not computed element by element.
+    that one, and so on up to the list that was not computed element by element. An element has one
+    index in all of these.
 
     :param records: how the stages of the first run went
     :param run: the first run; it may have been such a retry itself
     :param mapped: names of the stages that map
-    :raises NothingToRetry: no element failed, or its stage is not in the workflow any more
+    :raises NothingToRetry: no element failed, or its stage is not in the workflow any more, or maps
+        over another one now
     """
     stages = {stage.name: stage for stage in workflow.spec.stages}
     known = {record.stage: record for record in records}
@@ -33,12 +35,16 @@ def selections(
                 f"elements of stage {record.stage!r} failed, and workflow {workflow.name!r} has no "
                 "such parameterized stage any more: retry the whole run"
             )
-        stage, items = stages[record.stage], {failed.item for failed in record.failed_items}
-        while (above := _mapped_over(stage, mapped)) is not None and above in known:
-            passed = _passed(known[above], run)
-            items = {passed[i] for i in items if i < len(passed)}
+        stage = stages[record.stage]
+        while (above := _mapped_over(stage, mapped)) is not None:
+            if above not in known or known[above].items is None:
+                raise NothingToRetry(
+                    f"stage {stage.name!r} maps over stage {above!r} now, of which run "
+                    f"{run.name!r} computed no elements: retry the whole run"
+                )
             stage = stages[above]
-        wanted.setdefault(stage.name, set()).update(items)
+        failed = (failed.item for failed in record.failed_items)
+        wanted.setdefault(stage.name, set()).update(failed)
     if not wanted:
         raise NothingToRetry(f"no element of run {run.name!r} failed: retry the whole run")
     return {
@@ -51,13 +57,6 @@ def _mapped_over(stage: Stage, mapped: Collection[str]) -> str | None:
     """Return the mapped stage whose results a stage maps over, if there is one."""
     over = None if stage.map_on else next(iter(stage.depends_on), None)
     return over if over in mapped else None
-
-
-def _passed(record: StageRecord, run: Run) -> list[int]:
-    """Return the elements whose results went on, in their order."""
-    only, failed = run.only.get(record.stage), {failed.item for failed in record.failed_items}
-    computed = range(record.items or 0) if only is None else only.items
-    return [item for item in computed if item not in failed]
 
 
 def _count(record: StageRecord, run: Run) -> int:

@@ -160,6 +160,14 @@ class Logging(Section):
     run_limit: int = Field(16 * MIB, ge=0, description="Bytes of log that are kept for each run.")
 
 
+class KeptEvents(Section):
+    """How long it is known what happened; -1 means for ever."""
+
+    retention: _Duration = Field(7 * 86400.0, description="How long events of runs are kept.")
+    revisions: _Duration = Field(FOREVER, description="How long changes of resources are kept.")
+    audit: _Duration = Field(365 * 86400.0, description="How long it is kept who did what.")
+
+
 class Compute(Section):
     """How runs are computed, and how long they are kept."""
 
@@ -212,6 +220,7 @@ class Settings(Section):
     database: _Database = Field(Component(target="sqlite"), description="Keeps what is applied.")
     storage: ArtifactStorage = ArtifactStorage()
     logging: Logging = Logging()
+    events: KeptEvents = KeptEvents()
     services: Services = Services()
     telemetry: Telemetry = Telemetry()
     plugins: Plugins = Plugins()

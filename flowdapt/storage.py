@@ -299,10 +299,15 @@ class Storage(ABC):
         """Return the position of the event that was kept last; 0 where there is none."""
 
     @abstractmethod
+    async def event_channels(self) -> Collection[str]:
+        """Return the channels of all kept events; one that is empty by now may be among them."""
+
+    @abstractmethod
     async def trim_events(self, channel: str, seconds: float, *, limit: int) -> int:
         """Forget events of a channel that are older than ``seconds``, the oldest first.
 
-        A position is never given to two events: the very last event may stay.
+        One that was kept after a younger event may stay. A position is never given to two events:
+        the very last event may stay, too.
 
         :param limit: at most so many
         :return: how many were forgotten

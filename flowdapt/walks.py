@@ -214,7 +214,9 @@ class Walk:
         over: Any = None
         if self._maps_over_dependency(stage):
             first = stage.depends_on[0]
-            over = refs.pop(0) if first in self._outcomes else self._handles[first]
+            over = refs.pop(0) if first in self._outcomes else None
+            if self.types[self.stages[first].type].mapped:
+                over = self._handles[first]  # which knows the places of the elements
         return MapCall(
             **facts,
             args=tuple(refs),

@@ -123,7 +123,27 @@ def flowdapt(
             envvar=["FLOWDAPT_SERVER", "FLOWDAPT__SERVER"],
             show_envvar=False,
             metavar="URL",
-            help="The server to ask; else FLOWDAPT_SERVER, else as the settings have it.",
+            help="The server to ask; else FLOWDAPT_SERVER, the context's, the settings'.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="FLOWDAPT_TOKEN",
+            show_envvar=False,
+            metavar="TOKEN",
+            help="What the server knows you by; better as FLOWDAPT_TOKEN or in a context.",
+        ),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            envvar="FLOWDAPT_CONTEXT",
+            show_envvar=False,
+            metavar="NAME",
+            help="A server by its name, see flowdapt contexts; else FLOWDAPT_CONTEXT.",
         ),
     ] = None,
     dev: Annotated[
@@ -159,6 +179,8 @@ def flowdapt(
         env_files=tuple(env or ()),
         overrides=tuple(override or ()),
         server=server,
+        token=token,
+        context=context,
         dev=dev,
         safe_mode=safe_mode,
     )

@@ -8,15 +8,15 @@ import typer
 
 from flowdapt.errors import ResourceNotFound
 from flowdapt_cli import documents
-from flowdapt_cli.kinds import is_run, kind_named, kinds, missing
+from flowdapt_cli.kinds import is_run, kind_named, kinds, near_names
 from flowdapt_cli.output import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flowdapt.client import Client
     from flowdapt.plugins import Plugins
     from flowdapt.resources import Resource
-    from flowdapt_cli.client import Client
 
 Named = tuple["type[Resource] | None", str]  #: a kind, or None for a run, and a name
 
@@ -37,11 +37,11 @@ def delete(client: Client, kind: type[Resource] | None, name: str) -> bool:
     """Remove one and say so; return whether it was there."""
     try:
         if kind is None:
-            title = f"run {client.delete_run(name)['name']}"
-        elif found := client.delete(kind.collection, name):
-            title = f"{found['kind']} {found['metadata']['name']}"
+            title = f"run {client.runs.delete(name).name}"
         else:
-            raise missing(client, kind, name)
+            with near_names(client, kind):
+                found = client.resources(kind).delete(name)
+            title = f"{found.kind} {found.name}"
     except ResourceNotFound as error:
         note(f"Error: {error}")
         return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowdapt.errors import InvalidResource, ResourceError, nearest
-from flowdapt.resources import SERVER_ANNOTATIONS, Resource
+from flowdapt.resources import Resource
 from flowdapt_cli.errors import CommandError
 from flowdapt_cli.reading import files
 from flowdapt_cli.reading.files import Document
@@ -36,16 +36,6 @@ class Checked:
     def title(self) -> str:
         """Kind and name, for people."""
         return f"{self.resource.kind} {self.resource.name}"
-
-    def same_as(self, stored: Mapping[str, object]) -> bool:
-        """Tell whether the server has it already, as ``stored``."""
-        other = type(self.resource).parse(stored, where=self.title)
-        notes = {
-            key: value
-            for key, value in other.metadata.annotations.items()
-            if not key.startswith(SERVER_ANNOTATIONS) or key in self.resource.metadata.annotations
-        }
-        return (self.resource.spec, self.resource.metadata.annotations) == (other.spec, notes)
 
 
 def read(paths: Sequence[str | Path], kinds: Mapping[str, type[Resource]]) -> list[Checked]:

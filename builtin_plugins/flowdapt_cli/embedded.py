@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from flowdapt.errors import ResourceNotFound, nearest
 from flowdapt.resources import Workflow
-from flowdapt_cli.following import FIRST_SECONDS, PAUSE_SECONDS
 from flowdapt_cli.output import Form, note
 from flowdapt_cli.progress import Stages
 from flowdapt_cli.reports import line, report
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from flowdapt.engine import Engine
+
+PAUSE_SECONDS = 0.1  #: between two looks at a run
+FIRST_SECONDS = 0.01  #: the first pause, so that a short run is not waited for
 
 
 async def run_here(

@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from flowdapt_cli.client import NoServer
+from flowdapt.client import NoServer
 from flowdapt_cli.errors import INTERRUPTED
-from flowdapt_cli.output import note
-from flowdapt_cli.progress import FINAL, Stages
+from flowdapt_cli.output import note, plain
+from flowdapt_cli.progress import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from flowdapt_cli.client import Client
+    from flowdapt.client import Client, Run
+    from flowdapt.runs import StageRecord
 
-PAUSE_SECONDS = 0.1  #: between two looks at a run
-FIRST_SECONDS = 0.01  #: the first pause, so that a short run is not waited for
+AWAY_SECONDS = 30.0  #: how long a server may be away, such as while it starts again
 
 
-def follow(
-    client: Client, run: Mapping[str, Any], workflow: Mapping[str, Any]
-) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
+def follow(client: Client, run: Run, names: Sequence[str]) -> tuple[Run, Sequence[StageRecord]]:
     """Draw how a run goes on, and return it with its stages once it has ended.
 
     Ctrl-C only ends the watching, and says so.
 
-    :param workflow: which the run is of
+    :param names: of the stages that are to come
     """
-    names = [stage["name"] for stage in workflow["spec"]["stages"]]
-    pause = FIRST_SECONDS
+    last: Sequence[StageRecord] = ()
+
+    def show(stages: Sequence[StageRecord]) -> None:
+        nonlocal last
+        last = stages
+        drawn.show(map(plain, stages))
+
     try:
+        note(f"run {run.name}")
         with Stages(names) as drawn:
-            while True:
-                now = client.run(run["uid"])
-                stages = client.stages(run["uid"])
-                drawn.show(stages)
-                if now["state"] in FINAL:
-                    return now, stages
-                time.sleep(pause)
-                pause = min(PAUSE_SECONDS, pause * 1.5)
+            return client.runs.wait(run, progress=show, away=AWAY_SECONDS), last
     except NoServer:
-        note(f"the server is gone; once it is back: flowdapt inspect run {run['name']}")
+        note(f"the server is gone; once it is back: flowdapt inspect run {run.name}")
         raise
     except KeyboardInterrupt:
-        name = run["name"]
-        note(f"\nthe run goes on\n  see it:   flowdapt inspect run {name}")
-        note(f"  stop it:  flowdapt cancel {name}")
+        note(f"\nthe run goes on\n  see it:   flowdapt inspect run {run.name}")
+        note(f"  stop it:  flowdapt cancel {run.name}")
         raise typer.Exit(INTERRUPTED) from None

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from getpass import getpass
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,18 @@ def _value(option: str, text: str) -> Any:
         raise InvalidInput(
             f"{option} begins like JSON and is none: {error}; for a text write {quoted}"
         ) from None
+
+
+def hidden(what: str) -> str:
+    """Return a text that must not be seen: asked for on a terminal, else all of standard input.
+
+    :param what: names it for the person who is asked
+    :raises InvalidInput: it is empty
+    """
+    if sys.stdin.isatty():
+        value = getpass(f"{what}: ")
+    else:
+        value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise InvalidInput(f"the {what} is empty")
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     import typer
 
+    from flowdapt.client import Client
     from flowdapt.plugins import Plugins
     from flowdapt.settings import Settings
-    from flowdapt_cli.client import Client
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Invocation:
 
     :param config: the settings file, within the application directory; ``-`` for none
     :param overrides: texts such as ``rpc.api.port=9000``
-    :param server: the address for commands that ask a server; absent, as the settings have it
+    :param server: the address for commands that ask a server
+    :param token: what the server knows the caller by
+    :param context: names a server and a token, where no address is given
     """
 
     plugins: Plugins
@@ -32,6 +34,8 @@ class Invocation:
     dev: bool = False
     safe_mode: bool = False
     server: str | None = None
+    token: str | None = field(default=None, repr=False)
+    context: str | None = None
 
     def settings(
         self, *overrides: str, app_dir: Path | None = None, write_missing: bool = False
@@ -67,10 +71,19 @@ class Invocation:
         )
 
     def client(self) -> Client:
-        """Return a client of the server that is meant; nothing is sent yet."""
-        from flowdapt_cli.client import Client
+        """Return a client of the server that is meant; nothing is sent yet.
 
-        return Client(self.server or _address(self.settings()))
+        That is the one whose address is given, else that of the context, else the one that has
+        these settings.
+        """
+        from flowdapt.client import Client
+        from flowdapt_cli import contexts
+
+        if self.server:
+            return Client(self.server, token=self.token)
+        if chosen := contexts.read().chosen(self.context):
+            return Client(chosen.server, token=self.token or chosen.token)
+        return Client(_address(self.settings()), token=self.token)
 
 
 def invocation(context: typer.Context) -> Invocation:

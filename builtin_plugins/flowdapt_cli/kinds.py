@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from flowdapt.errors import ResourceNotFound, nearest
 from flowdapt.resources import KINDS, Resource
 from flowdapt_cli.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from flowdapt.client import Client
     from flowdapt.plugins import Plugins
-    from flowdapt_cli.client import Client
+
+_R = TypeVar("_R", bound=Resource)
 
 RUN = ("run", "workflow_run")  #: words for a single run
 RUNS = ("runs", "workflow_runs")  #: words for the runs of a workflow
@@ -61,20 +64,21 @@ def _plain(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def find(client: Client, kind: type[Resource], name: str) -> dict[str, Any]:
+def find(client: Client, kind: type[_R], name: str) -> _R:
     """Return a resource of a server.
 
     :raises ResourceNotFound: there is none; with the names that are near
     """
-    found = client.find(kind.collection, name)
-    if found is None:
-        raise missing(client, kind, name)
-    return found
+    with near_names(client, kind):
+        return client.resources(kind).get(name)
 
 
-def missing(client: Client, kind: type[Resource], name: str) -> ResourceNotFound:
-    """Return the error for a resource that a server does not have."""
-    names = [resource["metadata"]["name"] for resource in client.list(kind.collection)]
-    error = ResourceNotFound(str(kind.model_fields["kind"].default), name)
-    error.args = (f"{error}{nearest(name, names)}",)
-    return error
+@contextmanager
+def near_names(client: Client, kind: type[Resource]) -> Iterator[None]:
+    """Where a server does not have a resource, say which it has that are named alike."""
+    try:
+        yield
+    except ResourceNotFound as error:
+        names = [resource.name for resource in client.resources(kind).list()]
+        error.args = (f"{error}{nearest(error.name, names)}",)
+        raise

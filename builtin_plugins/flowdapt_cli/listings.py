@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.resources import Workflow
-from flowdapt_cli.kinds import find, is_plural, is_run, kind_named, missing
+from flowdapt_cli.kinds import find, is_plural, is_run, kind_named
+from flowdapt_cli.output import plain
 from flowdapt_cli.times import age, took
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
+    from flowdapt.client import Client, Run
     from flowdapt.plugins import Plugins
-    from flowdapt_cli.client import Client
 
 Rows = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs to list.
+
+    :param states: one of these; empty means all
+    :param limit: at most so many; below 1 means all
+    """
+
+    states: Sequence[str] = ()
+    since: datetime | None = None
+    limit: int = 10
+
+
 def get(
-    client: Client, plugins: Plugins, word: str, name: str | None, limit: int
+    client: Client, plugins: Plugins, word: str, name: str | None, wanted: Wanted
 ) -> tuple[Any, Rows]:
     """Return what is asked for, as the server has it and as rows of a table."""
     if is_run(word) and name and not is_plural(word):
-        run = client.run(name)
-        return run, [_run(run)]
+        run = plain(client.runs.get(name))
+        return run, [run_row(run)]
     if is_run(word):
-        runs = _runs(client, name, limit)
-        return runs, [_run(run) for run in runs]
+        runs = [plain(run) for run in _runs(client, name, wanted)]
+        return runs, [run_row(run) for run in runs]
     kind = kind_named(plugins, word)
     if name:
-        found = find(client, kind, name)
+        found = plain(find(client, kind, name))
         return found, [_resource(found)]
-    resources = client.list(kind.collection)
+    resources = [plain(resource) for resource in client.resources(kind).list()]
     return resources, [_resource(resource) for resource in resources]
 
 
-def _runs(client: Client, workflow: str | None, limit: int) -> Sequence[dict[str, Any]]:
+def _runs(client: Client, workflow: str | None, wanted: Wanted) -> Sequence[Run]:
     """Return the last runs, newest first: of one workflow, or of all that there are."""
-    if workflow is None:
-        names = [one["metadata"]["name"] for one in client.list(Workflow.collection)]
-    else:
-        names = [workflow]
-    found: list[dict[str, Any]] = []
-    for name in names:
-        runs = client.runs(name, limit)
-        if runs is None:
-            raise missing(client, Workflow, name)
-        found += runs
-    found.sort(key=lambda run: str(run["started_at"]), reverse=True)
-    return found[:limit] if limit > 0 else found
+
+    def listed(name: str | None) -> list[Run]:
+        limit = wanted.limit if wanted.limit > 0 else None
+        found = client.runs.list(name, state=wanted.states, since=wanted.since, limit=limit)
+        return [*found]
+
+    runs = listed(workflow)
+    if not runs and workflow:  # perhaps it is a uid, or there is no such workflow
+        name = find(client, Workflow, workflow).name
+        return runs if name == workflow else listed(name)
+    return runs
 
 
 def _resource(resource: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,7 +76,8 @@ def _resource(resource: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run(run: Mapping[str, Any]) -> dict[str, Any]:
+def run_row(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a table says of a run."""
     return {
         "name": run["name"],
         "workflow": run["workflow"],

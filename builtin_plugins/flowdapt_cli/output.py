@@ -1,11 +1,20 @@
 """The three ways to show something: a table for people, JSON and YAML for scripts."""
 
+from __future__ import annotations
+
 import io
 import json
 import sys
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from flowdapt_cli.errors import INTERRUPTED
+
+if TYPE_CHECKING:
+    from flowdapt.resources import Model
 
 Form = Literal["table", "json", "yaml"]
 Output = Annotated[Form, typer.Option("--output", "-o", help="How to print it.")]
@@ -15,12 +24,40 @@ def dump(value: Any, form: Form) -> None:
     """Print a value for scripts; nothing else may go to standard output with it."""
     if form == "json":
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-        return
+    else:
+        typer.echo(yaml_of(value))
+
+
+def dump_one(value: Any, form: Form) -> None:
+    """Print one of several values that come one after another: a line, or a document of YAML."""
+    if form == "json":
+        typer.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        typer.echo(f"---\n{yaml_of(value)}")
+    sys.stdout.flush()
+
+
+def yaml_of(value: Any) -> str:
+    """Return a value as YAML, without a line end."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)
-    typer.echo(text.removesuffix("...\n").rstrip("\n"))
+    return str(text).removesuffix("...\n").rstrip("\n")
+
+
+def plain(model: Model) -> dict[str, Any]:
+    """Return what a server sent, as plain data: nothing that it left out is added."""
+    return model.model_dump(mode="json", exclude_unset=True)
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Do something that goes on until Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def note(text: str) -> None:

@@ -39,9 +39,14 @@ def console(*, stderr: bool = False) -> Console:
 
 def table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None) -> None:
     """Draw rows under the names of their values; numbers stand to the right."""
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     if title:
         console().print(Text(title, style="bold underline"))
+    console().print(drawn_table(rows))
+
+
+def drawn_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return what :func:`table` draws."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     columns = []
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
@@ -51,7 +56,7 @@ def table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Non
         columns.append(_column(values))
     for cells in zip(*columns, strict=True):
         drawn.add_row(*cells)
-    console().print(drawn)
+    return drawn
 
 
 def facts(pairs: Mapping[str, Any]) -> None:

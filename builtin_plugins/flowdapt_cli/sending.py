@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowdapt_cli.client import Client, Refused
+from flowdapt.client import Refused
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from flowdapt.client import Applied, Client
     from flowdapt_cli.documents import Checked
 
 
-def send(client: Client, one: Checked) -> dict[str, str]:
-    """Have a server store a resource where it has another or none, and return what was done."""
-    collection, name = type(one.resource).collection, one.resource.name
-    stored = client.find(collection, name)
+def send(client: Client, one: Checked, *, dry_run: bool = False) -> Applied[Any]:
+    """Have a server store a resource where it has another or none, and return what was done.
+
+    :param dry_run: only find out what would be done
+    """
+    resources = client.resources(type(one.resource))
     try:
-        if stored is None:
-            verdict = "created"
-            client.create(collection, one.document.data)
-        elif one.same_as(stored):
-            verdict = "unchanged"
-        else:
-            verdict = "changed"
-            client.replace(collection, name, one.document.data)
+        return resources.apply(one.document.data, dry_run=dry_run)
     except Refused as error:
-        raise Refused(
-            error.status, f"{one.title} of {one.document.where}: {error.detail}"
-        ) from None
-    return {"kind": one.resource.kind, "name": name, "verdict": verdict}
+        about = f"{one.title} of {one.document.where}: {error.detail}"
+        raise Refused(error.status, about, error.errors) from None

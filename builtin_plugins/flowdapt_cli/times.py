@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from flowdapt_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +21,28 @@ def at(text: str) -> datetime:
     """Return the time that a server wrote; without an offset it is UTC."""
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+def moment(text: str) -> datetime:
+    """Return the time that a person means: so long ago, such as ``90m``, or a time.
+
+    :raises CommandError: it is neither
+    """
+    units = dict(_UNITS)
+    try:
+        if match := re.fullmatch(r"(\d+)([dhms])", text.strip()):
+            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * units[match[2]])
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise CommandError(
+            f"{text!r} is no time; write 90m, 2h or 3d for so long ago, or 2031-04-05T06:07"
+        ) from None
+    return time.astimezone(UTC)
+
+
+def clock(text: str) -> str:
+    """Return a time that a server wrote as clocks here show it."""
+    return at(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def age(text: str | None) -> str:

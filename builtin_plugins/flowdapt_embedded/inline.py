@@ -44,6 +44,14 @@ def threads(*, cpus: int | str = "auto") -> InlineExecutor:
     return InlineExecutor(threads=max(1, count))
 
 
+class MapHandle(Handle):
+    """A mapped call, and which elements its results are of."""
+
+    def __init__(self, outcome: asyncio.Future[Outcome], places: Sequence[int]) -> None:
+        super().__init__(outcome)
+        self.places = places
+
+
 class InlineExecutor(Executor):
     """Computes stages in this process, one after another, in the thread of the event loop.
 
@@ -83,11 +91,12 @@ class InlineExecutor(Executor):
         cpus = call.resources.get("cpus", 0)
         if cpus > (os.cpu_count() or 1):
             raise NeverFits(call.stage, "cpus", cpus, os.cpu_count() or 1)
-        task = asyncio.create_task(self._compute(call), name=f"{call.run}/{call.stage}")
+        places: list[int] = []
+        task = asyncio.create_task(self._compute(call, places), name=f"{call.run}/{call.stage}")
         tasks = self._tasks.setdefault(call.run, set())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        return Handle(task)
+        return MapHandle(task, places)
 
     async def fetch(self, ref: Ref) -> Any:
         """Return the value, which is the reference itself."""
@@ -127,14 +136,14 @@ class InlineExecutor(Executor):
             snapshots.activate_now(self.host.snapshots, code, self._code)
             self._code = code
 
-    async def _compute(self, call: Call) -> Outcome:
+    async def _compute(self, call: Call, places: list[int]) -> Outcome:
         self._activate(call.code)
         worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
             made = load(call.type)().function(call.target, call.options)
             function = stages.Function(made, name_of(call))
             if isinstance(call, MapCall):
-                outcome = await self._map(call, function)
+                outcome = await self._map(call, function, places)
             else:
                 values = call.context.input if call.takes_input else None
                 arguments = (
@@ -154,33 +163,25 @@ class InlineExecutor(Executor):
         except Exception as error:
             raise StageFailed(stages.failure(error, context), error) from error
 
-    async def _map(self, call: MapCall, function: stages.Function) -> Outcome:
-        over: Any = call.over
-        if isinstance(over, Handle):
-            over = (await over.outcome).ref
-        elif call.takes_input or call.map_on:
-            over = elements_of(call)
-        if not isinstance(over, Iterable):
-            raise ValueError(f"stage {call.stage!r} maps over a result that is no list")
-        elements = list(over)
+    async def _map(self, call: MapCall, function: stages.Function, places: list[int]) -> Outcome:
+        numbered = await _numbered(call)
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
         results: list[Any] = []
         failures: list[Failure] = []
         failed: list[FailedItem] = []
-        check_count(call, len(elements))
-        chosen = range(len(elements)) if call.only is None else call.only.items
-        self._moved(call, items=len(chosen))
+        count = len(numbered)
+        self._moved(call, items=count)
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
-        numbered = ((i, elements[i]) for i in chosen)
-        while batch := list(itertools.islice(numbered, at_once)):
+        rest = iter(numbered)
+        while batch := list(itertools.islice(rest, at_once)):
             answers = await _gathered(
                 *(self._element(call, function, bind, i, element) for i, element in batch),
                 return_exceptions=call.allow_partial_failure,
             )
-            for answer in answers:
+            for (place, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, StageFailed):
-                    context = call.context.at(call.stage, answer.failure.item)
+                    context = call.context.at(call.stage, place)
                     failed.append(stages.brief(answer.exception or answer, context))
                     if len(failures) < FAILURES_KEPT:
                         failures.append(answer.failure)
@@ -188,11 +189,12 @@ class InlineExecutor(Executor):
                     raise answer
                 else:
                     results.append(answer)
+                    places.append(place)
             done = len(results) + len(failed)
-            self._moved(call, items=len(chosen), items_done=done, items_failed=len(failed))
+            self._moved(call, items=count, items_done=done, items_failed=len(failed))
         return Outcome(
             results,
-            items=len(chosen),
+            items=count,
             items_failed=len(failed),
             failures=tuple(failures),
             failed_items=tuple(failed),
@@ -230,6 +232,25 @@ class InlineExecutor(Executor):
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:
             self.host.on_progress(Progress(call.run, call.stage, **facts))
+
+
+async def _numbered(call: MapCall) -> Sequence[tuple[int, Any]]:
+    """Return the elements to compute, each with its place."""
+    over: Any = call.over
+    places: Sequence[int] | None = None
+    if isinstance(over, MapHandle):
+        over, places = (await over.outcome).ref, over.places
+    elif call.takes_input or call.map_on:
+        over = elements_of(call)
+    if not isinstance(over, Iterable):
+        raise ValueError(f"stage {call.stage!r} maps over a result that is no list")
+    elements = list(over)
+    # If not as many, a stage beside this one changed the list meanwhile.
+    if places is not None and len(places) == len(elements):
+        return list(zip(places, elements, strict=True))
+    check_count(call, len(elements))
+    chosen = range(len(elements)) if call.only is None else call.only.items
+    return [(place, elements[place]) for place in chosen]
 
 
 async def _gathered(*work: Coroutine[Any, Any, Any], return_exceptions: bool) -> list[Any]:

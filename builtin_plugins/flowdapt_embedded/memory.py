@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -212,16 +212,17 @@ class MemoryStorage(Storage):
     async def last_event(self) -> int:
         return self._last_event
 
+    async def event_channels(self) -> Sequence[str]:
+        return [*dict.fromkeys(event.channel for event, _ in self._events.values())]
+
     async def trim_events(self, channel: str, seconds: float, *, limit: int) -> int:
         before = now() - timedelta(seconds=seconds)
-        old = [
-            position
-            for position, (event, _) in self._events.items()
-            if event.channel == channel and event.time < before
-        ][:limit]
-        for position in old:
+        old = takewhile(lambda entry: entry[1][0].time < before, self._events.items())
+        found = (position for position, (event, _) in old if event.channel == channel)
+        positions = [*islice(found, limit)]
+        for position in positions:
             del self._events[position]
-        return len(old)
+        return len(positions)
 
 
 def _uid(document: Document) -> UUID:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,30 @@ Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pi
 
 @dataclass(slots=True)
 class Piece:
-    """Consecutive elements of a list, pickled together.
+    """Elements of a list, pickled together.
 
     :param first: index of the first element in its list
     :param part: absent for elements of the run's input, which every worker has
+    :param places: indexes of all of them, where some between them are missing
     """
 
     first: int
     count: int
     part: Part | None = None
+    places: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, places: Sequence[int], part: Part) -> Piece:
+        """Return a piece of elements with these indexes, which ascend."""
+        first, count = (places[0] if places else 0), len(places)
+        whole = not places or places[-1] - first == count - 1
+        return cls(first, count, part, None if whole else tuple(places))
+
+    def indexes(self, start: int, count: int) -> Sequence[int]:
+        """Return the indexes of some of the elements."""
+        if self.places is None:
+            return range(self.first + start, self.first + start + count)
+        return self.places[start : start + count]
 
 
 @dataclass(slots=True)

@@ -258,7 +258,7 @@ class Mapped(Job):
             self.failed(error)
             return
         self._out += 1
-        index = unit.piece.first + unit.start
+        (index,) = unit.piece.indexes(unit.start, 1)
         failure = Failure(type="WorkerLost", message=str(error), stage=self.call.stage, item=index)
         brief = index, failure.type, failure.message
         failures = ((failure.model_dump(), None),)
@@ -267,14 +267,9 @@ class Mapped(Job):
     def _end_if_done(self) -> None:
         if self.outcome.done() or not self.closed or self._out or self.waiting():
             return
-        pieces, first = [], 0
-        for order in sorted(self.results):
-            piece = self.results[order]
-            pieces.append(Piece(first, piece.count, piece.part))
-            first += piece.count
         self.outcome.set_result(
             Outcome(
-                Value(pieces=pieces),
+                Value(pieces=[self.results[order] for order in sorted(self.results)]),
                 items=self.counts.done,
                 items_failed=self.counts.failed,
                 failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),

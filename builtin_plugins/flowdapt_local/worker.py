@@ -272,28 +272,31 @@ class Worker:
     ) -> Callable[[], Done | None]:
         task, function = mapping.task, mapping.function
         context = self.contexts[task.run].at(task.stage)
-        first = piece.first + start
+        indexes = piece.indexes(start, count)
 
         def compute() -> Done:
-            results, failures, failed = [], [], list[FailedItem]()
+            results: dict[int, Any] = {}
+            failures, failed = [], list[FailedItem]()
             variables = copy_context()
             variables.run(set_run_context, context)
-            for index, element in enumerate(mapping.elements(piece, start, count), first):
+            elements = mapping.elements(piece, start, count)
+            for index, element in zip(indexes, elements, strict=True):
                 context.item = index  # one context for the chunk: elements come one by one
                 self.output.main = (task.run, task.stage, index)
                 try:
-                    results.append(variables.run(function.enter, mapping.bind(element)))
+                    results[index] = variables.run(function.enter, mapping.bind(element))
                 except Exception as error:
                     failed.append(stages.brief(error, context))
                     if len(failed) <= FAILURES_KEPT:
                         failures.append(reported(error, context))
                     if not task.allow_partial_failure:
                         break
-            return self._chunk_kept(task, context, first, results, failures, failed=failed)
+            return self._chunk_kept(task, context, results, failures, failed=failed)
 
         def defer() -> None:
             elements = mapping.elements(piece, start, count)
-            self._defer(number, task, self._gather(mapping, context, elements, first), context)
+            work = self._gather(mapping, context, dict(zip(indexes, elements, strict=True)))
+            self._defer(number, task, work, context)
 
         return defer if function.is_async else compute
 
@@ -301,36 +304,36 @@ class Worker:
         self,
         task: Task,
         context: WorkflowRunContext,
-        first: int,
-        results: list[Any],
+        results: dict[int, Any],
         failures: list[Failed],
         *,
         failed: list[FailedItem],
     ) -> Done:
+        """Pickle results, which are given by the indexes of their elements."""
         if failed and not task.allow_partial_failure:
             return Done(Value(), failures=tuple(failures[:1]), failed_items=tuple(failed))
         what = f"what stage {task.stage!r} returned"
         try:
-            part = self._store(task.run, results, what)
+            part = self._store(task.run, [*results.values()], what)
         except ResultNotPicklable:
-            kept = []
-            for index, result in enumerate(results, first):  # find which, and keep the others
+            kept = {}
+            for index, result in results.items():  # find which, and keep the others
                 try:
                     payloads.dump(result, what)
-                    kept.append(result)
+                    kept[index] = result
                 except ResultNotPicklable as error:
                     at = context.at(task.stage, index)
                     failures.append(reported(error, at))
                     failed.append(stages.brief(error, at))
-            return self._chunk_kept(task, context, first, kept, failures, failed=failed)
+            return self._chunk_kept(task, context, kept, failures, failed=failed)
         return Done(
-            Value(pieces=[Piece(first, len(results), part)]),
+            Value(pieces=[Piece.of([*results], part)]),
             failures=tuple(failures),
             failed_items=tuple(failed),
         )
 
     async def _gather(
-        self, mapping: _Mapping, context: WorkflowRunContext, elements: Sequence[Any], first: int
+        self, mapping: _Mapping, context: WorkflowRunContext, elements: dict[int, Any]
     ) -> Done:
         """Compute the elements of an async chunk, all at once."""
 
@@ -340,11 +343,11 @@ class Worker:
             return await mapping.function.enter_async(mapping.bind(element))
 
         answers = await asyncio.gather(
-            *(one(index, element) for index, element in enumerate(elements, first)),
-            return_exceptions=True,
+            *(one(index, element) for index, element in elements.items()), return_exceptions=True
         )
-        results, failures, failed = [], [], list[FailedItem]()
-        for index, answer in enumerate(answers, first):
+        results: dict[int, Any] = {}
+        failures, failed = [], list[FailedItem]()
+        for index, answer in zip(elements, answers, strict=True):
             if isinstance(answer, Exception):
                 at = context.at(context.stage, index)
                 failed.append(stages.brief(answer, at))
@@ -353,8 +356,8 @@ class Worker:
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                results.append(answer)
-        return self._chunk_kept(mapping.task, context, first, results, failures, failed=failed)
+                results[index] = answer
+        return self._chunk_kept(mapping.task, context, results, failures, failed=failed)
 
     # The event loop of async functions -------------------------------------------------------
 

@@ -11,7 +11,7 @@ from flowdapt.events import WORKFLOWS, Event
 from flowdapt.storage import EventPage, EventQuery
 from flowdapt_sqlite.documents import storable
 
-WINDOW = 5000  #: events looked at for one page, so that rare ones do not hold up the loop
+WINDOW = 5000  #: events looked at in one go, so that rare ones do not hold up the loop
 
 #: What the index of the channels with few events asks for in so many words.
 _OF_A_SMALL_CHANNEL = "channel <> 'workflows'"
@@ -123,11 +123,46 @@ def _wanted(db: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[
     return conditions, [*given.values(), *query.channels]
 
 
-def trim(db: sqlite3.Connection, channel: str, before: float, limit: int) -> int:
-    """Remove old events of a channel, but never the newest event of all."""
+def channels(db: sqlite3.Connection) -> list[str]:
+    """Return the channels that there are, each found with one look at an index."""
+    found = [WORKFLOWS]  # which the index leaves out
+    name: str | None = ""
+    while name is not None:
+        (name,) = db.execute(
+            f"SELECT min(channel) FROM events WHERE {_OF_A_SMALL_CHANNEL} AND channel > ?",  # noqa: S608
+            (name,),
+        ).fetchone()
+        found += [] if name is None else [name]
+    return found
+
+
+def young(db: sqlite3.Connection, time: float) -> int:
+    """Return the position from which on events are not older; at most that of the newest.
+
+    Found by bisection, which needs no index over times. Where the clock was set back, some that are
+    older stand behind it.
+    """
+    low, newest = 1, last(db)
+    high = newest
+    while low < high:
+        middle = (low + high) // 2
+        found, when = db.execute(
+            "SELECT id, time FROM events WHERE id >= ? ORDER BY id LIMIT 1", (middle,)
+        ).fetchone()
+        if when >= time:
+            high = middle
+        else:
+            low = found + 1
+    return min(low, newest)
+
+
+def trim(
+    db: sqlite3.Connection, channel: str, positions: range, *, before: float, limit: int
+) -> int:
+    """Remove old events of a channel among those at some positions."""
     small = "" if channel == WORKFLOWS else f" AND {_OF_A_SMALL_CHANNEL}"
     return db.execute(
-        f"DELETE FROM events WHERE id IN (SELECT id FROM events WHERE channel = ?{small}"  # noqa: S608
-        " AND time < ? AND id < (SELECT max(id) FROM events) ORDER BY id LIMIT ?)",
-        (channel, before, limit),
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id >= ? AND id < ?"  # noqa: S608
+        f" AND channel = ?{small} AND time < ? ORDER BY id LIMIT ?)",
+        (positions.start, positions.stop, channel, before, limit),
     ).rowcount

@@ -62,7 +62,7 @@ MIGRATIONS: Sequence[Step] = (
         )""",
     ),
     (
-        # Never empty once it was filled, so that no position is given twice; see events.trim.
+        # Never empty once it was filled, so that no position is given twice; see events.young.
         """CREATE TABLE events (
             id INTEGER PRIMARY KEY,   -- the position
             time REAL NOT NULL,       -- seconds since 1970

@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from flowdapt.errors import StorageError
-from flowdapt.events import Event
+from flowdapt.events import WORKFLOWS, Event
 from flowdapt.resources import now
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.storage import (
@@ -53,6 +53,7 @@ class SqliteStorage(Storage):
         self._db: sqlite3.Connection | None = None
         self._open: Commits | None = None
         self._sweep: asyncio.Future[None] | None = None
+        self._no_runs_before = 1  # the position up to which old events of runs are gone
 
     async def start(self) -> None:
         """Open the database, and remove results that a killed server left without a run."""
@@ -225,6 +226,27 @@ class SqliteStorage(Storage):
     async def last_event(self) -> int:
         return await self._commits.read(kept_events.last)
 
+    async def event_channels(self) -> Sequence[str]:
+        return await self._commits.read(kept_events.channels)
+
     async def trim_events(self, channel: str, seconds: float, *, limit: int) -> int:
         before = now().timestamp() - seconds
-        return await self._commits.submit(lambda db: kept_events.trim(db, channel, before, limit))
+        end = await self._commits.read(lambda db: kept_events.young(db, before))
+        if channel != WORKFLOWS:  # an index tells where they are
+            return await self._trimmed(channel, range(end), before, limit)
+        removed = 0
+        while removed < limit and self._no_runs_before < end:
+            begin, left = self._no_runs_before, limit - removed
+            positions = range(begin, min(end, begin + kept_events.WINDOW))
+            count = await self._trimmed(channel, positions, before, left)
+            removed += count
+            if count < left:
+                self._no_runs_before = positions.stop
+        return removed
+
+    def _trimmed(
+        self, channel: str, positions: range, before: float, limit: int
+    ) -> asyncio.Future[int]:
+        return self._commits.submit(
+            lambda db: kept_events.trim(db, channel, positions, before=before, limit=limit)
+        )

@@ -15,7 +15,7 @@ import pytest
 
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.resources import Workflow
-from flowdapt.runs import Run, RunState
+from flowdapt.runs import Run, RunState, Selection
 from flowdapt.testing import MemoryStorage
 from flowdapt.walks import Walk, kernel_types
 
@@ -39,11 +39,16 @@ class Bench:
     lines: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def walk(
-        self, *stages: Mapping[str, Any], config: dict[str, Any] | None = None, **values: Any
+        self,
+        *stages: Mapping[str, Any],
+        config: dict[str, Any] | None = None,
+        only: dict[str, Selection] | None = None,
+        **values: Any,
     ) -> Walk:
         """Return a run of these stages, with this input, ready to be computed."""
         data = {"metadata": {"name": "suite"}, "spec": {"stages": list(stages)}}
-        run = Run(workflow="suite", input=values, config=config or {}).to(RunState.RUNNING)
+        run = Run(workflow="suite", input=values, config=config or {}, only=only or {})
+        run = run.to(RunState.RUNNING)
         storage = MemoryStorage()
         await storage.add_run(run)
         workflow = Workflow.parse(data, where="suite")

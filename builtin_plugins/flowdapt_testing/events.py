@@ -303,6 +303,16 @@ class EventSuite(RunSuite):
         assert await storage.trim_events("absent", 300, limit=100) == 0
         assert await types(storage) == ["new", "new too"]
 
+    async def test_the_channels_of_events_are_known(self, storage: Storage) -> None:
+        before = set(await storage.event_channels())
+        for channel in (RESOURCES, "gossip", AUDIT, WORKFLOWS, "gossip", "z"):
+            await storage.append_event(an_event(channel=channel))
+
+        channels = await storage.event_channels()
+
+        assert before <= {WORKFLOWS}
+        assert sorted(channels) == [*(AUDIT, "gossip", RESOURCES, WORKFLOWS, "z")]
+
     async def test_events_are_forgotten_again_once_they_are_old(self, storage: Storage) -> None:
         for ago in (600, 400, 200, 0):
             await storage.append_event(an_event(f"{ago}", ago=ago, channel=WORKFLOWS))

@@ -34,7 +34,7 @@ from flowdapt.events import Event
 from flowdapt.executors import Host
 from flowdapt.resources import Config, Workflow, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
-from flowdapt.storage import Document, LogBlock, RunQuery, StoredRun
+from flowdapt.storage import Document, EventQuery, LogBlock, RunQuery, StoredRun
 from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
@@ -667,6 +667,103 @@ async def test_whatever_is_told_of_was_stored_before(make_engine: MakeEngine) ->
         ("told", "stage finished"),
         ("told", "finished"),
     ]
+
+
+async def kept(storage: MemoryStorage, run: Run) -> list[dict[str, Any]]:
+    """Return the events of a run that are kept."""
+    page = await storage.read_events(EventQuery(run=run.uid))
+    return [json.loads(text) for text in page.entries.values()]
+
+
+async def test_what_is_kept_of_a_run_is_its_begin_its_stages_and_its_end(
+    engine: Engine, storage: MemoryStorage
+) -> None:
+    run = await engine.submit("farm", {"n": 4})
+    await engine.wait(run.uid)
+
+    began, stage, ended = await kept(storage, run)
+
+    types = [began["type"], stage["type"], ended["type"]]
+    assert types == [events.RUN_STARTED, events.STAGE_CHANGED, events.RUN_FINISHED]
+    assert (began["data"]["state"], stage["data"]["state"]) == ("running", "finished")
+    assert (ended["data"]["state"], ended["data"]["result"]) == ("finished", 8)
+    assert {"input", "config"} & {*began["data"], *ended["data"]} == set()
+    assert began["subject"] == f"workflow_run/{run.uid}"
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["finished", "refused"])
+async def test_the_last_stages_end_is_kept_with_the_runs_or_not_at_all(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    monkeypatch.setattr(engine_module, "RETRY_SECONDS", 0)
+    storage = Failing(0 if ends else 2)
+    engine = await make_engine(storage=storage)
+    await engine.create(Workflow, a_workflow())
+
+    run = await engine.submit("farm", {"n": 4})
+    await asyncio.gather(engine.wait(run.uid), return_exceptions=True)
+
+    told = [event["type"] for event in await kept(storage, run)]
+    whole = [events.RUN_STARTED, events.STAGE_CHANGED, events.RUN_FINISHED]
+    assert told == (whole if ends else whole[:1])
+    assert len(await storage.list_stages(run.uid)) == ends
+
+
+async def test_an_end_that_was_stored_at_the_second_try_is_told_as_it_was_stored(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "RETRY_SECONDS", 0)
+    storage, heard = Failing(1), list[Event]()
+    engine = await make_engine(storage=storage)
+    await engine.create(Workflow, a_workflow())
+
+    with engine.events.listening(heard.append, events.RUN_FINISHED):
+        run = await engine.submit("farm", {"n": 4})
+        await engine.wait(run.uid)
+
+    (event,) = heard
+    last = (await kept(storage, run))[-1]
+    assert (str(event.id), event.data.run.state) == (last["id"], RunState.FAILED)
+    assert last["data"]["failure"]["type"] == "StorageError"
+
+
+async def test_whoever_asked_for_a_run_is_named_where_it_begins(
+    engine: Engine, storage: MemoryStorage
+) -> None:
+    run = await engine.submit("farm", {"n": 4}, by="ann")
+    await engine.wait(run.uid)
+    again = await engine.retry(run.uid, by="bob")
+    await engine.wait(again.uid)
+
+    headers = [[event["headers"] for event in await kept(storage, r)] for r in (run, again)]
+
+    assert headers == [[{"actor": "ann"}, {}, {}], [{"actor": "bob"}, {}, {}]]
+
+
+async def test_the_end_of_a_run_that_was_left_behind_is_kept(
+    make_engine: MakeEngine, storage: MemoryStorage
+) -> None:
+    run = Run(workflow="farm").to(RunState.RUNNING)
+    await storage.add_run(run)
+
+    await make_engine()
+
+    (event,) = await kept(storage, run)
+    assert (event["type"], event["data"]["state"]) == (events.RUN_FINISHED, "failed")
+    assert event["data"]["failure"]["type"] == "ServerStopped"
+    assert event["data"]["result"][0] == "ServerStopped"
+
+
+async def test_what_happened_is_known_of_runs_that_are_not_kept(
+    make_engine: MakeEngine, storage: MemoryStorage
+) -> None:
+    engine = await make_engine(keep_runs=False)
+    await engine.create(Workflow, a_workflow())
+
+    run = await engine.submit("farm", {"n": 4})
+    await engine.wait(run.uid)
+
+    assert len(await kept(storage, run)) == 3
 
 
 async def test_a_failed_and_a_cancelled_run_are_told_of_too(engine: Engine) -> None:

@@ -17,7 +17,7 @@ from flowdapt_embedded.memory import MemoryStorage
 
 from flowdapt.context import Sealed
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError
-from flowdapt.events import Events
+from flowdapt.events import STAGE_CHANGED, Event, Events
 from flowdapt.executors import (
     Call,
     Executor,
@@ -31,8 +31,8 @@ from flowdapt.executors import (
     StageFailed,
 )
 from flowdapt.resources import Workflow
-from flowdapt.runs import Failure, Run, RunState, StageRecord
-from flowdapt.storage import LogBlock
+from flowdapt.runs import Failure, Run, RunState, Selection, StageRecord
+from flowdapt.storage import EventQuery, LogBlock
 from flowdapt.walks import Walk, kernel_types
 
 pytestmark = pytest.mark.anyio
@@ -249,6 +249,45 @@ async def test_a_mapped_stage_over_a_mapped_one_begins_while_that_is_still_at_it
     assert (await run).ref == "store"
 
 
+async def test_a_mapped_stage_over_one_that_has_ended_is_given_its_handle_too() -> None:
+    executor = ByHand()
+    walk = await a_walk(
+        executor,
+        stage("fetch", options={"map_on": "xs"}, **MAPPED),
+        stage("model"),
+        stage("predict", "fetch", "model", **MAPPED),
+    )
+    run = walk.begin()
+    await executor.submitted("model")
+
+    executor.end("fetch", "model")
+
+    predict = await executor.submitted("predict")
+    assert isinstance(predict, MapCall)
+    assert isinstance(predict.over, Handle)
+    assert predict.args == ("model",)
+    executor.end("predict")
+    await run
+
+
+async def test_a_call_says_which_elements_are_to_be_computed() -> None:
+    executor, only = ByHand(), {"first": Selection(of=3, items=(1,))}
+    walk = await a_walk(
+        executor,
+        stage("first", options={"map_on": "xs"}, **MAPPED),
+        stage("second", options={"map_on": "xs"}, **MAPPED),
+    )
+    walk.run = walk.run.model_copy(update={"only": only})
+    run = walk.begin()
+    await executor.submitted("second")
+
+    chosen = [call.only for call in executor.calls if isinstance(call, MapCall)]
+
+    assert chosen == [only["first"], None]
+    executor.end("first", "second")
+    await run
+
+
 async def test_it_waits_for_what_else_it_depends_on() -> None:
     executor = ByHand()
     walk = await a_walk(
@@ -292,7 +331,8 @@ async def test_other_stages_wait_for_the_whole_list(second: dict[str, Any]) -> N
     executor.end("first")
 
     call = await executor.submitted("second")
-    assert not isinstance(call, MapCall) or not isinstance(call.over, Handle)
+    over = call.over if isinstance(call, MapCall) else None
+    assert not isinstance(over, Handle) or over.outcome.done()
     executor.end("second")
     await run
 
@@ -588,6 +628,96 @@ async def test_progress_is_on_record_until_the_stage_ends() -> None:
     await run
     walk.on_progress(progress)
     assert walk.records["a"].state is RunState.FINISHED
+
+
+# Events
+
+
+async def kept(walk: Walk) -> list[dict[str, Any]]:
+    """Return the events of a run that are kept."""
+    page = await walk.storage.read_events(EventQuery(run=walk.run.uid))
+    return [json.loads(text) for text in page.entries.values()]
+
+
+async def test_the_end_of_a_stage_is_kept_and_how_it_moves_on_is_only_told() -> None:
+    executor, told = ByHand(), Events()
+    heard: list[Event] = []
+    walk = await a_walk(executor, stage("a"), stage("b", "a"), events=told)
+
+    with told.listening(heard.append):
+        run = walk.begin()
+        await executor.submitted("a")
+        walk.on_progress(Progress(walk.run.uid, "a", worker="w1"))
+        executor.end("a", stored=b"p")
+        await executor.submitted("b")
+        (event,) = await kept(walk)
+        executor.end("b")
+        await run
+
+    assert (event["type"], event["channel"]) == (STAGE_CHANGED, "workflows")
+    facts = {"run": str(walk.run.uid), "workflow": "farm", "stage": "a", "state": "finished"}
+    assert event["data"].items() >= facts.items()
+    assert "result" not in event["data"]
+    moves = [(e.data["stage"], e.data["state"], e.data["worker"], e.kept) for e in heard]
+    assert moves == [
+        ("a", "running", None, False),
+        ("a", "running", "w1", False),
+        ("a", "finished", None, True),
+        ("b", "running", None, False),
+    ]
+    assert str(heard[2].id) == event["id"]
+
+
+async def test_the_end_of_the_last_stage_waits_to_be_kept_with_the_end_of_the_run() -> None:
+    executor, told = ByHand(), Events()
+    heard: list[Event] = []
+    walk = await a_walk(executor, stage("a"), events=told)
+
+    with told.listening(heard.append):
+        run = walk.begin()
+        await executor.submitted("a")
+        executor.end("a")
+        await run
+        before, stored = list(heard), await kept(walk)
+        walk.tell_last()
+
+    assert (before, stored) == (heard[:-1], [])
+    assert heard[-1] is walk.last_told[0]
+    assert (heard[-1].data["state"], heard[-1].kept) == (RunState.FINISHED, True)
+
+
+async def test_failed_and_cancelled_stages_are_kept_as_such() -> None:
+    executor = ByHand()
+    walk = await a_walk(executor, stage("a"), stage("b"))
+    run = walk.begin()
+    await executor.submitted("b")
+
+    executor.fail("a", StageFailed(Failure(type="E", message="m", stage="a")))
+    with pytest.raises(StageFailed):
+        await run
+
+    ends = {event["data"]["stage"]: event["data"] for event in await kept(walk)}
+    assert {name: data["state"] for name, data in ends.items()} == {"a": "failed", "b": "cancelled"}
+    assert ends["a"]["failure"]["message"] == "m"
+    assert walk.last_told == ()
+
+
+async def test_how_stages_move_on_is_not_put_together_for_nobody() -> None:
+    class Silent(Events):
+        def publish(self, event: Event) -> None:
+            assert event.kept
+
+    executor = ByHand()
+    walk = await a_walk(executor, stage("a"), stage("b", "a"), events=Silent())
+    run = walk.begin()
+    await executor.submitted("a")
+
+    walk.on_progress(Progress(walk.run.uid, "a", worker="w1"))
+    executor.end("a")
+    await executor.submitted("b")
+    executor.end("b")
+
+    await run
 
 
 # Logs

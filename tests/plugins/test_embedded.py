@@ -25,6 +25,13 @@ from flowdapt.errors import (
 from flowdapt.resources import Workflow
 
 
+@pytest.fixture(autouse=True)
+def _no_other_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for nothing in the home of whoever runs the tests, who may have user modules there."""
+    monkeypatch.setenv("FLOWDAPT__APP_DIR", str(tmp_path / "app"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
 def a_workflow(*stages: dict[str, Any]) -> dict[str, Any]:
     """Return a workflow as a script writes it."""
     return {"spec": {"stages": list(stages)}}
@@ -297,7 +304,6 @@ def test_user_modules_of_the_application_directory_are_found(
     (tmp_path / "user_modules").mkdir()
     (tmp_path / "user_modules" / "sums.py").write_text("def add(a, b): return a + b")
     monkeypatch.setenv("FLOWDAPT__APP_DIR", str(tmp_path))
-    monkeypatch.setattr(sys, "path", [*sys.path])
     names = ("user_modules", "user_modules.sums")
     for name in names:  # what another test imported comes back afterwards
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -308,13 +314,10 @@ def test_user_modules_of_the_application_directory_are_found(
         del sys.modules[name]
 
 
-def test_modules_beside_the_file_of_a_workflow_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_modules_beside_the_file_of_a_workflow_are_found(tmp_path: Path) -> None:
     (tmp_path / "beside_it.py").write_text("def one(): return 1")
     (tmp_path / "workflow.yaml").write_text(
         "kind: workflow\nmetadata: {name: w}\nspec: {stages: [{name: a, target: beside_it.one}]}"
     )
-    monkeypatch.setattr(sys, "path", [*sys.path])
 
     assert flowdapt.run(tmp_path / "workflow.yaml") == 1

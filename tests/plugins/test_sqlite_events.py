@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ import pytest
 from flowdapt_sqlite.storage import SqliteStorage
 
 from flowdapt.events import AUDIT, RESOURCES, WORKFLOWS, Event
+from flowdapt.resources import now
 from flowdapt.runs import Run, RunState
 from flowdapt.storage import EventQuery, RunQuery
 
@@ -138,3 +140,59 @@ async def test_a_page_of_rare_events_looks_at_a_part_of_them_only(
     ]
 
     assert [(list(page.entries), page.next) for page in pages] == [([], 10), ([], 20), ([23], 25)]
+
+
+# Forgetting ----------------------------------------------------------------------------------
+
+
+def an_event(channel: str, ago: float) -> Event:
+    """Return an event of the past."""
+    return Event(type="t", data={}, channel=channel, time=now() - timedelta(seconds=ago))
+
+
+async def test_old_events_are_looked_at_a_part_at_a_time_and_only_once(
+    storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowdapt_sqlite.events.WINDOW", 10)
+    for i in range(45):
+        await storage.append_event(an_event(RESOURCES if i % 2 else WORKFLOWS, 600))
+    await storage.append_event(an_event(WORKFLOWS, 0))
+    statements: list[str] = []
+    assert storage._db is not None
+    storage._db.set_trace_callback(statements.append)
+
+    removed = [await storage.trim_events(WORKFLOWS, 300, limit=100) for _ in range(3)]
+
+    assert removed == [23, 0, 0]
+    assert len([s for s in statements if s.startswith("DELETE")]) == 5
+    assert len((await storage.read_events(EventQuery(channels=(RESOURCES,)))).entries) == 22
+
+
+async def test_events_are_never_taken_for_older_than_they_are_where_the_clock_was_set_back(
+    storage: SqliteStorage,
+) -> None:
+    for ago in (600, 0, 900, 0, 600, 0):
+        await storage.append_event(an_event(WORKFLOWS, ago))
+
+    await storage.trim_events(WORKFLOWS, 300, limit=100)
+
+    left = (await storage.read_events(EventQuery())).entries
+    assert {2, 4, 6} <= set(left)
+
+
+async def test_what_was_forgotten_is_looked_for_by_keys_alone(storage: SqliteStorage) -> None:
+    for channel in (WORKFLOWS, AUDIT, "gossip", WORKFLOWS):
+        await storage.append_event(an_event(channel, 600))
+    statements: list[str] = []
+    assert storage._db is not None
+    storage._db.set_trace_callback(statements.append)
+
+    for channel in await storage.event_channels():
+        await storage.trim_events(channel, 300, limit=100)
+
+    looks = [s for s in statements if "FROM events" in s]
+    with closing(sqlite3.connect(storage.path)) as db:
+        plans = [str(db.execute(f"EXPLAIN QUERY PLAN {look}").fetchall()) for look in looks]
+    assert await storage.last_event() == 4
+    assert len((await storage.read_events(EventQuery())).entries) == 1
+    assert not [plan for plan in plans if "SCAN" in plan or "TEMP B-TREE" in plan]

@@ -6,7 +6,7 @@ import typer
 
 from flowdapt_cli.errors import FAILED
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Output, dump, note
+from flowdapt_cli.output import Output, dump, note, plain
 
 KIND = "workflow, config, run or another kind; also in the plural."
 Paths = Annotated[
@@ -17,13 +17,20 @@ MorePaths = Annotated[list[str] | None, typer.Argument(metavar="PATH", show_defa
 
 
 def apply(
-    ctx: typer.Context, path: Paths = None, paths: MorePaths = None, output: Output = "table"
+    ctx: typer.Context,
+    path: Paths = None,
+    paths: MorePaths = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Store nothing; show what would change.")
+    ] = False,
+    output: Output = "table",
 ) -> None:
     """Create or change the resources that stand in files.
 
     All files are checked first, and nothing is sent where one of them is wrong.
     """
-    from flowdapt_cli import documents
+    from flowdapt_cli import diffs, documents
     from flowdapt_cli.kinds import kinds
     from flowdapt_cli.sending import send
 
@@ -33,9 +40,17 @@ def apply(
     verdicts = []
     with invocation(ctx).client() as client:
         for one in checked:
-            verdicts.append(send(client, one))
+            applied = send(client, one, dry_run=dry_run)
+            kind, name = applied.resource.kind, applied.resource.name
+            verdicts.append({"kind": kind, "name": name, "verdict": applied.verdict})
+            text = ""
+            if dry_run:
+                where = str(one.document.where)
+                text = diffs.difference(applied.before, applied.resource, "as it is", where)
+                verdicts[-1]["diff"] = text
             if output == "table":
-                typer.echo("{kind} {name} {verdict}".format(**verdicts[-1]))
+                typer.echo(f"{one.title} {applied.verdict}{' (dry run)' if dry_run else ''}")
+                diffs.show(text if applied.before else "")
     if output != "table":
         dump(verdicts, output)
     elif not checked:
@@ -49,14 +64,25 @@ def get(
         str | None,
         typer.Argument(metavar="NAME", help="Only this one; after runs, the runs' workflow."),
     ] = None,
+    *,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATE", help="Only runs in this state, such as failed; repeatable."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only runs since then: 90m, 2h, 3d ago, or a time."),
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", help="The most runs to list; 0 for all.")] = 10,
     output: Output = "table",
 ) -> None:
     """List what a server has, or show one of it."""
-    from flowdapt_cli import listings
+    from flowdapt_cli import listings, times
 
+    states = [one for given in state or () for one in given.split(",")]
+    wanted = listings.Wanted(states, times.moment(since) if since else None, limit)
     with invocation(ctx).client() as client:
-        found, rows = listings.get(client, invocation(ctx).plugins, kind, name, limit)
+        found, rows = listings.get(client, invocation(ctx).plugins, kind, name, wanted)
     if output != "table":
         return dump(found, output)
     if not rows:
@@ -77,10 +103,10 @@ def inspect(
 
     with invocation(ctx).client() as client:
         if kinds.is_run(kind):
-            run, stages = client.run(name), client.stages(name)
-            return reports.inspect(run, stages, output)
+            run, stages = client.runs.get(name), client.runs.stages(name)
+            return reports.inspect(plain(run), [*map(plain, stages)], output)
         found = kinds.find(client, kinds.kind_named(invocation(ctx).plugins, kind), name)
-    return dump(found, "yaml" if output == "table" else output)
+    return dump(plain(found), "yaml" if output == "table" else output)
 
 
 def delete(

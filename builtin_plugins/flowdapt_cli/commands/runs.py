@@ -1,13 +1,21 @@
 """Commands that start, follow and stop runs."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Output, dump, note
+from flowdapt_cli.output import Form, Output, dump, dump_one, plain, until_interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowdapt.client import Client, Run
 
 Name = Annotated[str, typer.Argument(metavar="RUN", help="The run's name or uid.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Whether to wait for the result.")]
 
 run = typer.Typer(add_completion=False)
 
@@ -33,9 +41,7 @@ def start(
             "--namespace", "-n", metavar="NAME", help="The namespace of the run's objects."
         ),
     ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Whether to wait for the result.")
-    ] = True,
+    wait: Wait = True,
     output: Output = "table",
     migrations: Annotated[
         bool, typer.Option("--run-migrations/--no-migrations", hidden=True)
@@ -55,39 +61,84 @@ def start(
         ctx.fail(f"the workflow comes before its inputs: flowdapt run WORKFLOW {workflow} ...")
 
     from flowdapt.resources import Workflow
-    from flowdapt_cli.following import follow
     from flowdapt_cli.inputs import values_of
     from flowdapt_cli.kinds import find
-    from flowdapt_cli.reports import report
 
     values = values_of(file, ctx.args)
     with invocation(ctx).client() as client:
         found = find(client, Workflow, workflow)
-        begun = client.start(found["metadata"]["uid"], values, namespace)
-        if not wait and output == "table":
-            return typer.echo(begun["name"])
-        if not wait:
-            return dump(begun, output)
-        note(f"run {begun['name']}")
-        raise typer.Exit(report(*follow(client, begun, found), output))
+        begun = client.runs.start(found.metadata.uid, values, namespace=namespace)
+        stages = [stage.name for stage in found.spec.stages]
+        return _follow(client, begun, stages, output, wait=wait)
 
 
-def logs(ctx: typer.Context, name: Name, output: Output = "table") -> None:
-    """Print what the stages of a run wrote: output, errors and log records."""
-    from flowdapt_cli.reports import line
+def retry(
+    ctx: typer.Context,
+    name: Name,
+    *,
+    failed_items: Annotated[
+        bool, typer.Option("--failed-items", help="Compute only the elements that failed.")
+    ] = False,
+    wait: Wait = True,
+    output: Output = "table",
+) -> None:
+    """Run again what has ended, with the same input, as a new run."""
+    from flowdapt.errors import ResourceNotFound
 
     with invocation(ctx).client() as client:
-        lines = client.log(name)
-        if output != "table":
-            dump(list(lines), output)
+        begun = client.runs.retry(name, items="failed" if failed_items else "all")
+        try:
+            workflow = client.workflows.get(begun.workflow)
+            names = [stage.name for stage in workflow.spec.stages]
+        except ResourceNotFound:  # it was deleted meanwhile, or has another name
+            names = []
+        _follow(client, begun, names, output, wait=wait)
+
+
+def _follow(client: Client, begun: Run, stages: Sequence[str], output: Form, *, wait: bool) -> None:
+    """Show how a run goes on and what comes out, or only that it began."""
+    if not wait and output == "table":
+        return typer.echo(begun.name)
+    if not wait:
+        return dump(plain(begun), output)
+    from flowdapt_cli.following import follow
+    from flowdapt_cli.reports import report
+
+    ended, records = follow(client, begun, stages)
+    raise typer.Exit(report(plain(ended), [*map(plain, records)], output))
+
+
+def logs(
+    ctx: typer.Context,
+    name: Name,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")
+    ] = False,
+    output: Output = "table",
+) -> None:
+    """Print what the stages of a run wrote: output, errors and log records.
+
+    With --follow, JSON is one object a line.
+    """
+    from flowdapt_cli.reports import line
+
+    with invocation(ctx).client() as client, until_interrupted():
+        lines = map(plain, client.runs.logs(name, follow=follow))
+        if output != "table" and not follow:
+            return dump(list(lines), output)
         for record in lines:
-            typer.echo(line(record))
+            if output != "table":
+                dump_one(record, output)
+            else:
+                typer.echo(line(record))
+    return None
 
 
 def cancel(ctx: typer.Context, name: Name, output: Output = "table") -> None:
     """Stop a run; one that has ended stays as it is."""
     with invocation(ctx).client() as client:
-        ended = client.cancel(name)
+        ended = client.runs.cancel(name)
     if output != "table":
-        return dump(ended, output)
-    return typer.echo(f"run {ended['name']} {ended['state']}")
+        return dump(plain(ended), output)
+    return typer.echo(f"run {ended.name} {ended.state}")

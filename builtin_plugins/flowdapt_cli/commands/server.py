@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Output, dump
+from flowdapt_cli.output import Output, dump, plain
 
 
 def serve(
@@ -30,12 +30,26 @@ def serve(
 def status(ctx: typer.Context, output: Output = "table") -> None:
     """Show how the server is, and what it is made of."""
     with invocation(ctx).client() as client:
-        found = client.status()
+        found = plain(client.status())
     if output != "table":
         return dump(found, output)
     from flowdapt_cli.render import facts
 
     return facts(_for_people(found, client.address))
+
+
+def drain(ctx: typer.Context) -> None:
+    """Have the server accept no new runs; those in progress go on."""
+    with invocation(ctx).client() as client:
+        client.drain()
+    typer.echo("no new runs are accepted; undo it: flowdapt undrain")
+
+
+def undrain(ctx: typer.Context) -> None:
+    """Have the server accept runs again."""
+    with invocation(ctx).client() as client:
+        client.undrain()
+    typer.echo("runs are accepted")
 
 
 def _for_people(found: dict[str, Any], address: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from uuid import UUID
 import pytest
 import yaml
 
-from .conftest import Call, Process, Served
+from .conftest import Call
+from .processes import Process, Served
 
 CONFIG = """\
 kind: config

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FRUIT, Call, Done, Process, write_resources
+from .conftest import Call, Done
+from .processes import FRUIT, Process, write_resources
 
 OPTIONS = ("-o", "rpc.api.port=0", "-o", "executor=threads")
 

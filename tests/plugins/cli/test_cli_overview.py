@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Call, Done
+from .processes import Served
 
 HEAVY = {"asyncio", "httpx", "pydantic", "rich", "starlette", "uvicorn", "watchfiles", "yaml"}
 
@@ -21,6 +22,10 @@ STRANGER = """
 
     def greet(name: str) -> None:
         typer.echo(f"hello {name}")
+
+    def count(ctx: typer.Context) -> None:
+        with ctx.obj.client() as client:
+            typer.echo(len(client.request("GET", "/workflows/")))
 
     farm = typer.Typer()
 
@@ -37,6 +42,7 @@ STRANGER = """
     def flowdapt_commands():
         return [
             Provider("greet", "stranger:greet", "Greet somebody."),
+            Provider("count", "stranger:count", "Count the workflows."),
             Provider("farm", "stranger:farm", "Work on the farm."),
             Provider("broken", "no_such_module:command", "Fails when it is called."),
         ]
@@ -60,7 +66,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 
 @pytest.fixture
 def with_stranger(install: Callable[[str, str], None]) -> Call:
-    """Call the program where another plugin offers three commands."""
+    """Call the program where another plugin offers a few commands."""
     install("stranger", STRANGER)
     return call
 
@@ -83,7 +89,7 @@ def test_the_overview_names_every_command_and_imports_none_of_them() -> None:
 
     modules = set(done.stderr.split())
     assert "Start a server here" in done.stdout
-    assert "plugins  Show what is installed" in done.stdout
+    assert "plugins   Show what is installed" in done.stdout
     assert not modules & HEAVY
     assert not [name for name in modules if name.startswith("flowdapt_cli.commands")]
 
@@ -98,8 +104,16 @@ def test_an_unknown_command_is_answered_with_names_that_are_near(flowdapt: Call)
 def test_commands_of_other_plugins_stand_in_the_overview(with_stranger: Call) -> None:
     done = with_stranger("--help")
 
-    assert "greet    Greet somebody." in done.out
-    assert "farm     Work on the farm." in done.out
+    assert "greet     Greet somebody." in done.out
+    assert "farm      Work on the farm." in done.out
+
+
+def test_a_command_of_another_plugin_asks_the_server_that_is_meant(
+    with_stranger: Call, served: Served
+) -> None:
+    done = with_stranger("--server", served.address, "count")
+
+    assert done.out == "0\n"
 
 
 def test_a_function_of_another_plugin_is_a_command(with_stranger: Call) -> None:

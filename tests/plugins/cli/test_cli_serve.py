@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Call, Process, Served, serving
+from .conftest import Call
+from .processes import Process, Served, serving
 
 
 def test_sigterm_stops_a_server_in_order(tmp_path: Path) -> None:

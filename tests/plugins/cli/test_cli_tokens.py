@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import Call, Process, serving
+from .conftest import Call
+from .processes import Process, serving
 
 EVERYWHERE = ("-o", "rpc.api.host=0.0.0.0", "-o", "rpc.api.port=0", "-o", "executor=threads")
 

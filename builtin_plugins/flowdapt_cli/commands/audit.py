@@ -1,0 +1,46 @@
+"""The command that shows who did what."""
+
+from collections import deque
+from typing import Annotated
+
+import typer
+
+from flowdapt_cli.invocation import invocation
+from flowdapt_cli.output import Output, dump, note, plain
+
+
+def audit(
+    ctx: typer.Context,
+    *,
+    actor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this one did.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="The most to list, the last ones; 0 for all.")
+    ] = 50,
+    output: Output = "table",
+) -> None:
+    """Show who did what on a server, oldest first; needs a token of an administrator."""
+    with invocation(ctx).client() as client:
+        found = deque(client.audit.list(actor=actor), maxlen=limit if limit > 0 else None)
+    entries = [plain(entry) for entry in found]
+    if output != "table":
+        return dump(entries, output)
+    if not entries:
+        return note("nothing was done")
+    from flowdapt_cli.render import table
+    from flowdapt_cli.times import clock
+
+    return table(
+        [
+            {
+                "time": clock(entry["time"]),
+                "by": entry.get("actor"),
+                "status": entry["status"],
+                "operation": entry.get("operation"),
+                "request": f"{entry['method']} {entry['path']}",
+                "from": entry.get("address"),
+            }
+            for entry in entries
+        ]
+    )

@@ -1,0 +1,155 @@
+"""Makes requests and reads answers, without sending anything."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from flowdapt import __version__
+from flowdapt.errors import InvalidInput
+from flowdapt_client.errors import (
+    LOOPBACK,
+    BadAddress,
+    NoServer,
+    NotInTime,
+    Refused,
+    Unreadable,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from flowdapt_client.steps import Request
+
+CONNECT_SECONDS = 5.0  #: until a server counts as not there
+ANSWER_SECONDS = 120.0  #: until an answer counts as never coming
+SILENCE_SECONDS = 45.0  #: until a stream counts as lost; servers give a sign of life every 15 s
+
+EVENT_STREAM = "text/event-stream"
+
+
+class Exchange:
+    """Knows one server: its address, and what stands in every request to it.
+
+    :param address: such as ``http://127.0.0.1:8080``; the scheme may be left out, and a token may
+        stand in front of the host, as ``http://:TOKEN@host``
+    :raises BadAddress: it is no address
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        timeout: float = ANSWER_SECONDS,
+        verify: bool | ssl.SSLContext = True,
+    ) -> None:
+        url = _url(address)
+        token = token or url.password or url.username or None
+        url = url.copy_with(userinfo=b"")  # errors tell of the address, and not of the token
+        self.address = str(url).rstrip("/")
+        headers = {"User-Agent": f"flowdapt/{__version__}", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        #: for a client of httpx
+        self.options: dict[str, Any] = {
+            "base_url": url,
+            "timeout": httpx.Timeout(timeout, connect=CONNECT_SECONDS),
+            "headers": headers,
+            # A proxy would look for it on its own machine.
+            "trust_env": url.host not in LOOPBACK,
+            # Reading certificates takes time, and http has no use for them.
+            "verify": verify if url.scheme == "https" else False,
+        }
+
+    def request(
+        self, http: httpx.Client | httpx.AsyncClient, asked: Request, *, stream: bool = False
+    ) -> httpx.Request:
+        """Return a request as it is sent.
+
+        :raises InvalidInput: JSON has no word for its body
+        """
+        headers = {"X-API-Version": f"{asked.kind}.v1"} if asked.kind else {}
+        timeout: Any = httpx.USE_CLIENT_DEFAULT
+        if stream:
+            headers |= {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
+            timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+        try:
+            return http.build_request(
+                asked.method,
+                asked.path,
+                json=asked.body,
+                params=_query(asked.query),
+                headers={**headers, **asked.headers},
+                timeout=timeout,
+            )
+        except (TypeError, ValueError) as error:  # such as NaN
+            raise InvalidInput(f"what is to be sent is no JSON: {error}") from None
+
+    def answer(self, reply: httpx.Response) -> Any:
+        """Return what a server answers.
+
+        :raises Refused: it is an error
+        """
+        try:
+            answer = reply.json()
+        except ValueError:
+            raise Unreadable(f"what answers at {self.address} is no flowdapt server") from None
+        if reply.is_error:
+            raise Refused.of(reply.status_code, answer)
+        return answer
+
+    def check_stream(self, reply: httpx.Response) -> None:
+        """See whether an answer is a stream of events.
+
+        :raises Refused: it is an error, which was read
+        :raises Unreadable: it is something else
+        """
+        if reply.is_error:
+            self.answer(reply)
+        if not reply.headers.get("content-type", "").lower().startswith(EVENT_STREAM):
+            path = reply.request.url.path
+            raise Unreadable(f"what answers at {self.address} has no stream of events at {path}")
+
+    @contextmanager
+    def trouble(self) -> Iterator[None]:
+        """Turn what goes wrong on the way into errors of ours."""
+        try:
+            yield
+        except httpx.TimeoutException:
+            raise NotInTime(self.address) from None
+        except httpx.TransportError as error:
+            certificate = "certificate" in str(error).lower()
+            raise NoServer(self.address, why=str(error) if certificate else "") from None
+
+
+def hang_up(reply: httpx.Response) -> None:
+    """Have whoever waits for more of a reply find it at its end; any thread may call this."""
+    network: Any = reply.extensions.get("network_stream")
+    with suppress(OSError, AttributeError):  # it may be closed already
+        network.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def _url(address: str) -> httpx.URL:
+    try:
+        url = httpx.URL(address if "://" in address else f"http://{address}")
+    except httpx.InvalidURL as error:
+        raise BadAddress(address, error) from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise BadAddress(address, "write it like http://127.0.0.1:8080")
+    return url
+
+
+def _query(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _text(value) for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list | tuple | set | frozenset):
+        return [*map(_text, value)]
+    return value.isoformat() if isinstance(value, datetime) else value

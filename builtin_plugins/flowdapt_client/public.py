@@ -1,0 +1,43 @@
+"""What programs find in ``flowdapt.client``."""
+
+from __future__ import annotations
+
+import sys
+
+from flowdapt_client.clients import AsyncClient, Client
+from flowdapt_client.errors import BadAddress, NoServer, Refused, RunFailed, Unreadable
+from flowdapt_client.records import (
+    Applied,
+    AuditEntry,
+    Event,
+    FailedItem,
+    LogLine,
+    Revision,
+    Run,
+    Secret,
+    Status,
+)
+from flowdapt_client.streams import AsyncStream, Stream
+
+__all__ = [
+    "Applied",
+    "AsyncClient",
+    "AsyncStream",
+    "AuditEntry",
+    "BadAddress",
+    "Client",
+    "Event",
+    "FailedItem",
+    "LogLine",
+    "NoServer",
+    "Refused",
+    "Revision",
+    "Run",
+    "RunFailed",
+    "Secret",
+    "Status",
+    "Stream",
+    "Unreadable",
+]
+
+NAMES = sys.modules[__name__]  #: what is exported as one

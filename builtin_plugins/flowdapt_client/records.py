@@ -1,0 +1,225 @@
+"""What a server answers, as frozen models; the kernel's own where it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from flowdapt import runs
+from flowdapt.resources import Model, Resource, Timestamp
+from flowdapt_client.errors import RunFailed, Unreadable
+
+_M = TypeVar("_M", bound=Model)
+_R = TypeVar("_R", bound=Resource)
+
+Change = Literal["created", "changed", "deleted"]
+Verdict = Literal["created", "changed", "unchanged"]
+
+
+class Run(runs.Run):
+    """One run of a workflow, with what came out."""
+
+    result: Any = Field(None, description="Left out of lists and events where it is large.")
+    result_bytes: int = Field(0, description="The size of the result, also where it is left out.")
+
+    def value(self) -> Any:
+        """Return the result.
+
+        :raises RunFailed: there is none, because the run failed or was cancelled
+        """
+        if self.state in (runs.RunState.FAILED, runs.RunState.CANCELLED):
+            why = self.failure or runs.Failure(type="RunCancelled", message="it was cancelled")
+            raise RunFailed(self.name, self.state, why.type, why.message, why.traceback)
+        return self.result
+
+
+class Event(Model):
+    """Something that happened on a server.
+
+    The types that flowdapt itself tells of are constants of :mod:`flowdapt.events`.
+    """
+
+    position: int | None = Field(None, description="Absent where it is not kept, as of progress.")
+    id: UUID
+    time: Timestamp
+    type: str
+    channel: str
+    source: str
+    headers: dict[str, str] = Field(default_factory=dict)
+    subject: str | None = None
+    data: Any = None
+
+
+class LogLine(Model):
+    """A line that a stage wrote."""
+
+    model_config = ConfigDict(extra="allow")
+
+    stage: str
+    time: str | None = None
+    stream: str | None = Field(None, description="`stdout` or `stderr`; absent for log records.")
+    level: str | None = None
+    logger: str | None = None
+    message: str = ""
+    item: int | None = Field(None, description="Index of the element that was being computed.")
+
+
+class FailedItem(Model):
+    """An element of a parameterized stage that could not be computed."""
+
+    stage: str
+    item: int
+    type: str
+    message: str
+    traceback: str = ""
+
+
+class Applied(Model, Generic[_R]):
+    """What applying a resource came to.
+
+    :param before: as it was; absent where it is new
+    """
+
+    verdict: Verdict
+    resource: _R
+    before: _R | None = None
+
+
+class Revision(Model, Generic[_R]):
+    """A resource as it was after one change."""
+
+    generation: int
+    time: Timestamp
+    actor: str | None = None
+    change: Change
+    resource: _R | None = None
+
+
+class Secret(Model):
+    """That there is a secret; its value is never told."""
+
+    name: str
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class AuditEntry(Model):
+    """Who did what."""
+
+    position: int
+    time: Timestamp
+    actor: str | None = None
+    token: str | None = Field(None, description="Names the token; it is not the token itself.")
+    method: str
+    path: str
+    operation: str | None = None
+    status: int
+    address: str | None = None
+
+
+class Status(Model):
+    """How a server stands."""
+
+    model_config = ConfigDict(extra="allow")
+
+    version: str
+    name: str
+    draining: bool
+    system: dict[str, Any]
+    os: dict[str, Any]
+    python: str
+    hostname: str
+    services: dict[str, Any]
+    database: str
+    addresses: dict[str, str] = Field(default_factory=dict)
+
+
+class EventPage(Model):
+    """Some events, and where to go on."""
+
+    events: tuple[Event, ...]
+    next: int
+
+
+class RunPage(Model):
+    """Some runs, and where to go on."""
+
+    runs: tuple[Run, ...]
+    next: str | None = None
+
+
+class ItemPage(Model):
+    """Some items, and where to go on."""
+
+    items: tuple[FailedItem, ...]
+    next: int | None = None
+
+
+class LogBlock(Model):
+    """Lines that one process wrote for one stage."""
+
+    position: int
+    stage: str
+    lines: tuple[Mapping[str, Any], ...]
+
+    def each(self) -> list[LogLine]:
+        """Return the lines with what they have in common."""
+        return [read(LogLine, {"stage": self.stage, **line}) for line in self.lines]
+
+
+class LogPage(Model):
+    """Some of a log, and where to go on."""
+
+    blocks: tuple[LogBlock, ...]
+    next: int
+
+
+class AuditPage(Model):
+    """Some of what was done, and where to go on."""
+
+    entries: tuple[AuditEntry, ...]
+    next: int
+
+
+def read(shape: type[_M], answer: object) -> _M:
+    """Return an answer as what it should be.
+
+    :raises Unreadable: it is something else
+    """
+    try:
+        return shape.model_validate(answer)
+    except ValidationError as error:
+        raise _unreadable(shape, error) from None
+
+
+def read_text(shape: type[_M], text: str) -> _M:
+    """Return JSON text as what it should be.
+
+    :raises Unreadable: it is something else
+    """
+    try:
+        return shape.model_validate_json(text)
+    except ValidationError as error:
+        raise _unreadable(shape, error) from None
+
+
+def read_list(shape: type[_M], answer: object) -> list[_M]:
+    """Return an answer as a list of what it should be.
+
+    :raises Unreadable: it is something else
+    """
+    if not isinstance(answer, list):
+        raise Unreadable(f"the server answers {answer!r:.80}, where this client reads a list")
+    return [read(shape, one) for one in answer]
+
+
+def _unreadable(shape: type[Model], error: ValidationError) -> Unreadable:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, fault["loc"])) or "all of it"
+    return Unreadable(
+        f"the server answers what this client cannot read as {shape.__name__}: "
+        f"{where}: {fault['msg']}; are both of the same version?"
+    )

@@ -1,0 +1,175 @@
+"""Commands that go on: logs, events and runs that are followed, and the table of runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .conftest import Call
+from .processes import SECONDS, Process, Served, free_port, serving
+
+Start = Callable[..., Process]
+
+
+def begun(ask: Call, *arguments: object) -> str:
+    """Start a run, and return its name."""
+    return ask("run", *arguments, "--no-wait").out.strip()
+
+
+def test_a_log_is_followed_until_the_run_has_ended(
+    ask: Call, served: Served, start: Start, tmp_path: Path
+) -> None:
+    name = begun(ask, "patient", "--file", tmp_path / "gate")
+    follower = start("--server", served.address, "logs", name, "-f")
+    assert follower.line("waiting") == "wait | waiting"
+
+    (tmp_path / "gate").touch()
+
+    assert follower.status() == 0
+    assert ask("logs", name, "-f", "-o", "json").json()["message"] == "waiting"
+
+
+def test_events_are_followed_until_ctrl_c(ask: Call, served: Served, start: Start) -> None:
+    follower = start("--server", served.address, "events", "-f", "--after", "0")
+    name = begun(ask, "fruit")
+
+    follower.line(f"workflow_started   run {name} of fruit")
+    follower.line(f"stage_changed      run {name} of fruit: basket finished in ")
+    follower.line(f"workflow_finished  run {name} of fruit finished")
+    follower.signal(signal.SIGINT)
+
+    assert follower.status() == 130
+
+
+def test_events_are_chosen_by_workflow_run_and_type(ask: Call) -> None:
+    name = ask("run", "rotten", "-o", "json").json()["name"]
+
+    of_run = ask("events", "--run", name, "--type", "workflow_finished")
+    last = ask("events", "--workflow", "rotten", "--limit", "1", "-o", "json").json()
+    wrong = ask("events", "--type", "workflow_finishd")
+
+    assert of_run.out.endswith(
+        f"workflow_finished  run {name} of rotten failed: RuntimeError: it is rotten\n"
+    )
+    assert [event["data"]["name"] for event in last] == [name]
+    assert wrong.status == 2
+    assert "(did you mean 'workflow_finished' or " in wrong.err
+
+
+def test_a_failed_run_is_retried_and_followed(ask: Call) -> None:
+    first = ask("run", "rotten", "-o", "json").json()
+
+    again = ask("retry", first["name"], "-o", "json")
+    not_possible = ask("retry", first["name"], "--failed-items")
+
+    assert again.status == 1
+    assert again.json()["retry_of"] == first["uid"]
+    assert not_possible.status == 1
+    assert "retry the whole run" in not_possible.err
+
+
+def test_only_the_elements_that_failed_are_computed_again(ask: Call, tmp_path: Path) -> None:
+    sort: dict[str, Any] = {"name": "sort", "target": "user_modules.fruit.rot"}
+    sort |= {"type": "parameterized", "options": {"map_on": "fruits"}}
+    spotty = {"kind": "workflow", "metadata": {"name": "spotty"}, "spec": {"stages": [sort]}}
+    ask("apply", "-", stdin=json.dumps(spotty))
+    name = ask("run", "spotty", "--fruits", "[1, 2, 3]", "-o", "json").json()["name"]
+
+    again = ask("retry", name, "--failed-items", "-o", "json").json()
+
+    assert (again["workflow"], again["result"]) == ("spotty", [])
+
+
+def test_runs_are_chosen_by_state_and_time(ask: Call) -> None:
+    ask("run", "fruit")
+    failed = ask("run", "rotten", "-o", "json").json()["name"]
+
+    found = ask("get", "runs", "--state", "failed,cancelled", "--since", "1h", "-o", "json").json()
+
+    assert found[0]["name"] == failed
+    assert {run["state"] for run in found} <= {"failed", "cancelled"}
+    assert ask("get", "runs", "--since", "0s").err == "no runs\n"
+    assert ask("get", "runs", "--since", "soon").status == 2
+    assert ask("get", "runs", "--state", "lost").status == 2
+
+
+def test_a_server_that_is_killed_is_followed_on_when_it_is_back(
+    flowdapt: Call, start: Start, tmp_path: Path
+) -> None:
+    port, folder, gate = free_port(), tmp_path / "served", tmp_path / "gate"
+    at, server = ("-o", f"rpc.api.port={port}"), ("--server", f"127.0.0.1:{port}")
+    with serving(folder, *at) as served:
+        flowdapt(*server, "apply", served.resources)
+        events = start(*server, "events", "-f", "--after", "0", "-o", "json")
+        run = start(*server, "run", "patient", "--file", gate)
+        name = run.line("run ").split()[1]
+        logs = start(*server, "logs", name, "-f")
+        logs.line("waiting")
+        events.line("workflow_started")
+        # The context ends with a SIGKILL.
+    with serving(folder, *at):
+        assert run.status() == 1
+        assert logs.status() == 0
+        gate.touch()
+        again = flowdapt(*server, "retry", name)
+        kept = flowdapt(*server, "events", "--limit", "0", "-o", "json").json()
+        events.line(f'"position": {kept[-1]["position"]},')
+        written = flowdapt(*server, "logs", name).out
+
+    told = [json.loads(line).get("position") for line in events.seen]
+    assert [one for one in told if one] == [event["position"] for event in kept]
+    assert [line for line in logs.seen if "waiting" in line] == written.splitlines()
+    assert "ServerStopped: the server stopped while this run was in progress" in run.text
+    assert again.out == "done\n"
+
+
+def test_top_is_one_table_where_there_is_no_terminal(ask: Call, tmp_path: Path) -> None:
+    name = begun(ask, "patient", "--file", tmp_path / "gate")
+
+    people = ask("top", "--limit", "1").out.splitlines()
+    scripts = ask("top", "--workflow", "patient", "--limit", "1", "-o", "json").json()
+    ask("cancel", name)
+
+    assert people[0].split() == ["run", "workflow", "state", "stage", "started", "took"]
+    assert people[1].split()[:4] == [name, "patient", "running", "wait"]
+    assert [stage["stage"] for stage in scripts[0]["stages"]] == ["wait"]
+
+
+def test_top_draws_runs_as_they_go_on(ask: Call, served: Served, tmp_path: Path) -> None:
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "flowdapt", "--server", served.address, "top"]
+    top = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, env={**os.environ, "COLUMNS": "120"}
+    )
+    os.close(theirs)
+    seen = ""
+
+    def wait_for(*words: str) -> None:
+        nonlocal seen
+        while not all(word in seen for word in words):
+            assert select.select([terminal], [], [], SECONDS)[0], f"not drawn: {words}\n{seen}"
+            seen += os.read(terminal, 100_000).decode()
+
+    wait_for("of the last", "Ctrl-C ends")
+    name = begun(ask, "patient", "--file", tmp_path / "gate")
+    wait_for(name, "running")
+    seen = ""
+    (tmp_path / "gate").touch()
+    wait_for(name, "finished")
+    top.send_signal(signal.SIGINT)
+    while select.select([terminal], [], [], SECONDS)[0]:
+        try:
+            os.read(terminal, 100_000)
+        except OSError:  # it has ended
+            break
+
+    assert top.wait(SECONDS) == 130
+    os.close(terminal)
