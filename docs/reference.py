@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import flowdapt_rest
 import typer
@@ -132,6 +132,11 @@ def _type(annotation: Any) -> str:
     """Return a type as it is written, without the modules."""
     if get_origin(annotation) is None and isinstance(annotation, type):
         return annotation.__name__
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:  # what checks a value is at another address each time
+        return _type(parts[0])
+    if any(get_origin(part) is Annotated for part in parts):
+        return " | ".join(map(_type, parts)).replace("NoneType", "None")
     origin = getattr(get_origin(annotation), "__name__", "")
     if origin == "Literal":
         return " or ".join(f"'{value}'" for value in get_args(annotation))
