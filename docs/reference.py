@@ -134,7 +134,7 @@ def _type(annotation: Any) -> str:
         return annotation.__name__
     if isinstance(annotation, TypeVar):
         return _type(annotation.__bound__)
-    if get_origin(annotation) is Annotated:
+    if get_origin(annotation) is Annotated:  # what checks a value is at another address each time
         return _type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return " | ".join(map(_type, get_args(annotation))).replace("NoneType", "None")

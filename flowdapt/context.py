@@ -42,7 +42,8 @@ class WorkflowRunContext:
         a stage always finds the data, with its secrets in place
     :param executor: the executor's kind, such as ``local``
     :param stage: the stage that runs now
-    :param item: the index of the element, in a parameterized stage
+    :param item: the index of the element, in a parameterized stage; through several that map over
+        one another it is that in the first list
     :param run_data: the run as plain data; :attr:`run` is the same as a model
     :param definition_data: the workflow as plain data; :attr:`definition` is the same as a model
     """

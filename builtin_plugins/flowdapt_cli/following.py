@@ -35,6 +35,7 @@ def follow(client: Client, run: Run, names: Sequence[str]) -> tuple[Run, Sequenc
         drawn.show(map(plain, stages))
 
     try:
+        note(f"run {run.name}")
         with Stages(names) as drawn:
             return client.runs.wait(run, progress=show, away=AWAY_SECONDS), last
     except NoServer:

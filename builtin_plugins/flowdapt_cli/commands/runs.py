@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Form, Output, dump, dump_one, note, plain, until_interrupted
+from flowdapt_cli.output import Form, Output, dump, dump_one, plain, until_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,6 @@ def _follow(client: Client, begun: Run, stages: Sequence[str], output: Form, *, 
     from flowdapt_cli.following import follow
     from flowdapt_cli.reports import report
 
-    note(f"run {begun.name}")
     ended, records = follow(client, begun, stages)
     raise typer.Exit(report(plain(ended), [*map(plain, records)], output))
 

@@ -87,7 +87,11 @@ class Raw:
         """Wait until the server has ended the connection, and read nothing meanwhile."""
         ends = select.poll()
         ends.register(self.socket, 0)  # nothing but errors and ends
-        assert await asyncio.to_thread(ends.poll, SECONDS * 1000)
+        async with asyncio.timeout(SECONDS):
+            while not await asyncio.to_thread(ends.poll, 100):
+                # A system that gives up a connection says so when something comes on it.
+                with suppress(ConnectionError):
+                    await self.send(b"\r\n")
 
     async def rest(self) -> bytes:
         """Return all that comes until the server closes."""
@@ -236,18 +240,18 @@ async def test_whoever_takes_nothing_of_a_reply_is_cut_off(serve: Serve, connect
 
 @pytest.mark.usefixtures("large")
 async def test_whoever_takes_some_of_it_gets_all(serve: Serve, connect: Connect) -> None:
-    clock, short = asyncio.get_running_loop().time, 0.03
-    address = await serve(stalled_seconds=short, pace=1)
+    clock = asyncio.get_running_loop().time
+    address = await serve(stalled_seconds=SHORT, pace=1)
     reader = connect(address, buffer=4096)
     begun = clock()
     await reader.send(ASK)
 
     size = 0
-    while part := await reader.read(4096):
+    while part := await reader.read(1024):
         size += len(part)
 
     assert size > LARGE
-    assert clock() - begun > 3 * short
+    assert clock() - begun > 2 * SHORT
 
 
 @pytest.mark.usefixtures("large")
