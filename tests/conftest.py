@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _imports_of_this_process() -> Iterator[None]:
+    """Have forgotten what servers in this process made importable, and what came of it."""
+    meta_path, path, modules = list(sys.meta_path), list(sys.path), set(sys.modules)
+    yield
+    sys.meta_path[:], sys.path[:] = meta_path, path
+    for name in set(sys.modules) - modules:
+        if name.partition(".")[0] in ("user_modules", "shed_of_server"):
+            del sys.modules[name]
 
 
 @pytest.fixture

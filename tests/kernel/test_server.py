@@ -356,17 +356,6 @@ async def test_further_folders_with_user_modules_may_be_named(serve: Serve, tmp_
     assert (ended.run.failure, ended.result) == (None, b"5")
 
 
-@pytest.fixture(autouse=True)
-def _imports_of_this_process() -> Iterator[None]:
-    """Have what servers of a test import forgotten when it ends."""
-    meta_path, path, modules = list(sys.meta_path), list(sys.path), set(sys.modules)
-    yield
-    sys.meta_path[:], sys.path[:] = meta_path, path
-    for name in set(sys.modules) - modules:
-        if name.partition(".")[0] in ("user_modules", "shed_of_server"):
-            del sys.modules[name]
-
-
 # Which services
 
 

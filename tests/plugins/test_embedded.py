@@ -304,14 +304,9 @@ def test_user_modules_of_the_application_directory_are_found(
     (tmp_path / "user_modules").mkdir()
     (tmp_path / "user_modules" / "sums.py").write_text("def add(a, b): return a + b")
     monkeypatch.setenv("FLOWDAPT__APP_DIR", str(tmp_path))
-    names = ("user_modules", "user_modules.sums")
-    for name in names:  # what another test imported comes back afterwards
-        monkeypatch.delitem(sys.modules, name, raising=False)
     workflow = {"spec": {"stages": [{"name": "add", "target": "user_modules.sums.add"}]}}
 
     assert flowdapt.run(workflow, {"a": 1, "b": 2}) == 3
-    for name in names:
-        del sys.modules[name]
 
 
 def test_modules_beside_the_file_of_a_workflow_are_found(tmp_path: Path) -> None:
