@@ -51,10 +51,10 @@ class MetricsRoutes:
             return await self.prometheus(request)
         state, history = request.app.state, self.service.history
         schema = state.negotiate(request, KIND)
-        name = state.bodies.text(request, "name")
-        start = _nanoseconds(state.bodies.moment(request, "start_time"))
-        end = _nanoseconds(state.bodies.moment(request, "end_time"))
-        most = state.bodies.integer(request, "max_length", default=0)
+        name = state.query.text(request, "name")
+        start = _nanoseconds(state.query.moment(request, "start_time"))
+        end = _nanoseconds(state.query.moment(request, "end_time"))
+        most = state.query.integer(request, "max_length", default=0)
         names = [*history.instruments] if name is None else [name]
         chosen = {
             name: history.points(

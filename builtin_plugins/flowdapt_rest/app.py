@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from flowdapt.errors import FlowdaptError
-from flowdapt_rest import access, bodies, extensions, origins
+from flowdapt_rest import access, bodies, extensions, origins, query
 from flowdapt_rest.access import Access
 from flowdapt_rest.audit import Audit, AuditRoutes
 from flowdapt_rest.documentation import DocumentationRoutes
@@ -76,7 +76,7 @@ def make_app(
     app.state.token_needed = needed
     app.state.dev = server.settings.dev
     # For endpoints of other plugins, which cannot import them from here.
-    app.state.negotiate, app.state.bodies = negotiate, bodies
+    app.state.negotiate, app.state.bodies, app.state.query = negotiate, bodies, query
     return app
 
 

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from flowdapt.events import ACTOR, AUDIT, Event
 from flowdapt.resources import now, timestamp
 from flowdapt.storage import EventQuery
-from flowdapt_rest import bodies, shapes
+from flowdapt_rest import query, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import ANONYMOUS, READING, Caller, Role
 from flowdapt_rest.tokens import hidden
@@ -155,9 +155,9 @@ def _entry(scope: Scope, caller: Caller, time: str, status: int) -> Entry:
 
 # Reading it ----------------------------------------------------------------------------------
 
-AFTER = Query("after", bodies.position, "The `next` of an earlier reply.")
-LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
-WHOSE = Query("actor", bodies.text, "Only what was done with the token of this name.")
+AFTER = Query("after", query.position, "The `next` of an earlier reply.")
+LIMIT = Query("limit", query.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+WHOSE = Query("actor", query.text, "Only what was done with the token of this name.")
 
 
 class AuditRoutes:

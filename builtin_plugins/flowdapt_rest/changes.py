@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.resources import unknown_fields
-from flowdapt_rest import bodies, shapes
+from flowdapt_rest import bodies, query, shapes
 from flowdapt_rest.operations import Query
 from flowdapt_rest.versions import VERSIONS
 
@@ -39,14 +39,14 @@ class DryRun(StrEnum):
 
 FIELDS = Query(
     "fieldValidation",
-    bodies.word,
+    query.word,
     "Unknown fields are dropped, and a `Warning` header names each; `Ignore` drops them in "
     "silence, `Strict` refuses the request.",
     default=FieldValidation.WARN,
 )
 DRY_RUN = Query(
     "dryRun",
-    bodies.word,
+    query.word,
     "With `All`, everything is checked and answered as always, and nothing is stored.",
     default=DryRun.NONE,
 )

@@ -18,8 +18,8 @@ from flowdapt_rest.bodies import (
     BodyTooSlow,
     MalformedBody,
     MalformedHeader,
-    MalformedQuery,
 )
+from flowdapt_rest.query import MalformedQuery
 from flowdapt_rest.revisions import NoRevision
 from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.versions import VersionRefused

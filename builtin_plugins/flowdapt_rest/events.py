@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flowdapt.events import AUDIT, RUN_FINISHED
-from flowdapt_rest import bodies, shapes, sse
+from flowdapt_rest import query, shapes, sse
 from flowdapt_rest.access import Forbidden
 from flowdapt_rest.entries import Entry, Filter, placed
 from flowdapt_rest.operations import Operation, Query, negotiated
@@ -33,16 +33,16 @@ LOOKED_AT = 20  #: pages of the log at most in search of what was asked for
 
 AFTER = Query(
     "after",
-    bodies.position,
+    query.position,
     "A position, such as the `next` of an earlier reply. Absent, a list begins with the oldest, "
     "and a stream with what happens from now on.",
 )
-LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
-WORKFLOW = Query("workflow", bodies.text, "Only about runs of the workflow with this name.")
-RUN = Query("run", bodies.text, "Only about this run, by its name or uid.")
-TYPE = Query("type", bodies.texts, "Only of one of these types.")
+LIMIT = Query("limit", query.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+WORKFLOW = Query("workflow", query.text, "Only about runs of the workflow with this name.")
+RUN = Query("run", query.text, "Only about this run, by its name or uid.")
+TYPE = Query("type", query.texts, "Only of one of these types.")
 _END = f"\nevent: {RUN_FINISHED}\n".encode()  # data is one line, so this is nowhere in it
-CHANNEL = Query("channel", bodies.text, "Only of this channel; `audit` is for the role `admin`.")
+CHANNEL = Query("channel", query.text, "Only of this channel; `audit` is for the role `admin`.")
 
 
 class EventRoutes:

@@ -13,7 +13,7 @@ import orjson
 from flowdapt.errors import ResourceNotFound
 from flowdapt.events import LOG_APPENDED, RUN_FINISHED
 from flowdapt.storage import INLINE_BYTES
-from flowdapt_rest import bodies, render, shapes, sse
+from flowdapt_rest import query, render, shapes, sse
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.runs import KIND, ONE
 from flowdapt_rest.versions import V1
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 BLOCKS = 100  #: blocks of a log in one reply, where the client says nothing
 MOST = 1000  #: and at most
 
-AFTER = Query("after", bodies.integer, "The `next` of an earlier reply.", default=0)
+AFTER = Query("after", query.integer, "The `next` of an earlier reply.", default=0)
 LIMIT = Query(
-    "limit", bodies.integer, f"At most so many blocks; never more than {MOST}.", default=BLOCKS
+    "limit", query.integer, f"At most so many blocks; never more than {MOST}.", default=BLOCKS
 )
 
 

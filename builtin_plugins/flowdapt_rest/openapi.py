@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from starlette.routing import BaseRoute, Route
 
-from flowdapt_rest import bodies, sse
+from flowdapt_rest import query, sse
 from flowdapt_rest.access import needed_role
 from flowdapt_rest.operations import Operation
 from flowdapt_rest.roles import Role
@@ -195,32 +195,32 @@ def _marked(text: str) -> str:
 
 _READ: Mapping[Any, Shape] = {
     # Clients send what their language makes of a truth value, so what is read is more than JSON's.
-    bodies.boolean: {
-        "anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*bodies.BOOLEANS]}],
+    query.boolean: {
+        "anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*query.BOOLEANS]}],
     },
-    bodies.integer: {"type": "integer"},
-    bodies.moment: {"type": "string", "format": "date-time"},
-    bodies.pairs: {"type": "string", "pattern": "^([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$"},
-    bodies.position: {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
-    bodies.text: {"type": "string"},
-    bodies.texts: {"type": "array", "items": {"type": "string"}},
-    bodies.uid: {"type": "string", "format": "uuid"},
+    query.integer: {"type": "integer"},
+    query.moment: {"type": "string", "format": "date-time"},
+    query.pairs: {"type": "string", "pattern": "^([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$"},
+    query.position: {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+    query.text: {"type": "string"},
+    query.texts: {"type": "array", "items": {"type": "string"}},
+    query.uid: {"type": "string", "format": "uuid"},
 }
 
 
 def _query(operation: Operation) -> Iterable[Shape]:
-    for query in operation.query:
-        default = query.options.get("default")
+    for value in operation.query:
+        default = value.options.get("default")
         if isinstance(default, StrEnum):
             schema: Shape = {"type": "string", "enum": [*map(str, type(default))]}
-        elif query.read is bodies.words:
-            known = [*map(str, query.options["known"])]
+        elif value.read is query.words:
+            known = [*map(str, value.options["known"])]
             schema = {"type": "array", "items": {"type": "string", "enum": known}}
         else:
-            schema = dict(_READ[query.read])
+            schema = dict(_READ[value.read])
         if default is not None:
             schema["default"] = default
-        yield {"name": query.name, "in": "query", "description": query.about, "schema": schema}
+        yield {"name": value.name, "in": "query", "description": value.about, "schema": schema}
 
 
 def _headers(operation: Operation) -> Iterable[Shape]:

@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 class Query(Generic[_T]):
     """A value of the query.
 
-    :param read: one of the functions of :mod:`flowdapt_rest.bodies`
+    :param read: one of the functions of :mod:`flowdapt_rest.query`
     :param options: what ``read`` takes, such as ``default``
     """
 

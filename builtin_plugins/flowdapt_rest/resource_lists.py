@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.errors import ResourceNotFound
-from flowdapt_rest import bodies
+from flowdapt_rest import query
 from flowdapt_rest.operations import Query
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ _KEYS = {
 }
 
 ANNOTATIONS = Query(
-    "annotations", bodies.pairs, "Only those with all of these annotations: `key=value,key=value`."
+    "annotations", query.pairs, "Only those with all of these annotations: `key=value,key=value`."
 )
-ORDER = Query("order", bodies.word, "What comes first.", default=Order.CREATED)
-LIMIT = Query("limit", bodies.integer, "At most so many; below 1 means all.", default=0)
+ORDER = Query("order", query.word, "What comes first.", default=Order.CREATED)
+LIMIT = Query("limit", query.integer, "At most so many; below 1 means all.", default=0)
 CURSOR = Query(
     "cursor",
-    bodies.uid,
+    query.uid,
     "The uid of a resource: only those behind it. The header `Link` names the next part.",
 )
 CHOICE: list[Query[Any]] = [ANNOTATIONS, ORDER, LIMIT, CURSOR]

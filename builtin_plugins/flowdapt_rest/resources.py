@@ -9,7 +9,7 @@ import orjson
 
 from flowdapt.errors import ResourceChanged
 from flowdapt.events import RESOURCES
-from flowdapt_rest import bodies, changes, render, resource_lists, shapes, sse
+from flowdapt_rest import bodies, changes, query, render, resource_lists, shapes, sse
 from flowdapt_rest.changes import DRY_RUN, FIELDS, FieldValidation
 from flowdapt_rest.entries import Filter
 from flowdapt_rest.operations import Operation, Query, negotiated
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 WATCH = Query(
     "watch",
-    bodies.boolean,
+    query.boolean,
     "Answer with a stream of events that tell of changes from now on, or from `Last-Event-ID` on. "
     "Who opens it before reading what there is misses nothing.",
     default=False,
 )
-TO = Query("to", bodies.position, "A generation; absent, the one before the last change.")
+TO = Query("to", query.position, "A generation; absent, the one before the last change.")
 
 
 class ResourceRoutes:

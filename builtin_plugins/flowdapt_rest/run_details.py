@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from flowdapt.runs import StageRecord
-from flowdapt_rest import bodies, render, shapes
+from flowdapt_rest import query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.runs import KIND, ONE
 from flowdapt_rest.versions import V1
@@ -32,9 +32,9 @@ class ItemState(StrEnum):
     FAILED = "failed"
 
 
-STATE = Query("state", bodies.word, "Only these are kept.", default=ItemState.FAILED)
-AFTER = Query("after", bodies.integer, "The `next` of an earlier reply.", default=0)
-LIMIT = Query("limit", bodies.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+STATE = Query("state", query.word, "Only these are kept.", default=ItemState.FAILED)
+AFTER = Query("after", query.integer, "The `next` of an earlier reply.", default=0)
+LIMIT = Query("limit", query.integer, f"At most so many; never more than {MOST}.", default=LISTED)
 
 
 class RunDetailRoutes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.storage import RunQuery
-from flowdapt_rest import bodies, render, shapes
+from flowdapt_rest import query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.runs import KIND, OF_WORKFLOW
 from flowdapt_rest.versions import V1, V1ALPHA1
@@ -31,15 +31,15 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
-WORKFLOW = Query("workflow", bodies.text, "Only runs of the workflow with this name.")
-STATE = Query("state", bodies.words, "Only runs in one of these states.", known=RunState)
-SINCE = Query("since", bodies.moment, "Only runs that were accepted then or later.")
-UNTIL = Query("until", bodies.moment, "Only runs that were accepted before.")
-ORDER = Query("order", bodies.word, "Which runs come first.", default=Order.NEWEST)
-CURSOR = Query("cursor", bodies.uid, "The `next` of an earlier reply.")
+WORKFLOW = Query("workflow", query.text, "Only runs of the workflow with this name.")
+STATE = Query("state", query.words, "Only runs in one of these states.", known=RunState)
+SINCE = Query("since", query.moment, "Only runs that were accepted then or later.")
+UNTIL = Query("until", query.moment, "Only runs that were accepted before.")
+ORDER = Query("order", query.word, "Which runs come first.", default=Order.NEWEST)
+CURSOR = Query("cursor", query.uid, "The `next` of an earlier reply.")
 LIMIT = Query(
     "limit",
-    bodies.integer,
+    query.integer,
     f"At most so many. Below 1 it means {MOST}, which is the most; in {V1ALPHA1}, all.",
     default=LISTED,
 )
@@ -83,11 +83,11 @@ class RunListRoutes:
         schema = negotiated(request)
         limit = LIMIT.of(request)
         workflow = await self.engine.get(Workflow, request.path_params["identifier"])
-        query = _query(request, workflow.name)
+        wanted = _query(request, workflow.name)
         if schema.version == V1ALPHA1:
-            query = replace(query, limit=limit if limit > 0 else None)
-            return schema.reply(render.runs(await self.engine.list_runs(query), schema.version))
-        return schema.reply(await self._page(query, limit))
+            wanted = replace(wanted, limit=limit if limit > 0 else None)
+            return schema.reply(render.runs(await self.engine.list_runs(wanted), schema.version))
+        return schema.reply(await self._page(wanted, limit))
 
     async def all(self, request: Request) -> Response:
         """Return runs of all workflows, the newest first where nothing else is asked for."""
@@ -96,10 +96,10 @@ class RunListRoutes:
             await self._page(_query(request, WORKFLOW.of(request)), LIMIT.of(request))
         )
 
-    async def _page(self, query: RunQuery, limit: int) -> bytes:
+    async def _page(self, wanted: RunQuery, limit: int) -> bytes:
         limit = min(limit, MOST) if limit > 0 else MOST
         # One more tells whether there are more.
-        runs = await self.engine.list_runs(replace(query, limit=limit + 1))
+        runs = await self.engine.list_runs(replace(wanted, limit=limit + 1))
         following = runs[limit - 1].run.uid if len(runs) > limit else None
         return render.run_page(runs[:limit], following)
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.storage import StoredRun
-from flowdapt_rest import bodies, render, shapes
+from flowdapt_rest import bodies, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role, actor
 from flowdapt_rest.versions import V1, Schema
@@ -33,11 +33,11 @@ class Items(StrEnum):
     FAILED = "failed"  #: those that failed, and what depends on them
 
 
-WAIT = Query("wait", bodies.boolean, "Answer once the run has ended.", default=True)
-NAMESPACE = Query("namespace", bodies.text, "Of the run; absent, as the settings say.")
+WAIT = Query("wait", query.boolean, "Answer once the run has ended.", default=True)
+NAMESPACE = Query("namespace", query.text, "Of the run; absent, as the settings say.")
 ITEMS = Query(
     "items",
-    bodies.word,
+    query.word,
     "`all` repeats the whole run; `failed` computes only the elements that failed, and what "
     "depends on them.",
     default=Items.ALL,

@@ -43,7 +43,7 @@ def wrong(server):
 async def orchard(request):
     state = request.app.state
     schema = state.negotiate(request, "orchard")
-    return schema.reply(b"[%d]" % state.bodies.integer(request, "trees", default=3))
+    return schema.reply(b"[%d]" % state.query.integer(request, "trees", default=3))
 
 def noting(app, server):
     async def noted(scope, receive, send):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote_plus
 
 import pytest
-from flowdapt_rest.bodies import MalformedQuery, moment
+from flowdapt_rest.query import MalformedQuery, moment
 from starlette.requests import Request
 
 
