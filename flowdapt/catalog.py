@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Literal, TypeVar
 from uuid import UUID, uuid4
@@ -84,8 +84,20 @@ class Catalog:
             self._known[key] = dict(found)
         return self._known[key]  # type: ignore[return-value]  # filled from the same kind above
 
-    def _changed(self, kind: type[Resource], event: Event, document: Document | None) -> None:
-        """Note what a resource is from now on, and tell; without a document it is gone."""
+    async def _change(
+        self,
+        kind: type[Resource],
+        event: Event,
+        document: Document | None,
+        storing: Awaitable[None],
+    ) -> None:
+        """Store what a resource is from now on, and tell; without a document it is gone."""
+        try:
+            await storing
+        except BaseException:  # it may be stored for all that, if it was cancelled
+            self._changes += 1
+            self._known.pop(_kind(kind), None)
+            raise
         self._changes += 1
         if (known := self._known.get(_kind(kind))) is not None:
             found = {resource.metadata.uid: resource for resource in known.values()}
@@ -126,8 +138,8 @@ class Catalog:
                 raise ResourceExists(_kind(kind), resource.name)
             if not dry_run:
                 event = _told(events.RESOURCE_CREATED, resource, document, by)
-                await self.storage.create(document, events=[event])
-                self._changed(kind, event, document)
+                storing = self.storage.create(document, events=[event])
+                await self._change(kind, event, document, storing)
         return resource
 
     async def replace(
@@ -169,8 +181,8 @@ class Catalog:
             document = _document(resource, where)
             if not dry_run:
                 event = _told(events.RESOURCE_CHANGED, resource, document, by)
-                await self.storage.replace(document, expected=generation, events=[event])
-                self._changed(kind, event, document)
+                storing = self.storage.replace(document, expected=generation, events=[event])
+                await self._change(kind, event, document, storing)
         return resource
 
     async def _expected(self, kind: type[_Kind], name: str | UUID, expected: int | None) -> _Kind:
@@ -218,8 +230,8 @@ class Catalog:
             if not dry_run:
                 document = _document(resource, "stored resource")
                 event = _told(events.RESOURCE_DELETED, resource, document, by)
-                await self.storage.delete(_kind(kind), resource.metadata.uid, events=[event])
-                self._changed(kind, event, None)
+                storing = self.storage.delete(_kind(kind), resource.metadata.uid, events=[event])
+                await self._change(kind, event, None, storing)
         return resource
 
 

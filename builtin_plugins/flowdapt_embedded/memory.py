@@ -203,7 +203,9 @@ class MemoryStorage(Storage):
             self._events[self._last_event] = event, event.text()
 
     async def read_events(self, query: EventQuery) -> EventPage:
-        behind = (entry for entry in self._events.items() if entry[0] > query.after)
+        # From the end, because whoever asks often is near to it.
+        newer = takewhile(lambda entry: entry[0] > query.after, reversed(self._events.items()))
+        behind = reversed([*newer])
         found = ((at, text) for at, (event, text) in behind if _fits(event, query))
         entries = dict(islice(found, query.limit))
         full = len(entries) == query.limit

@@ -16,6 +16,7 @@ from flowdapt_rest.audit import Audit, AuditRoutes
 from flowdapt_rest.documentation import DocumentationRoutes
 from flowdapt_rest.errors import Unforeseen, on_error
 from flowdapt_rest.events import EventRoutes
+from flowdapt_rest.hosts import Hosts, names
 from flowdapt_rest.hub import Hub
 from flowdapt_rest.limits import Limits
 from flowdapt_rest.logs import LogRoutes
@@ -41,6 +42,7 @@ def make_app(
     *,
     limits: Limits | None = None,
     token_needed: bool | None = None,
+    only_here: bool = False,
 ) -> Starlette:
     """Return the application of a server.
 
@@ -48,6 +50,7 @@ def make_app(
     :param limits: absent, those of the settings
     :param token_needed: whether a request needs a token; absent, as the settings have it for
         callers on this machine
+    :param only_here: whether it can be reached from this machine alone
     """
     api = server.settings.rpc.api
     needed = api.require_token if token_needed is None else token_needed
@@ -64,7 +67,9 @@ def make_app(
                 allow_credentials=True,
                 allow_methods=["*"],
                 allow_headers=["*"],
+                expose_headers=["ETag", "Link", "Warning", "X-API-Version"],
             ),
+            *([Middleware(Hosts, names=names(api))] if only_here and not needed else []),
             Middleware(Unforeseen),
             Middleware(Access, tokens=Tokens(server.engine.storage), needed=needed, routes=routes),
         ],

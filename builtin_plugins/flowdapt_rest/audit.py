@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ REFUSED = (401, 403)
 LISTED, MOST = 100, 1000  #: entries in one reply, where the client says nothing, and at most
 LOOKED_AT = 10_000  #: entries at most in search of those of one actor, before the client asks on
 LONGEST_PATH = 500  #: characters that are kept
-STRANGERS = 100  #: refusals without a token kept each minute: a flood must not fill the disk
+REFUSALS = 100  #: kept each minute, of a token and of all without: a flood must not fill the disk
 
 
 class Entry(TypedDict):
@@ -95,42 +96,54 @@ async def record_here(storage: Storage, operation: str, token: Token) -> None:
 
 
 class Audit:
-    """Records requests once they are answered; outside of whatever may refuse one."""
+    """Records requests once they are answered; outside of whatever may refuse one.
+
+    An endpoint that has done what it was asked for and goes on to wait calls
+    ``request.state.settled(200)`` in between, so that it is on record whatever happens.
+    """
 
     def __init__(self, app: ASGIApp, *, storage: Storage) -> None:
         self.app, self.storage = app, storage
-        self._minute, self._strangers = 0, 0
+        self._minute, self._refused = 0, Counter[str]()  # by token, of this minute
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status = now(), 500  # which it is if nothing is answered
+        begun, status, done = now(), 500, False  # which it is if nothing is answered
 
         async def noting(message: Message) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
 
+        async def settled(status: int) -> None:
+            nonlocal done
+            caller = _caller(scope)
+            known = caller.token != "" and caller.role is not Role.ANYONE
+            changing = known and scope["method"] not in READING and status not in REFUSED
+            if not done and (changing or (status in REFUSED and self._has_room(caller, known))):
+                done = True
+                await record(self.storage, _entry(scope, caller, timestamp(begun), status))
+
+        scope.setdefault("state", {})["settled"] = settled
         try:
             await self.app(scope, receive, noting)
         finally:
-            caller = _caller(scope)
-            known = caller.token != "" and caller.role is not Role.ANYONE
-            changing = known and scope["method"] not in READING
-            if (changing or status in REFUSED) and self._kept(known=known):
-                await record(self.storage, _entry(scope, caller, timestamp(begun), status))
+            await settled(status)
 
-    def _kept(self, *, known: bool) -> bool:
-        """Tell whether there is room for an entry."""
+    def _has_room(self, caller: Caller, known: bool) -> bool:
+        """Tell whether there is room for a refusal."""
         minute = int(monotonic() / 60)
         if minute != self._minute:
-            if (more := self._strangers - STRANGERS) > 0:
+            if (more := sum(max(0, n - REFUSALS) for n in self._refused.values())) > 0:
                 logger.warning("%d refusals are missing in the audit trail: a flood", more)
-            self._minute, self._strangers = minute, 0
-        self._strangers += not known
-        return known or self._strangers <= STRANGERS
+            self._minute = minute
+            self._refused.clear()
+        who = caller.token if known else ""
+        self._refused[who] += 1
+        return self._refused[who] <= REFUSALS
 
 
 def _caller(scope: Scope) -> Caller:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_DIGITS = 20  #: of an integer of 64 bits, with its sign
 
+AT_ONCE = 256 * 1024  #: bytes that are parsed within the event loop
+
 _MANY_DIGITS = re.compile(rb"\d{19}")
 
 
@@ -96,7 +98,7 @@ async def read_object(request: Request) -> dict[str, Any]:
     body = await read(request)
     if not body.strip():
         raise MalformedBody("the request body is empty, and must be a JSON object")
-    return _object(body)
+    return await _parsed(body)
 
 
 async def read_input(request: Request) -> dict[str, Any]:
@@ -105,7 +107,7 @@ async def read_input(request: Request) -> dict[str, Any]:
     :raises MalformedBody: as :func:`read_object` does
     """
     body = await read(request)
-    return _object(body) if body and not body.isspace() else {}
+    return await _parsed(body) if body and not body.isspace() else {}
 
 
 def _within_64_bits(digits: str) -> int:
@@ -116,6 +118,11 @@ def _within_64_bits(digits: str) -> int:
             "send it as a text"
         )
     return int(digits)
+
+
+async def _parsed(body: bytes) -> dict[str, Any]:
+    """Return a body as an object; others have their turn while a large one is looked at."""
+    return _object(body) if len(body) <= AT_ONCE else await asyncio.to_thread(_object, body)
 
 
 def _object(body: bytes) -> dict[str, Any]:

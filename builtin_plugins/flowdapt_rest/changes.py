@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from flowdapt.resources import Resource
 
+LONGEST = 200  #: characters of one
 WARNINGS = 20  #: at most so many headers about unknown fields; clients limit the size of headers
 
 
@@ -92,7 +93,7 @@ def warnings(
     if policy is not FieldValidation.WARN:
         return
     fields = unknown_fields(model, data)
-    texts = [f"unknown field {field}" for field in fields[:WARNINGS]]
+    texts = [f"unknown field {field}"[:LONGEST] for field in fields[:WARNINGS]]
     if more := fields[WARNINGS:]:
         texts.append(f"{len(more)} more unknown fields")
     for text in texts:

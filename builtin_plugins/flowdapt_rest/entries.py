@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 
+from flowdapt.catalog import identifier
 from flowdapt.events import AUDIT
-from flowdapt.storage import EventQuery
+from flowdapt.storage import INLINE_BYTES, EventQuery
 from flowdapt_rest import sse
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ class Entry:
     """An event, as far as it matters to whom it is told.
 
     :param kind: of the resource that changed
-    :param message: what a listener is told
+    :param text: its JSON, with its position where it has one, and without a large resource
     """
 
     position: int
@@ -31,7 +33,7 @@ class Entry:
     kind: str | None
     workflow: str | None
     stage: str | None
-    message: bytes
+    text: bytes
 
     @classmethod
     def of(cls, document: bytes, position: int = 0) -> Entry:
@@ -42,26 +44,41 @@ class Entry:
         """
         facts = orjson.loads(document)
         data = facts["data"] if isinstance(facts["data"], dict) else {}
-        text = placed(document, position) if position else document
+        if len(document) > INLINE_BYTES and "resource" in data:  # it is in the history, whole
+            data["resource_bytes"] = len(orjson.dumps(data.pop("resource")))
+            document = orjson.dumps(facts)
+        kind, workflow, stage = (_text(data.get(name)) for name in ("kind", "workflow", "stage"))
         return cls(
             position,
             facts["type"],
             facts["channel"],
             facts["subject"],
-            data.get("kind"),
-            data.get("workflow"),
-            data.get("stage"),
-            sse.message(text, event=facts["type"], id=position or None),
+            kind,
+            workflow,
+            stage,
+            _placed(document, position) if position else document,
         )
+
+    @property
+    def message(self) -> bytes:
+        """What a listener is told."""
+        # A line end in a name would end the field, and could begin another one.
+        name = re.sub(r"\s", " ", self.type)
+        return sse.message(self.text, event=name, id=self.position or None)
 
     @property
     def run(self) -> UUID | None:
         """The run that it is about."""
         what, _, uid = self.subject.partition("/")
-        return UUID(uid) if what == "workflow_run" else None
+        found = identifier(uid) if what == "workflow_run" else None
+        return found if isinstance(found, UUID) else None
 
 
-def placed(document: bytes, position: int) -> bytes:
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _placed(document: bytes, position: int) -> bytes:
     """Return an event's JSON with its position among its members."""
     return b'{"position":%d,' % position + document[1:]
 

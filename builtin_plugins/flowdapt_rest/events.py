@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from flowdapt.catalog import identifier
 from flowdapt.events import AUDIT, RUN_FINISHED
 from flowdapt_rest import query, shapes, sse
 from flowdapt_rest.access import Forbidden
-from flowdapt_rest.entries import Entry, Filter, placed
+from flowdapt_rest.entries import Entry, Filter
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Caller, Role
 from flowdapt_rest.runs import ONE
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 KIND = "event"
 LISTED = 100  #: events in one reply, where the client says nothing
 MOST = 1000  #: and at most
-LOOKED_AT = 20  #: pages of the log at most in search of what was asked for
+PAGE = 100  #: events that are read at once
+LOOKED_AT = 100  #: such pages at most in search of what was asked for
+LARGE_PAGE = 4 * 1024 * 1024  #: bytes after which a reply is not added to
 
 AFTER = Query(
     "after",
@@ -84,7 +89,7 @@ class EventRoutes:
         if channel == AUDIT and not caller.role.covers(Role.ADMIN):
             raise Forbidden(caller, Role.ADMIN)
         wanted = Filter(
-            run=(await self.engine.find_run(run)).uid if run else None,
+            run=await self._uid(run) if run else None,
             workflow=WORKFLOW.of(request),
             types=frozenset(TYPE.of(request)),
             channels=(channel,) if channel else (),
@@ -101,6 +106,11 @@ class EventRoutes:
             return await self._list(request, wanted)
         return self._stream(request, self._follow(run, wanted, _resumed(request) or 0))
 
+    async def _uid(self, run: str) -> UUID:
+        """Return the uid of a run; events of one that was deleted are there by its uid."""
+        found = identifier(run)
+        return found if isinstance(found, UUID) else (await self.engine.find_run(found)).uid
+
     def _stream(self, request: Request, messages: AsyncGenerator[bytes, None]) -> Response:
         negotiated(request)
         return sse.EventStream(messages)
@@ -115,7 +125,7 @@ class EventRoutes:
                         return
         yield sse.position(after)
         while True:
-            page = await self.engine.storage.read_events(wanted.query(after, MOST))
+            page = await self.engine.storage.read_events(wanted.query(after, PAGE))
             entries = [Entry.of(document, position) for position, document in page.entries.items()]
             if told := b"".join(entry.message for entry in entries if wanted.wants(entry)):
                 yield told
@@ -128,12 +138,17 @@ class EventRoutes:
         after, limit = _resumed(request) or 0, LIMIT.of(request)
         limit = min(limit, MOST) if limit > 0 else MOST
         found: list[bytes] = []
+        size = 0
         for _ in range(LOOKED_AT):
-            page = await self.engine.storage.read_events(wanted.query(after, limit - len(found)))
+            query = wanted.query(after, min(PAGE, limit - len(found)))
+            page = await self.engine.storage.read_events(query)
+            await asyncio.sleep(0)  # others have their turn
             for position, document in page.entries.items():
-                if wanted.wants(Entry.of(document, position)):
-                    found.append(placed(document, position))
-            if page.next <= after or len(found) == limit:
+                entry = Entry.of(document, position)
+                if wanted.wants(entry):
+                    found.append(entry.text)
+                    size += len(entry.text)
+            if page.next <= after or len(found) == limit or size > LARGE_PAGE:
                 after = max(after, page.next)
                 break
             after = page.next

@@ -15,7 +15,7 @@ from flowdapt_rest import sse
 from flowdapt_rest.entries import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Iterator
     from uuid import UUID
 
     from flowdapt.events import Events
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TAIL_BYTES = 8 * 1024 * 1024  #: of events in memory; who is further behind reads the storage
-PAGE = 500  #: events read from the storage at once
+PAGE = 100  #: events read from the storage at once
+PIECE_BYTES = 64 * 1024  #: of messages that are sent at once, so that who is slow holds no more
 PAUSE_SECONDS = 0.02  #: between two looks at the log, so that a burst is told at one go
 LOOK_SECONDS = 1.0  #: how often the log is looked at though nothing is heard of: others write, too
 
@@ -41,7 +42,7 @@ class Listener:
     """
 
     wanted: Filter
-    position: int
+    position: int = 0
     turn: int = 0
     told_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -54,7 +55,7 @@ class Hub:
     """Tells listeners what is kept, each event once and in order, and how stages move on.
 
     Nothing is queued for a listener: each has a position in the log, and one that is slow is
-    behind. So it loses nothing, costs nothing, and holds up nobody.
+    behind. It loses nothing of what is kept, holds up nobody, and costs what one piece does.
     """
 
     def __init__(self, storage: Storage, events: Events, waits: Waits) -> None:
@@ -78,16 +79,20 @@ class Hub:
 
         :param after: a position; without one, only what happens from now on is told
         """
-        listener = await self._enter(wanted, after)
+        listener = Listener(wanted)
+        self._listeners.setdefault(wanted.run, set()).add(listener)
         clock = asyncio.get_running_loop().time
         try:
+            end = await self._open()
+            listener.position = end if after is None else min(after, end)
             with self.waits.told(listener.woken.set):
                 yield sse.position(listener.position)
                 while not self.waits.over:
                     listener.woken.clear()
                     if told := await self._next(listener):
-                        yield b"".join(told)
-                        listener.told_at = clock()
+                        for piece in _pieces(told):
+                            yield piece
+                            listener.told_at = clock()
                     elif clock() - listener.told_at >= sse.ALIVE_SECONDS:
                         yield sse.ALIVE
                         listener.told_at = clock()
@@ -96,16 +101,14 @@ class Hub:
         finally:
             self._leave(listener)
 
-    async def _enter(self, wanted: Filter, after: int | None) -> Listener:
+    async def _open(self) -> int:
+        """Begin to read, if nobody listened so far; return the end of the log."""
         async with self._opening:
             if self._reading is None:
                 self._end = await self.storage.last_event()
                 self._heard.set()
                 self._reading = asyncio.create_task(self._read(), name="rest-events")
-        end = await self.storage.last_event()
-        listener = Listener(wanted, end if after is None else min(after, end))
-        self._listeners.setdefault(wanted.run, set()).add(listener)
-        return listener
+        return await self.storage.last_event()
 
     def _leave(self, listener: Listener) -> None:
         run = listener.wanted.run
@@ -127,6 +130,7 @@ class Hub:
         told: list[bytes] = []
         while not told and listener.position < self._end:
             entries, position = await self._behind(listener)
+            await asyncio.sleep(0)  # others have their turn
             told = [entry.message for entry in entries if listener.wanted.wants(entry)]
             listener.position = max(position, listener.position + 1)
         if not told and listener.turn < self._turn:
@@ -202,6 +206,7 @@ class Hub:
             if page.next <= self._end:
                 break
             self._end = page.next
+            await asyncio.sleep(0)
         if fresh:
             self._turn += 1
         for key, event in fresh.items():
@@ -214,9 +219,9 @@ class Hub:
 
     def _keep(self, entry: Entry) -> None:
         self._tail.append(entry)
-        self._tail_bytes += len(entry.message)
+        self._tail_bytes += len(entry.text)
         while self._tail_bytes > TAIL_BYTES:
-            self._tail_bytes -= len(self._tail.popleft().message)
+            self._tail_bytes -= len(self._tail.popleft().text)
 
     def _forget(self, entry: Entry, fresh: dict[_Stage, Event]) -> None:
         """Forget how stages stood that have ended."""
@@ -226,3 +231,16 @@ class Hub:
         for key in over:
             self._news.pop(key, None)
             fresh.pop(key, None)
+
+
+def _pieces(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield messages together, as long as that is not too much at once."""
+    piece: list[bytes] = []
+    size = 0
+    for message in messages:
+        if piece and size + len(message) > PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(message)
+        size += len(message)
+    yield b"".join(piece)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from starlette.datastructures import Headers
+    from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
 ALLOWED = r"http://(localhost|127\.0\.0\.1)(:\d+)?"  #: origins of pages on this machine
@@ -29,6 +30,15 @@ class Origins(CORSMiddleware):
     As bodies are JSON whatever their type, any page on the web could otherwise create a workflow on
     the machine of whoever visits it. Only browsers send `Origin`.
     """
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer what a browser asks before it lets a page call."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code < 400:  # noqa: PLR2004 - where refusals begin
+            return answer
+        kept = {k: v for k, v in answer.headers.items() if not k.startswith("content-")}
+        refusal = f"pages of {request_headers['origin']} may not call here"
+        return reply(answer.status_code, refusal, headers=kept)
 
     async def simple_response(
         self, scope: Scope, receive: Receive, send: Send, request_headers: Headers

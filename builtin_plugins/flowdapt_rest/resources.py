@@ -93,7 +93,7 @@ class ResourceRoutes:
         """Return resources of the kind; all in the order of their creation, if not asked else."""
         schema = negotiated(request)
         after = sse.resumed(request)
-        if WATCH.of(request):
+        if WATCH.of(request) and request.method == "GET":
             return self._watch(Filter(channels=(RESOURCES,), kind=self.kind), after)
         every = await self.engine.list(self.model)
         found, headers = resource_lists.chosen(request, every, self.kind)
@@ -104,7 +104,7 @@ class ResourceRoutes:
         schema = negotiated(request)
         after = sse.resumed(request)
         resource = await self.engine.get(self.model, _name(request))
-        if WATCH.of(request):
+        if WATCH.of(request) and request.method == "GET":
             subject = f"{self.kind}/{resource.metadata.uid}"
             return self._watch(Filter(channels=(RESOURCES,), subject=subject), after)
         return _reply(schema, resource)

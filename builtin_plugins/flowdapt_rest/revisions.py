@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,10 @@ class Revisions:
         :raises ResourceNotFound: there never was such a resource, or nothing is kept of it
         :raises NoRevision: there is no such revision of it
         """
-        *older, last = await self.of(identifier)
+        revisions = await self.of(identifier)
+        if not revisions:
+            raise NoRevision(f"no revision of {self.kind} {identifier!r} is kept")
+        *older, last = revisions
         known = {r["generation"]: r["resource"] for r in older if r["change"] != "deleted"}
         deleted = last["change"] == "deleted"
         if not deleted and generation == last["generation"]:
@@ -71,7 +75,9 @@ class Revisions:
         if deleted:
             return await self.catalog.create(self.model, data, where=where, by=by)
         uid = last["resource"]["metadata"]["uid"]
-        return await self.catalog.replace(self.model, uid, data, where=where, by=by)
+        return await self.catalog.replace(
+            self.model, uid, data, expected=last["generation"], where=where, by=by
+        )
 
     async def explain(self, error: ResourceChanged, identifier: str) -> None:
         """Note in a refusal what somebody else changed meanwhile, if that is kept."""
@@ -94,6 +100,7 @@ class Revisions:
     async def _events(self, query: EventQuery) -> AsyncIterator[dict[str, Any]]:
         while True:
             page = await self.catalog.storage.read_events(query)
+            await asyncio.sleep(0)  # others have their turn
             for document in page.entries.values():
                 yield orjson.loads(document)
             if page.next <= query.after:

@@ -83,18 +83,19 @@ class RunRoutes:
         name, namespace = _name(request), NAMESPACE.of(request)
         given = await bodies.read_input(request)
         run = await self.engine.submit(name, given, namespace=namespace, by=actor(request))
-        return await self._begun(run, schema, wait=wait)
+        return await self._begun(request, run, schema, wait=wait)
 
     async def retry(self, request: Request) -> Response:
         """Start a run like one that has ended, with the same input, and return it as `run` does."""
         schema = negotiated(request)
         wait, failed_items = WAIT.of(request), ITEMS.of(request) is Items.FAILED
         run = await self.engine.retry(_name(request), failed_items=failed_items, by=actor(request))
-        return await self._begun(run, schema, wait=wait)
+        return await self._begun(request, run, schema, wait=wait)
 
-    async def _begun(self, run: Run, schema: Schema, *, wait: bool) -> Response:
+    async def _begun(self, request: Request, run: Run, schema: Schema, *, wait: bool) -> Response:
         if not wait:
             return _reply(schema, StoredRun(run))
+        await request.state.settled(200)
         ended = self.waits.until(self.engine.wait(run.uid), called=f"run {run.name!r}")
         return _reply(schema, await ended)
 

@@ -71,7 +71,13 @@ class RestService(Service):
         room = connections.allow_files(self.limits.connections)
         limits = replace(self.limits, connections=room)
         config = uvicorn.Config(
-            make_app(self.server, self._waits, limits=limits, token_needed=needed),
+            make_app(
+                self.server,
+                self._waits,
+                limits=limits,
+                token_needed=needed,
+                only_here=_is_local(self._socket),
+            ),
             log_config=None,
             log_level="warning",
             access_log=False,

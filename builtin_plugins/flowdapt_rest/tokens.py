@@ -145,10 +145,11 @@ class Tokens:
 
         :raises TokenRefused: there is none
         """
-        for token in await self.list():
-            if name in (token.name, token.id):
-                await self.storage.delete(KIND, token.uid)
-                return token
+        found = [token for token in await self.list() if name in (token.name, token.id)]
+        for token in found:  # two programs may have made one of that name at the same time
+            await self.storage.delete(KIND, token.uid)
+        if found:
+            return found[0]
         raise TokenRefused(f"no token named {name!r}; 'flowdapt tokens list' shows what there is")
 
     async def find(self, text: str) -> Token | None:

@@ -99,7 +99,8 @@ def select(db: sqlite3.Connection, query: EventQuery) -> EventPage:
         if query.channels and WORKFLOWS not in query.channels:
             wanted.append(_OF_A_SMALL_CHANNEL)
         else:  # no index tells which they are
-            end = min(end, query.after + WINDOW)
+            first = db.execute("SELECT min(id) FROM events WHERE id > ?", (query.after,)).fetchone()
+            end = min(end, (first[0] or end) - 1 + WINDOW)
     found = db.execute(
         f"SELECT id, document FROM events WHERE {' AND '.join(['id > ? AND id <= ?', *wanted])}"  # noqa: S608 - of our own
         " ORDER BY id LIMIT ?",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 from flowdapt_rest.app import make_app
-from flowdapt_rest.audit import STRANGERS
+from flowdapt_rest.audit import REFUSALS
 from flowdapt_rest.roles import Role
 from flowdapt_rest.service import RestService
 from flowdapt_rest.tokens import Tokens
@@ -156,15 +157,46 @@ async def test_a_flood_of_strangers_is_cut_short(
     now = [0.0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flowdapt_rest.audit.monotonic", lambda: now[0])
-        for _ in range(STRANGERS + 5):
+        for _ in range(REFUSALS + 5):
             await client.get("/configs/", headers={"Authorization": "Bearer wrong"})
         await config(client, "made")
         now[0] = 60.0
         await client.get("/configs/", headers={"Authorization": "Bearer wrong"})
 
     statuses = [entry["status"] for entry in await entries(client, limit=1000)]
-    assert statuses == [401] * STRANGERS + [200, 401]
+    assert statuses == [401] * REFUSALS + [200, 401]
     assert "5 refusals are missing" in caplog.text
+
+
+async def test_the_refusals_of_one_token_are_cut_short_and_what_it_changes_is_not(
+    client: httpx.AsyncClient, server: Server
+) -> None:
+    _, text = await Tokens(server.engine.storage).create("looker", Role.READ)
+    for _ in range(REFUSALS + 5):
+        reply = await client.post("/drain", headers={"Authorization": f"Bearer {text}"})
+        assert reply.status_code == 403
+    await config(client, "made")
+
+    kept = await entries(client, limit=1000)
+
+    assert [entry["actor"] for entry in kept] == ["looker"] * REFUSALS + ["boss"]
+
+
+async def test_a_run_is_recorded_before_it_is_waited_for(
+    client: httpx.AsyncClient, stages: Any
+) -> None:
+    stage = {"name": "only", "target": "rest_stages.waiting"}
+    given = {"metadata": {"name": "waiting"}, "spec": {"stages": [stage]}}
+    await client.post("/workflows/", json=given)
+    waiting = asyncio.create_task(client.post("/workflows/waiting/run"))
+    await stages.reached.wait()
+
+    operations = [entry["operation"] for entry in await entries(client)]
+    stages.gate.set()
+    await waiting
+
+    assert operations == ["create_workflow", "run_workflow"]
+    assert [entry["operation"] for entry in await entries(client)] == operations
 
 
 async def test_it_is_no_business_of_those_who_follow_events(

@@ -74,7 +74,8 @@ async def test_events_are_chosen_by_run_workflow_type_and_channel(
     assert await types("workflow=failing") == [STARTED, STAGE, FINISHED]
     assert await types(f"workflow=failing&type={STARTED}&type={FINISHED}") == [STARTED, FINISHED]
     assert await types("channel=resources") == [CREATED] * 4
-    assert (await workflows.get(f"/events?run={uuid4()}")).status_code == 404
+    assert await types(f"run={uuid4()}") == []
+    assert (await workflows.get("/events?run=nobody")).status_code == 404
 
 
 async def test_what_a_run_was_given_is_not_told(workflows: httpx.AsyncClient) -> None:
@@ -280,6 +281,71 @@ async def test_a_storage_that_fails_for_a_while_loses_nothing(
         monkeypatch.setattr(server.storage, "read_events", read)
 
         assert (await listener.next()).data["data"]["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Event(type="a.b", data={"stage": {"x": 1}, "workflow": 3}, run=uuid4()),
+        Event(type="a.b", data=None, subject="workflow_run/nobody"),
+        Event(type="a\nb", data=[1], subject="/"),
+    ],
+    ids=["facts", "subject", "type"],
+)
+async def test_an_odd_event_of_a_plugin_holds_up_no_other(
+    live: httpx.AsyncClient, server: Server, odd: Event
+) -> None:
+    async with listening(live, "/events") as listener:
+        run = (await live.post("/workflows/echo/run")).json()
+        await listener.until("workflow_finished")
+        await server.storage.append_event(odd)
+        await live.post("/configs/", json=config("a"))
+        told = await listener.until("created")
+
+    assert [message.data["type"] for message in told] == [odd.type, CREATED]
+    events = (await live.get(f"/events?run={run['uid']}")).json()["events"]
+    assert [event["type"] for event in events] == [STARTED, STAGE, FINISHED]
+
+
+async def test_a_large_resource_is_told_by_its_size_and_is_whole_in_its_history(
+    live: httpx.AsyncClient,
+) -> None:
+    large = {"metadata": {"name": "a"}, "spec": {"data": {"x": "x" * 100_000}}}
+    async with listening(live, "/events?channel=resources") as listener:
+        await live.post("/configs/", json=large)
+        told = (await listener.next()).data["data"]
+
+    assert told["resource_bytes"] > 100_000
+    assert "resource" not in told
+    (listed,) = (await live.get("/events?channel=resources&after=4")).json()["events"]
+    assert listed["data"] == told
+    (revision,) = (await live.get("/configs/a/history")).json()
+    assert revision["resource"]["spec"]["data"] == {"x": "x" * 100_000}
+
+
+async def test_who_listens_as_the_last_other_one_leaves_is_told_all_the_same(
+    live: httpx.AsyncClient, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go, last = asyncio.Event(), asyncio.Event(), server.storage.last_event
+
+    async def slow() -> int:
+        asked.set()
+        await go.wait()
+        return await last()
+
+    async def listen() -> str:
+        async with listening(live, "/events?channel=resources") as second:
+            await live.post("/configs/", json=config("a"))
+            name: str = (await second.next()).data["data"]["name"]
+            return name
+
+    async with listening(live, "/events"):
+        monkeypatch.setattr(server.storage, "last_event", slow)
+        late = asyncio.create_task(listen())
+        await asked.wait()
+    go.set()
+
+    assert await late == "a"
 
 
 async def test_silence_is_broken_by_comments(

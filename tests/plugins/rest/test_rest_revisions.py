@@ -113,6 +113,18 @@ async def test_a_resource_that_was_never_changed_cannot_go_back(client: httpx.As
     assert (await client.post("/configs/soil/rollback")).status_code == 404
 
 
+async def test_where_no_revision_is_kept_there_is_nothing_to_go_back_to(
+    changed: httpx.AsyncClient, server: Server
+) -> None:
+    await changed.post("/configs/", json=config("other"))  # the very last event may stay
+    await server.storage.trim_events("resources", 0, limit=100)
+
+    response = await changed.post("/configs/soil/rollback")
+
+    assert response.status_code == 404
+    assert response.json()["detail"] == "no revision of config 'soil' is kept"
+
+
 # Changes that are meant for one generation
 
 
@@ -214,6 +226,10 @@ async def test_one_resource_is_watched(live: httpx.AsyncClient) -> None:
         for name in ("a", "b"):
             await live.put(f"/configs/{name}", json=config(name, n=1))
         assert (await listener.next()).data["data"]["name"] == "b"
+
+
+async def test_head_does_not_watch(live: httpx.AsyncClient) -> None:
+    assert (await live.head("/configs/?watch=true")).status_code == 200
 
 
 async def test_who_watches_again_misses_nothing(live: httpx.AsyncClient) -> None:
