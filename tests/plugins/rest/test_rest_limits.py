@@ -16,6 +16,7 @@ from flowdapt_rest.limits import Limits
 from flowdapt_rest.service import RestService
 
 from flowdapt.errors import SettingsError
+from flowdapt.events import Event
 from flowdapt.settings import Api
 
 if TYPE_CHECKING:
