@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_DIGITS = 20  #: of an integer of 64 bits, with its sign
 
+MOST_PARTS = 500_000  #: lists and objects in a body; each takes as long as a hundred bytes
 AT_ONCE = 256 * 1024  #: bytes that are parsed within the event loop
 
 _MANY_DIGITS = re.compile(rb"\d{19}")
@@ -126,6 +127,12 @@ async def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> dict[str, Any]:
+    opened = body.count(b"{") + body.count(b"[")
+    if opened > MOST_PARTS:
+        raise MalformedBody(
+            f"the request body holds {opened} lists and objects, and may hold {MOST_PARTS}; "
+            "send large data by reference, or as a text"
+        )
     try:
         value = orjson.loads(body)
         if _MANY_DIGITS.search(body):  # perhaps in a text
@@ -137,7 +144,7 @@ def _object(body: bytes) -> dict[str, Any]:
         shape = shapes.get(type(value), f"{value!r:.40}")
         raise MalformedBody(f"the request body must be a JSON object, not {shape}")
     # Counting the brackets is quick, and few bodies have so many that their nesting is measured.
-    if body.count(b"{") + body.count(b"[") > DEEPEST and _depth(value) > DEEPEST:
+    if opened > DEEPEST and _depth(value) > DEEPEST:
         raise MalformedBody(f"the request body is nested deeper than {DEEPEST} levels")
     return value
 

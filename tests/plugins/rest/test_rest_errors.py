@@ -64,6 +64,7 @@ async def test_a_wrong_method_is_405_and_names_all_that_are_right(
         (b"null", "not null"),
         (b"12", "not 12"),
         (b'{"a":' * 300 + b"1" + b"}" * 300, "nested deeper than 200 levels"),
+        (b'{"a":[' + b"[]," * 500_000 + b"1]}", "holds 500002 lists and objects"),
         (b"[" * 100_000, "is not JSON"),
         (b"{}", "metadata: Field required"),
         (b'{"metadata": [], "spec": 1}', "metadata: "),
