@@ -172,6 +172,11 @@ def flowdapt(
     FLOWDAPT__RPC__API__PORT.
     """
     del version  # its callback has answered
+    if context and _stands_there(ctx, "context"):
+        if server and _stands_there(ctx, "server"):
+            ctx.fail("--server and --context each name a server; leave one out")
+        server = None  # what variables say is about another one, and so is their token
+        token = token if _stands_there(ctx, "token") else None
     ctx.obj = replace(
         invocation(ctx),
         app_dir=app_dir,
@@ -180,7 +185,14 @@ def flowdapt(
         overrides=tuple(override or ()),
         server=server,
         token=token,
+        own_token=_stands_there(ctx, "token"),
         context=context,
         dev=dev,
         safe_mode=safe_mode,
     )
+
+
+def _stands_there(ctx: typer.Context, option: str) -> bool:
+    """Tell whether an option stands on the command line, and not in a variable."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"

@@ -23,6 +23,7 @@ class Invocation:
     :param overrides: texts such as ``rpc.api.port=9000``
     :param server: the address for commands that ask a server
     :param token: what the server knows the caller by
+    :param own_token: whether that stands on the command line, and so goes before a context's
     :param context: names a server and a token, where no address is given
     """
 
@@ -35,6 +36,7 @@ class Invocation:
     safe_mode: bool = False
     server: str | None = None
     token: str | None = field(default=None, repr=False)
+    own_token: bool = False
     context: str | None = None
 
     def settings(
@@ -82,7 +84,8 @@ class Invocation:
         if self.server:
             return Client(self.server, token=self.token)
         if chosen := contexts.read().chosen(self.context):
-            return Client(chosen.server, token=self.token or chosen.token)
+            known = self.token if self.own_token else chosen.token or self.token
+            return Client(chosen.server, token=known)
         return Client(_address(self.settings()), token=self.token)
 
 

@@ -84,5 +84,4 @@ def run_row(run: Mapping[str, Any]) -> dict[str, Any]:
         "state": run["state"],
         "started": age(run["started_at"]),
         "took": took(run),
-        "uid": run["uid"],
     }

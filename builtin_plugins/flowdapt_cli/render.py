@@ -47,12 +47,14 @@ def table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Non
 def drawn_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return what :func:`table` draws."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    columns = []
+    columns: list[Any] = []
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
         numeric = all(value is None or _is_number(value) for value in values)
         justify: Any = "right" if numeric else "left"
-        drawn.add_column(Text(_plain(name)), justify=justify, overflow="fold")
+        # What stands first is what people copy.
+        first = not columns
+        drawn.add_column(Text(_plain(name)), justify=justify, overflow="fold", no_wrap=first)
         columns.append(_column(values))
     for cells in zip(*columns, strict=True):
         drawn.add_row(*cells)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from flowdapt import runs
-from flowdapt.errors import ResourceNotFound
+from flowdapt.errors import InvalidInput, ResourceNotFound
 from flowdapt_client.errors import Refused
 
 _T = TypeVar("_T")
@@ -19,7 +19,13 @@ OfRun = Named | runs.Run
 
 
 def path(*parts: Named) -> str:
-    """Return a path; each part of it may hold any character."""
+    """Return a path; each part of it may hold any character.
+
+    :raises InvalidInput: a part is empty or of dots, and would lead to something else
+    """
+    for part in map(str, parts):
+        if part in ("", ".", ".."):
+            raise InvalidInput(f"{part!r} is no name")
     return "/" + "/".join(quote(str(part), safe="") for part in parts)
 
 

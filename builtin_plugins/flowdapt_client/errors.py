@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ class BadAddress(SettingsError):
     """What is given as the address of a server is none."""
 
     def __init__(self, address: str, why: object) -> None:
-        super().__init__(f"{address!r} is no address of a server: {why}")
-        self.address = address
+        self.address = re.sub(r"//[^/@]*@", "//...@", address)  # a token may stand there
+        super().__init__(f"{self.address!r} is no address of a server: {why}")
 
 
 class NoServer(FlowdaptError):
@@ -33,6 +34,16 @@ class NotInTime(NoServer):
 
     def __init__(self, address: str) -> None:
         FlowdaptError.__init__(self, f"the server at {address} does not answer in time")
+        self.address = address
+
+
+class ConnectionLost(NoServer):
+    """The connection ended before the answer came; what was asked for may have been done."""
+
+    def __init__(self, address: str) -> None:
+        FlowdaptError.__init__(
+            self, f"the connection to {address} was lost before it answered; it may have done it"
+        )
         self.address = address
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from flowdapt import __version__
-from flowdapt.errors import InvalidInput
+from flowdapt.errors import InvalidInput, SettingsError
 from flowdapt_client.errors import (
     LOOPBACK,
     BadAddress,
+    ConnectionLost,
     NoServer,
     NotInTime,
     Refused,
@@ -39,6 +40,7 @@ class Exchange:
     :param address: such as ``http://127.0.0.1:8080``; the scheme may be left out, and a token may
         stand in front of the host, as ``http://:TOKEN@host``
     :raises BadAddress: it is no address
+    :raises SettingsError: the token cannot be one
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Exchange:
     ) -> None:
         url = _url(address)
         token = token or url.password or url.username or None
+        if token and not (token.isascii() and token.isprintable()):
+            raise SettingsError("the token holds characters that none has; was it copied whole?")
         url = url.copy_with(userinfo=b"")  # errors tell of the address, and not of the token
         self.address = str(url).rstrip("/")
         headers = {"User-Agent": f"flowdapt/{__version__}", "Accept": "application/json"}
@@ -65,6 +69,8 @@ class Exchange:
             "trust_env": url.host not in LOOPBACK,
             # Reading certificates takes time, and http has no use for them.
             "verify": verify if url.scheme == "https" else False,
+            # Whoever waits for a run holds a connection; how many may wait is not ours to say.
+            "limits": httpx.Limits(max_connections=None),
         }
 
     def request(
@@ -99,6 +105,11 @@ class Exchange:
         try:
             answer = reply.json()
         except ValueError:
+            if reply.is_error:  # such as a proxy whose server is away
+                raise Refused(reply.status_code, reply.reason_phrase) from None
+            if reply.has_redirect_location:
+                to = reply.headers["location"]
+                raise Unreadable(f"{self.address} leads elsewhere, to {to}") from None
             raise Unreadable(f"what answers at {self.address} is no flowdapt server") from None
         if reply.is_error:
             raise Refused.of(reply.status_code, answer)
@@ -123,9 +134,11 @@ class Exchange:
             yield
         except httpx.TimeoutException:
             raise NotInTime(self.address) from None
-        except httpx.TransportError as error:
-            certificate = "certificate" in str(error).lower()
-            raise NoServer(self.address, why=str(error) if certificate else "") from None
+        except httpx.ConnectError as error:
+            why = str(error)
+            raise NoServer(self.address, why="" if "refused" in why.lower() else why) from None
+        except httpx.TransportError:
+            raise ConnectionLost(self.address) from None
 
 
 def hang_up(reply: httpx.Response) -> None:

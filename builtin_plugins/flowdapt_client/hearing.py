@@ -80,6 +80,15 @@ class Hearing:
             self._parser = Parser(last_id)
             self._connected = self._known = True
 
+    def lost(self, error: NoServer | Refused) -> Call[None]:
+        """Go on as if the connection was lost, where the server failed at something else.
+
+        :raises FlowdaptError: that was no trouble that may pass, or there was enough of it
+        """
+        if isinstance(error, Refused) and error.status < _MAY_PASS:
+            raise error
+        yield from self._lose(error)
+
     def _lose(self, error: FlowdaptError | None) -> Call[None]:
         """Wait until the next attempt.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from flowdapt.events import RUN_FINISHED, STAGE_CHANGED
 from flowdapt.runs import StageRecord
 from flowdapt_client.addresses import OfRun, about_run, name_of, run_path
+from flowdapt_client.errors import NoServer, Refused
 from flowdapt_client.hearing import OPENED, Hearing
 from flowdapt_client.records import Event, Run, read, read_list, read_text
 from flowdapt_client.steps import Call, Request
@@ -55,13 +56,16 @@ def _told(run: OfRun, progress: Progress | None, away: float | None) -> Call[Run
     known: dict[str, StageRecord] = {}
     while True:
         message = yield from hearing.message()
-        if message is OPENED:  # from here on nothing is missed; what was before can be looked up
-            now = yield from _get(run)
-            if now.state.final:
-                return now
-            known = {record.stage: record for record in (yield from _stages(run))}
-        elif message.event == RUN_FINISHED:
-            return (yield from _get(run))
+        if message is OPENED or message.event == RUN_FINISHED:
+            # From here on nothing is missed, and what was before can be looked up.
+            try:
+                now = yield from _get(run)
+                if now.state.final:
+                    return now
+                known = {record.stage: record for record in (yield from _stages(run))}
+            except (NoServer, Refused) as error:
+                yield from hearing.lost(error)  # it stopped meanwhile
+                continue
         else:
             record = read(StageRecord, read_text(Event, message.data).data)
             known[record.stage] = record

@@ -393,8 +393,8 @@ def _malformed(error: yaml.YAMLError, text: str, path: Path) -> UnreadableFile:
     line = mark.line if mark else before.count("\n")
     column = mark.column if mark else len(before) - before.rfind("\n") - 1
     problem = next((words for part, words in _IN_OTHER_WORDS.items() if part in problem), problem)
-    where = f"{path}:{line + 1}:{column + 1}"
-    return UnreadableFile(where, f"malformed YAML: {problem}; found {_found(text, line)}")
+    fact = f"malformed YAML: {problem}; found {_found(text, line)}"
+    return UnreadableFile(f"{path}:{line + 1}:{column + 1}", fact)
 
 
 def _found(text: str, line: int) -> str:

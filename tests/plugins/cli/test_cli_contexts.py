@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flowdapt.errors import SettingsError
+
 from .conftest import Call
 
 STAGING = "http://127.0.0.1:3"
@@ -83,8 +85,31 @@ def test_what_is_named_most_plainly_wins(flowdapt: Call, monkeypatch: pytest.Mon
     assert "at http://127.0.0.1:3" in flowdapt("status").err
     assert "at http://127.0.0.1:4" in flowdapt("--context", "other", "status").err
     monkeypatch.setenv("FLOWDAPT_SERVER", "http://127.0.0.1:5")
-    assert "at http://127.0.0.1:5" in flowdapt("--context", "other", "status").err
+    assert "at http://127.0.0.1:5" in flowdapt("status").err
+    assert "at http://127.0.0.1:4" in flowdapt("--context", "other", "status").err
     assert "at http://127.0.0.1:6" in flowdapt("--server", "http://127.0.0.1:6", "status").err
+    both = flowdapt("--server", "http://127.0.0.1:6", "--context", "other", "status")
+    assert (both.status, "leave one out" in both.err) == (2, True)
+
+
+def test_a_token_goes_to_its_own_server(
+    flowdapt: Call, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str | None] = []
+
+    def client(_: str, *, token: str | None) -> None:
+        found.append(token)
+        raise SettingsError("enough")
+
+    file.write_text("contexts: {a: {server: 'http://127.0.0.1:3', token: of-a}}")
+    monkeypatch.setattr("flowdapt.client.Client", client)
+    monkeypatch.setenv("FLOWDAPT_TOKEN", "of-another")
+    flowdapt("--context", "a", "status")
+    flowdapt("--context", "a", "--token", "named", "status")
+    monkeypatch.setenv("FLOWDAPT_CONTEXT", "a")
+    flowdapt("status")
+
+    assert found == ["of-a", "named", "of-a"]
 
 
 @pytest.mark.parametrize("text", ["contexts: 3", "- a", "contexts: {a: {token: s3cret}}", "{"])
