@@ -294,7 +294,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _parse_yaml(text: str, path: Path) -> Iterator[Document]:
-    depth = 0
+    depth, first = 0, True
     try:
         for event in yaml.parse(text, _loader()):  # libyaml crashes on a text nested too deeply
             depth += isinstance(event, yaml.CollectionStartEvent)
@@ -302,7 +302,6 @@ def _parse_yaml(text: str, path: Path) -> Iterator[Document]:
             if depth > MAX_DEPTH:
                 raise RecursionError
         loader = _loader()(text)
-        first = True
         while loader.check_node() and (node := loader.get_node()):
             _check(node, path, {})
             start = 1 if first else _line(node)
@@ -318,9 +317,8 @@ def _parse_json(text: str, path: Path) -> Iterator[Document]:
     try:
         data: Any = json.loads(text) if text.strip() else None
     except json.JSONDecodeError as error:
-        found = _found(text, error.lineno - 1)
-        where = f"{path}:{error.lineno}:{error.colno}"
-        raise UnreadableFile(where, f"malformed JSON: {error.msg.lower()}; found {found}") from None
+        fact = f"malformed JSON: {error.msg.lower()}; found {_found(text, error.lineno - 1)}"
+        raise UnreadableFile(f"{path}:{error.lineno}:{error.colno}", fact) from None
     try:  # JSON is nearly YAML, which alone tells the lines
         node = yaml.compose(text, _loader())
     except yaml.YAMLError:

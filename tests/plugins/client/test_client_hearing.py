@@ -82,6 +82,16 @@ def test_a_server_that_starts_again_is_waited_for() -> None:
     assert resumed == [None, "1", "1", "1"]
 
 
+def test_a_page_of_a_proxy_is_a_trouble_that_passes() -> None:
+    page = (502, b"<html>Bad Gateway</html>")
+    with replying((OK, EVENT % b"a" + b"\n"), page, (OK, EVENT % b"b" + b"\n")) as (address, _):
+        assert heard(address, 2) == ["a", "b"]
+    with replying(page) as (address, _), Client(address) as client:
+        with pytest.raises(Refused, match="Bad Gateway") as raised:
+            client.request("GET", "/runs/")
+        assert raised.value.status == 502
+
+
 def test_a_server_that_is_in_trouble_from_the_beginning_is_an_error() -> None:
     with (
         replying((503, b'{"detail": "no", "status_code": 503}')) as (address, _),

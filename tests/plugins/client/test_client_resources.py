@@ -12,7 +12,7 @@ from flowdapt_rest.roles import Role
 from flowdapt_rest.tokens import Tokens
 
 from flowdapt.client import AsyncClient, BadAddress, Client, NoServer, Refused, Run, Unreadable
-from flowdapt.errors import InvalidInput, InvalidResource, ResourceNotFound
+from flowdapt.errors import InvalidInput, InvalidResource, ResourceNotFound, SettingsError
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Config, Workflow
 
@@ -201,6 +201,26 @@ def test_an_answer_of_another_shape_says_where_it_differs() -> None:
 def test_what_json_has_no_word_for_is_not_sent(client: Client, value: object) -> None:
     with pytest.raises(InvalidInput, match="what is to be sent is no JSON"):
         client.runs.start("echo", {"n": value})
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_would_lead_elsewhere_is_not_sent(client: Client, name: str) -> None:
+    for call in (client.runs.get, client.runs.delete, client.workflows.get):
+        with pytest.raises(InvalidInput, match="is no name"):
+            call(name)
+
+
+@pytest.mark.parametrize("token", ["t\u00f6k\u00e9n", "two\nlines"])
+def test_a_token_that_can_be_none_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Client("http://127.0.0.1:1", token=token)
+    assert token not in str(raised.value)
+
+
+def test_an_address_is_named_without_its_token() -> None:
+    with pytest.raises(BadAddress) as raised:
+        Client("http://:s3cret@farm:port")
+    assert "s3cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("address", ["http://farm:port", "ftp://farm", "http://"])

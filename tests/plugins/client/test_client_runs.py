@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -214,3 +215,16 @@ async def test_the_same_calls_are_awaited(awaited: AsyncClient, gate: Path) -> N
     assert [one.uid async for one in awaited.runs.list(limit=1)] == [run.uid]
     with pytest.raises(ResourceNotFound):
         await awaited.runs.get("gone")
+
+
+@pytest.mark.anyio
+async def test_more_may_wait_than_a_pool_has_connections(awaited: AsyncClient, gate: Path) -> None:
+    run = await awaited.runs.start("fruit", {"gate": str(gate)})
+    told = Told()
+    waits = [asyncio.ensure_future(awaited.runs.wait(run, progress=told)) for _ in range(120)]
+    while not told.last:
+        await awaited.runs.get(run)
+
+    gate.touch()
+
+    assert {ended.state for ended in await asyncio.gather(*waits)} == {"finished"}
