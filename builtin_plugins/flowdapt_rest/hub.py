@@ -15,7 +15,7 @@ from flowdapt_rest import sse
 from flowdapt_rest.entries import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
     from uuid import UUID
 
     from flowdapt.events import Events
@@ -195,14 +195,15 @@ class Hub:
     async def _look(self) -> None:
         # Taken before the log is read: what was kept before it was heard of is told before it.
         fresh, self._fresh = self._fresh, {}
-        changed: set[UUID | None] = set()
+        told: list[Entry] = []
+        begin = self._end
         while True:
             page = await self.storage.read_events(EventQuery(after=self._end, limit=PAGE))
             for position, document in page.entries.items():
                 entry = Entry.of(document, position)
                 self._keep(entry)
                 self._forget(entry, fresh)
-                changed.add(entry.run)
+                told.append(entry)
             if page.next <= self._end:
                 break
             self._end = page.next
@@ -210,12 +211,21 @@ class Hub:
         if fresh:
             self._turn += 1
         for key, event in fresh.items():
+            entry = Entry.of(event.text())
             self._news.pop(key, None)
-            self._news[key] = self._turn, Entry.of(event.text())
-            changed.add(event.run)
-        for run in {None, *changed} if changed else ():
+            self._news[key] = self._turn, entry
+            told.append(entry)
+        if told:
+            self._wake(told, begin)
+
+    def _wake(self, told: Sequence[Entry], begin: int) -> None:
+        """Wake who wants any of these; whoever was at ``begin`` and wants none is moved on."""
+        for run in {None, *(entry.run for entry in told)}:
             for listener in self._listeners.get(run, ()):
-                listener.woken.set()
+                if any(listener.wanted.wants(entry) for entry in told):
+                    listener.woken.set()
+                elif listener.position == begin:
+                    listener.position = self._end
 
     def _keep(self, entry: Entry) -> None:
         self._tail.append(entry)
