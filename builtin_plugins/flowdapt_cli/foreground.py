@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from contextlib import contextmanager
@@ -43,8 +42,6 @@ async def _serve(server: Server) -> None:
     with stopping_on_signals() as stop:
         async with server:
             typer.echo(greeting(server))
-            # What was imported stays; looking through it again and again delays requests.
-            gc.freeze()
             await stop.wait()
             if server.settings.drain_on_sigterm:
                 stop.clear()

@@ -169,7 +169,9 @@ def _entry(scope: Scope, caller: Caller, time: str, status: int) -> Entry:
 # Reading it ----------------------------------------------------------------------------------
 
 AFTER = Query("after", query.position, "The `next` of an earlier reply.")
-LIMIT = Query("limit", query.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+LIMIT = Query(
+    "limit", query.limit, f"At most so many; never more than {MOST}.", default=LISTED, most=MOST
+)
 WHOSE = Query("actor", query.text, "Only what was done with the token of this name.")
 
 
@@ -202,7 +204,6 @@ class AuditRoutes:
         """
         schema = negotiated(request)
         after, limit, actor = AFTER.of(request) or 0, LIMIT.of(request), WHOSE.of(request)
-        limit = min(limit, MOST) if limit > 0 else MOST
         found: list[PositionedEntry] = []
         for _ in range(LOOKED_AT // MOST):
             most = MOST if actor else limit - len(found)

@@ -42,7 +42,9 @@ AFTER = Query(
     "A position, such as the `next` of an earlier reply. Absent, a list begins with the oldest, "
     "and a stream with what happens from now on.",
 )
-LIMIT = Query("limit", query.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+LIMIT = Query(
+    "limit", query.limit, f"At most so many; never more than {MOST}.", default=LISTED, most=MOST
+)
 WORKFLOW = Query("workflow", query.text, "Only about runs of the workflow with this name.")
 RUN = Query("run", query.text, "Only about this run, by its name or uid.")
 TYPE = Query("type", query.texts, "Only of one of these types.")
@@ -136,7 +138,6 @@ class EventRoutes:
     async def _list(self, request: Request, wanted: Filter) -> Response:
         schema = negotiated(request)
         after, limit = _resumed(request) or 0, LIMIT.of(request)
-        limit = min(limit, MOST) if limit > 0 else MOST
         found: list[bytes] = []
         size = 0
         for _ in range(LOOKED_AT):

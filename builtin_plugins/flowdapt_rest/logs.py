@@ -33,7 +33,11 @@ MOST = 1000  #: and at most
 
 AFTER = Query("after", query.integer, "The `next` of an earlier reply.", default=0)
 LIMIT = Query(
-    "limit", query.integer, f"At most so many blocks; never more than {MOST}.", default=BLOCKS
+    "limit",
+    query.limit,
+    f"At most so many blocks; never more than {MOST}.",
+    default=BLOCKS,
+    most=MOST,
 )
 
 
@@ -72,7 +76,6 @@ class LogRoutes:
         if sse.asked_for(request):
             run = await self.engine.find_run(name)
             return sse.EventStream(self._follow(run.uid, after))
-        limit = min(limit, MOST) if limit > 0 else MOST
         blocks = await self.engine.read_log(name, after=after, limit=limit)
         return schema.reply(render.log(blocks, after=after))
 

@@ -199,6 +199,7 @@ _READ: Mapping[Any, Shape] = {
         "anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*query.BOOLEANS]}],
     },
     query.integer: {"type": "integer"},
+    query.limit: {"type": "integer"},
     query.moment: {"type": "string", "format": "date-time"},
     query.pairs: {"type": "string", "pattern": "^([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$"},
     query.position: {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},

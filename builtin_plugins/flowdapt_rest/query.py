@@ -70,6 +70,15 @@ def integer(request: Request, name: str, *, default: int) -> int:
     return max(-MOST, min(int(value), MOST))
 
 
+def limit(request: Request, name: str, *, default: int, most: int) -> int:
+    """Return how many parts of a list are wanted; below 1 means as many as may be.
+
+    :raises MalformedQuery: it is no whole number
+    """
+    wanted = integer(request, name, default=default)
+    return min(wanted, most) if wanted > 0 else most
+
+
 def moment(request: Request, name: str) -> datetime | None:
     """Return a time of the query, aware; one without a zone is in UTC.
 

@@ -34,7 +34,9 @@ class ItemState(StrEnum):
 
 STATE = Query("state", query.word, "Only these are kept.", default=ItemState.FAILED)
 AFTER = Query("after", query.integer, "The `next` of an earlier reply.", default=0)
-LIMIT = Query("limit", query.integer, f"At most so many; never more than {MOST}.", default=LISTED)
+LIMIT = Query(
+    "limit", query.limit, f"At most so many; never more than {MOST}.", default=LISTED, most=MOST
+)
 
 
 class RunDetailRoutes:
@@ -74,7 +76,7 @@ class RunDetailRoutes:
         schema = negotiated(request)
         STATE.of(request)
         after, limit = max(0, AFTER.of(request)), LIMIT.of(request)
-        end = after + (min(limit, MOST) if limit > 0 else MOST)
+        end = after + limit
         found = list(_failed(await self.engine.stages(request.path_params["identifier"])))
         page = shapes.ItemPage(items=found[after:end], next=end if end < len(found) else None)
         return schema.reply(orjson.dumps(page))

@@ -204,7 +204,10 @@ class EventV1(TypedDict):
 
 
 class EventPage(TypedDict):
-    """A part of the log of events, and the position to go on from."""
+    """A part of the log of events, and the position to go on from.
+
+    There are no more once ``next`` is the ``after`` that was asked for; a part may be empty before.
+    """
 
     events: list[EventV1]
     next: int
