@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from contextlib import contextmanager
@@ -42,11 +43,22 @@ async def _serve(server: Server) -> None:
     with stopping_on_signals() as stop:
         async with server:
             typer.echo(greeting(server))
+            _collect_seldom()
             await stop.wait()
             if server.settings.drain_on_sigterm:
                 stop.clear()
                 await _drain(server, stop)
             logger.info("stopping")
+
+
+def _collect_seldom() -> None:
+    """Have the collector look through all objects less often, and never at what was imported.
+
+    It holds up everybody meanwhile: 200 ms with a thousand listeners, who are 200,000 objects.
+    """
+    gc.freeze()
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, 10 * old)
 
 
 async def _drain(server: Server, stop: asyncio.Event) -> None:
