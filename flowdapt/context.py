@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from flowdapt.resources import Workflow
@@ -33,6 +33,31 @@ class _Config:
         vars(context)["config"] = {} if given is None else given
 
 
+class Address(NamedTuple):
+    """Where a process finds what keeps objects: what to call there, and with what.
+
+    :param target: as in a :class:`flowdapt.hooks.Provider`
+    :param options: keyword arguments, as a JSON object
+    """
+
+    target: str
+    options: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where objects are kept, see :mod:`flowdapt.objects`.
+
+    :param memory: of a :class:`flowdapt.objects.Memory`
+    :param artifacts: of :class:`flowdapt.objects.Artifacts`
+    :param strategy: which of them is meant where nobody says
+    """
+
+    memory: Address
+    artifacts: Address
+    strategy: str = "fallback"
+
+
 @dataclass(eq=False, repr=False)  # a repr would open what is sealed, and show it
 class WorkflowRunContext:
     """What a stage may ask about its run.
@@ -44,6 +69,7 @@ class WorkflowRunContext:
     :param stage: the stage that runs now
     :param item: the index of the element, in a parameterized stage; through several that map over
         one another it is that in the first list
+    :param objects: where its objects are; absent, where those of any process are
     :param run_data: the run as plain data; :attr:`run` is the same as a model
     :param definition_data: the workflow as plain data; :attr:`definition` is the same as a model
     """
@@ -54,6 +80,7 @@ class WorkflowRunContext:
     config: _Config = _Config()
     stage: str = ""
     item: int | None = None
+    objects: Places | None = None
     run_data: dict[str, Any] = field(default_factory=dict)
     definition_data: dict[str, Any] = field(default_factory=dict)
 

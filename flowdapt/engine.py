@@ -173,7 +173,7 @@ class Engine(Catalog):
         run = Run(**names, **facts, input=given, code=self.snapshots.take()).to(RunState.RUNNING)
         parts = self.storage, self.executor, self.types
         walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
-        walk.seal = self.seal
+        walk.seal, walk.places = self.seal, self._host.places
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk, by), name=f"{run.name}/begin")
         self._beginning.add(beginning)

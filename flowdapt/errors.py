@@ -183,6 +183,10 @@ class ResultNotPicklable(StageError):
     """A stage returned something that cannot leave its process."""
 
 
+class MemoryFull(StageError):
+    """There is no room for an object, in memory or on disk."""
+
+
 class WorkerLost(StageError):
     """The process that computed a stage died."""
 

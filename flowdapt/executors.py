@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from flowdapt import payloads
-from flowdapt.context import WorkflowRunContext
+from flowdapt.context import Places, WorkflowRunContext
 from flowdapt.errors import StageError, nearest
 from flowdapt.runs import FailedItem, Failure, Selection
 from flowdapt.snapshots import Snapshots
@@ -208,6 +208,7 @@ class Host:
     """What an executor is told of the server it belongs to.
 
     :param app_dir: a folder for its files
+    :param places: where objects are; results that are large may lie there, too
     :param snapshots: the source of user modules, as runs began with it
     :param on_progress: to be called, in the event loop, when a call moves on; may be frequent
     :param on_log: to be called, in the event loop, with lines that a stage wrote
@@ -215,6 +216,7 @@ class Host:
     """
 
     app_dir: Path
+    places: Places | None = None
     snapshots: Snapshots = field(default_factory=Snapshots)
     on_progress: Callable[[Progress], None] = lambda _: None
     on_log: Callable[[UUID, LogBlock], None] = lambda _run, _block: None
@@ -239,6 +241,7 @@ class Executor(ABC):
     """
 
     kind: ClassVar[str]  #: what stages see as ``context.executor``
+    memory: ClassVar[str] = "shm"  #: what its stages share objects through, unless it is set
 
     @abstractmethod
     async def start(self, host: Host) -> None:

@@ -201,6 +201,33 @@ def flowdapt_executors() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_memories() -> Iterable[Provider]:
+    """Offer memories, which objects are shared through.
+
+    Called once for each start of a server, before the settings choose one under ``memory``. Each
+    ``target`` is a subclass of :class:`flowdapt.objects.Memory`, made with the application
+    directory as ``app_dir`` and the options of the settings.
+
+    :return: one provider for each memory; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
+def flowdapt_artifacts() -> Iterable[Provider]:
+    """Offer what keeps artifacts.
+
+    Called once for each start of a server; of several the last is taken, so that of another plugin
+    rather than the built-in one. The ``target`` is a subclass of
+    :class:`flowdapt.objects.Artifacts`, made in every process that asks, with ``protocol``,
+    ``base_path`` and ``parameters`` as the settings have them under ``storage``.
+
+    :return: one provider
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
 def flowdapt_secrets() -> Iterable[Provider]:
     """Offer a keeper of secrets, which configs name as ``$secret{NAME}``.
 

@@ -28,6 +28,7 @@ from flowdapt.errors import ResultNotPicklable
 
 ALIGNMENT = 64  #: bytes; what vectorized code wants of an array's memory
 
+Buffer = bytes | bytearray | memoryview | mmap.mmap
 Segments = list[Any]  # buffers: bytes, or memoryviews of the value's own memory
 
 
@@ -105,15 +106,15 @@ def pack(segments: Segments) -> bytes:
     return b"".join(laid_out(segments))
 
 
-def load(block: bytes | bytearray | memoryview | mmap.mmap) -> Any:
+def load(block: Buffer, *, readonly: bool = False) -> Any:
     """Return the value of a block.
 
-    Arrays and the like are views of ``block``. They can be written to: where the block cannot, it
-    is copied first, which is why large blocks are mapped copy-on-write.
+    Arrays and the like are views of ``block``. They can be written to unless ``readonly``: where
+    the block cannot, it is copied first, which is why large blocks are mapped copy-on-write.
     """
-    view = memoryview(block)
+    view = memoryview(block).toreadonly() if readonly else memoryview(block)
     (count,) = struct.unpack_from("<I", view)
-    if count > 1 and view.readonly:
+    if count > 1 and view.readonly and not readonly:
         view = memoryview(bytearray(view))
     segments: list[memoryview] = []
     end = 4 + 8 * count

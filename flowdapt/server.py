@@ -14,10 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from flowdapt.context import Address, Places
 from flowdapt.engine import Engine
 from flowdapt.errors import PluginError, ServerError, SettingsError
 from flowdapt.events import AUDIT, RESOURCES
 from flowdapt.executors import Executor, Host
+from flowdapt.objects import Memory
 from flowdapt.plugins import Plugins, State
 from flowdapt.resources import KINDS, Resource
 from flowdapt.services import Service, Services
@@ -61,26 +63,27 @@ class Server:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        settings, plugins = self.settings, self.plugins
+        settings, plugins, app_dir = self.settings, self.plugins, self.settings.app_dir
         async with AsyncExitStack() as stack:
-            self._lock = stack.enter_context(_locked(settings.app_dir))
+            self._lock = stack.enter_context(_locked(app_dir))
             self._log_what_is_left_out()
-            _make_user_modules(settings.app_dir)
+            _make_user_modules(app_dir)
             # No run is left that began with them: those in progress end with their server.
-            shutil.rmtree(settings.app_dir / SNAPSHOTS, ignore_errors=True)
-            self.storage: Storage = made(
-                plugins, "storages", settings.database, app_dir=settings.app_dir
-            )
+            shutil.rmtree(app_dir / SNAPSHOTS, ignore_errors=True)
+            self.storage: Storage = made(plugins, "storages", settings.database, app_dir=app_dir)
             stack.push_async_callback(self.storage.stop)
             await self.storage.start()
             compute = settings.services.compute
             self.executor: Executor = made(plugins, "executors", compute.executor)
+            self.memory: Memory = made(plugins, "memories", self._memory(), app_dir=app_dir)
+            stack.callback(self.memory.close)
             self.engine = Engine(
                 self.storage,
                 self.executor,
                 Host(
-                    app_dir=settings.app_dir,
-                    snapshots=Snapshots(self.roots, settings.app_dir / SNAPSHOTS),
+                    app_dir=app_dir,
+                    places=self._places(),
+                    snapshots=Snapshots(self.roots, app_dir / SNAPSHOTS),
                     log_level=logging.getLevelNamesMapping()[settings.logging.level.upper()],
                 ),
                 kinds=kinds(plugins),
@@ -105,6 +108,19 @@ class Server:
     async def __aexit__(self, *exception: object) -> None:
         self.stopping.set()
         await self._stack.aclose()
+
+    def _memory(self) -> Component:
+        chosen = self.settings.memory
+        name = self.executor.memory if chosen.target == "auto" else chosen.target
+        return Component(target=name, options=chosen.options)
+
+    def _places(self) -> Places:
+        *_, artifacts = self.plugins.providers("artifacts").values()
+        options = self.settings.storage.model_dump()
+        options["base_path"] = options["base_path"] or str(self.settings.app_dir)
+        strategy = self.settings.services.compute.default_os_strategy
+        at = Address(artifacts.target, json.dumps(options))
+        return Places(self.memory.address, at, strategy)
 
     def _log_what_is_left_out(self) -> None:
         for plugin in self.plugins.list():

@@ -111,6 +111,7 @@ _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Duration = Annotated[float, Field(ge=FOREVER), BeforeValidator(_duration)]
 _Executor = Annotated[Component, _beside("target", "local")]
 _Database = Annotated[Component, _beside("target", "sqlite")]
+_Memory = Annotated[Component, _beside("target", "auto")]
 _LOWER = BeforeValidator(lambda level: str(level).lower())
 _Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -219,6 +220,7 @@ class Settings(Section):
     rpc: Rpc = Rpc()
     database: _Database = Field(Component(target="sqlite"), description="Keeps what is applied.")
     storage: ArtifactStorage = ArtifactStorage()
+    memory: _Memory = Field(Component(target="auto"), description="What objects are shared through.")
     logging: Logging = Logging()
     events: KeptEvents = KeptEvents()
     services: Services = Services()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt.context import Sealed, WorkflowRunContext
+from flowdapt.context import Places, Sealed, WorkflowRunContext
 from flowdapt.errors import PluginError, RunCancelled, StageError
 from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
@@ -57,6 +57,7 @@ class Walk:
 
     :param types: by the names that stages use
     :param events: where it is told how stages go on
+    :param places: where its objects are
     :param log_limit: bytes of log that are kept; what follows is dropped, and that is said
     """
 
@@ -68,6 +69,7 @@ class Walk:
     events: Events = field(default_factory=Events)
     log_limit: int = 16 * 1024 * 1024
     seal: Seal | None = None
+    places: Places | None = None
     #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
     last: StageRecord | None = None
     last_told: tuple[Event, ...] = ()  #: that event
@@ -114,6 +116,7 @@ class Walk:
             namespace=self.run.namespace,
             executor=self.executor.kind,
             config=config,
+            objects=self.places,
             run_data={**facts, "input": self.run.input, "config": self.run.config},
             definition_data=self.workflow.model_dump(),
         )

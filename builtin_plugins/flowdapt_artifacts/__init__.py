@@ -1,0 +1,8 @@
+"""Keeps artifacts: files under a name, on this machine or in an object storage."""
+
+from flowdapt.hooks import Provider, hookimpl
+
+
+@hookimpl
+def flowdapt_artifacts() -> list[Provider]:
+    return [Provider("fsspec", "flowdapt_artifacts.store:Store", "Files, wherever fsspec reaches.")]

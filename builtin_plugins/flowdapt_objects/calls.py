@@ -1,0 +1,162 @@
+"""What programs find in ``flowdapt.objects``: put, get, exists, delete and list."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flowdapt import payloads
+from flowdapt.context import get_run_context
+from flowdapt.objects import Artifacts, Entry, Hook, Memory, Strategy, attached
+from flowdapt_objects.outside import places
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["delete", "exists", "get", "list", "put"]
+
+Params = Mapping[str, Any] | None
+NAMES = sys.modules[__name__]  #: what is exported as one
+
+
+def put(
+    key: str,
+    value: Any,
+    *,
+    namespace: str = "",
+    strategy: str | None = None,
+    ttl: float | None = None,
+    save_artifact_hook: Hook = None,
+    artifact_params: Params = None,
+) -> None:
+    """Keep a value under a key, instead of the one that was there.
+
+    :param namespace: by default the run's, or ``default`` outside a run
+    :param strategy: a :class:`Strategy`; by default that of the settings
+    :param ttl: seconds until the value is gone from memory; artifacts last
+    :param save_artifact_hook: writes the value as ``hook(artifact, value)`` where it is kept as an
+        artifact; its partner reads it
+    :param artifact_params: where artifacts are, if not where the settings say, and ``keep``: how
+        many earlier versions stay readable
+    :raises flowdapt.errors.ResultNotPicklable: naming the type at fault
+    :raises ValueError: the key is no name
+    """
+    at = _here(namespace, strategy)
+    if at.memory is not None:
+        try:
+            segments = payloads.dump(value, f"object {key!r}")
+            facts: dict[str, Any] = {"size": payloads.size(segments), "type": type_of(value)}
+            at.memory.put(at.namespace, key, payloads.laid_out(segments), **facts, ttl=ttl)
+            return
+        except Exception as error:
+            at.fall_back(key, error)
+    params = dict(artifact_params or {})
+    at.artifacts.save(at.namespace, key, value, hook=save_artifact_hook, **params)
+
+
+def get(
+    key: str,
+    *,
+    namespace: str = "",
+    strategy: str | None = None,
+    load_artifact_hook: Hook = None,
+    artifact_params: Params = None,
+) -> Any:
+    """Return the value under a key; what is large in it is a view of memory, not a copy.
+
+    Arrays and frames from memory are read-only, and valid as long as they are referred to, also
+    when the object was replaced or deleted; ``.copy()`` gives one to change.
+
+    :raises KeyError: it is not there, with the strategy ``cluster_memory``
+    :raises FileNotFoundError: it is not there, with another strategy
+    """
+    at = _here(namespace, strategy)
+    if at.memory is not None:
+        try:
+            return payloads.load(at.memory.get(at.namespace, key), readonly=True)
+        except Exception as error:
+            at.fall_back(key, error)
+    params = dict(artifact_params or {})
+    return at.artifacts.load(at.namespace, key, hook=load_artifact_hook, **params)
+
+
+def exists(
+    key: str,
+    *,
+    namespace: str = "",
+    strategy: str | None = None,
+    artifact_params: Params = None,
+) -> bool:
+    """Tell whether :func:`get` would find a value."""
+    at = _here(namespace, strategy)
+    if at.memory is not None and at.memory.exists(at.namespace, key):
+        return True
+    params = dict(artifact_params or {})
+    return at.in_artifacts and at.artifacts.exists(at.namespace, key, **params)
+
+
+def delete(
+    key: str,
+    *,
+    namespace: str = "",
+    strategy: str | None = None,
+    artifact_params: Params = None,
+) -> None:
+    """Remove the value under a key, wherever :func:`get` would find it; silent if there is none."""
+    at = _here(namespace, strategy)
+    if at.memory is not None:
+        at.memory.delete(at.namespace, key)
+    if at.in_artifacts:
+        at.artifacts.delete(at.namespace, key, **(artifact_params or {}))
+
+
+def list(*, namespace: str = "", strategy: str | None = None) -> Iterator[Entry]:  # noqa: A001
+    """Yield what is known of the objects of a namespace."""
+    at = _here(namespace, strategy)
+    if at.memory is not None:
+        yield from at.memory.list(at.namespace)
+    if at.in_artifacts:
+        yield from at.artifacts.list(at.namespace)
+
+
+def type_of(value: Any) -> str:
+    """Return what an :class:`Entry` has as the type of a value."""
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+# Where that is -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a call looks; without a memory where only artifacts are meant."""
+
+    namespace: str
+    strategy: Strategy
+    memory: Memory | None
+    artifacts: Artifacts
+
+    @property
+    def in_artifacts(self) -> bool:
+        return self.strategy is not Strategy.CLUSTER_MEMORY
+
+    def fall_back(self, key: str, error: Exception) -> None:
+        """Go on to the artifacts after an error of the memory, or raise it."""
+        if not self.in_artifacts:
+            raise error
+        if not isinstance(error, KeyError):
+            logger.warning("object %r goes by the artifacts: %s", key, error)
+
+
+def _here(namespace: str, strategy: str | None) -> _At:
+    context = None
+    with suppress(RuntimeError):
+        context = get_run_context()
+    places = (context and context.objects) or places()
+    chosen = Strategy(strategy or places.strategy)
+    memory = None if chosen is Strategy.ARTIFACT else attached(places.memory)
+    named = namespace or (context.namespace if context else "default")
+    return _At(named, chosen, memory, attached(places.artifacts))
