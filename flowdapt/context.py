@@ -48,13 +48,13 @@ class Address(NamedTuple):
 class Places:
     """Where objects are kept, see :mod:`flowdapt.objects`.
 
-    :param memory: of a :class:`flowdapt.objects.Memory`
-    :param artifacts: of :class:`flowdapt.objects.Artifacts`
+    :param memory: of a :class:`flowdapt.objects.Memory`; absent where no plugin offers one
+    :param artifacts: of :class:`flowdapt.objects.Artifacts`, likewise
     :param strategy: which of them is meant where nobody says
     """
 
-    memory: Address
-    artifacts: Address
+    memory: Address | None
+    artifacts: Address | None
     strategy: str = "fallback"
 
 

@@ -1,9 +1,9 @@
 """Objects: values that stages and runs share by name, from any process.
 
-``put``, ``get``, ``exists``, ``delete`` and ``list`` work the same wherever code runs: in a stage, in
-what a stage calls, and in a script or a notebook without a server; the plugin ``flowdapt_objects``
-brings them. Behind them are two contracts: a memory, which is quick and lasts as long as its
-server, and artifacts, which are files and last::
+``put``, ``get``, ``exists``, ``delete`` and ``list`` work the same wherever code runs: in a stage,
+in what a stage calls, and in a script or a notebook without a server; the plugin
+``flowdapt_objects`` brings them. Behind them are two contracts: a memory, which is quick and lasts
+as long as its server, and artifacts, which are files and last::
 
     from flowdapt import objects
 
@@ -114,7 +114,7 @@ class Memory(ABC):
         """Return facts such as ``used`` and ``capacity``, in bytes."""
         return {}
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - there may be nothing to do
         """Let go of it; who made it and did not attach ends it."""
 
 
@@ -143,8 +143,6 @@ class Artifacts(ABC):
     @abstractmethod
     def list(self, namespace: str | None = None) -> Iterator[Entry]:
         """Yield what is there, in one namespace or in all."""
-
-
 
 
 @lru_cache(16)

@@ -10,9 +10,10 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from flowdapt.context import Address, Places
 from flowdapt.engine import Engine
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60.0  #: how often runs and events past their retention are looked for
 SWEPT_AT_ONCE = 500  #: of them removed in one step
+LOCK = "server.lock"  #: in the application directory; says who is there
 USER_MODULES = "user_modules"
 SNAPSHOTS = "code"
 
@@ -75,14 +77,16 @@ class Server:
             await self.storage.start()
             compute = settings.services.compute
             self.executor: Executor = made(plugins, "executors", compute.executor)
-            self.memory: Memory = made(plugins, "memories", self._memory(), app_dir=app_dir)
-            stack.callback(self.memory.close)
+            self.memory: Memory | None = memory(plugins, settings, auto=self.executor.memory)
+            if self.memory is not None:
+                stack.callback(self.memory.close)
+            self.places = placed(plugins, settings, self.memory)
             self.engine = Engine(
                 self.storage,
                 self.executor,
                 Host(
                     app_dir=app_dir,
-                    places=self._places(),
+                    places=self.places,
                     snapshots=Snapshots(self.roots, app_dir / SNAPSHOTS),
                     log_level=logging.getLevelNamesMapping()[settings.logging.level.upper()],
                 ),
@@ -101,26 +105,13 @@ class Server:
             await self.engine.start()
             await stack.enter_async_context(self._sweeping())
             await stack.enter_async_context(Services(self._chosen_services()))
-            _note(self._lock, self.addresses)
+            _note(self._lock, self.addresses, self.places)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         self.stopping.set()
         await self._stack.aclose()
-
-    def _memory(self) -> Component:
-        chosen = self.settings.memory
-        name = self.executor.memory if chosen.target == "auto" else chosen.target
-        return Component(target=name, options=chosen.options)
-
-    def _places(self) -> Places:
-        *_, artifacts = self.plugins.providers("artifacts").values()
-        options = self.settings.storage.model_dump()
-        options["base_path"] = options["base_path"] or str(self.settings.app_dir)
-        strategy = self.settings.services.compute.default_os_strategy
-        at = Address(artifacts.target, json.dumps(options))
-        return Places(self.memory.address, at, strategy)
 
     def _log_what_is_left_out(self) -> None:
         for plugin in self.plugins.list():
@@ -211,6 +202,33 @@ def made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any
         raise SettingsError(f"the settings of {part} {component.target!r}: {message}") from error
 
 
+def memory(plugins: Plugins, settings: Settings, *, auto: str) -> Memory | None:
+    """Make the memory that the settings name; nothing where no plugin offers any.
+
+    :param auto: the one that ``auto`` means
+    """
+    if not plugins.providers("memories"):
+        return None
+    chosen = settings.memory
+    name = auto if chosen.target == "auto" else chosen.target
+    named = Component(target=name, options=chosen.options)
+    return cast("Memory", made(plugins, "memories", named, app_dir=settings.app_dir))
+
+
+def placed(plugins: Plugins, settings: Settings, memory: Memory | None) -> Places:
+    """Return where objects are, with this memory and the artifacts that the settings mean."""
+    storage = settings.storage.model_dump()
+    storage["base_path"] = storage["base_path"] or str(settings.app_dir)
+    artifacts = [
+        Address(provider.target, json.dumps(storage))
+        for provider in plugins.providers("artifacts").values()
+    ]
+    strategy = settings.services.compute.default_os_strategy
+    return Places(
+        memory.address if memory else None, artifacts[-1] if artifacts else None, strategy
+    )
+
+
 def _make_user_modules(app_dir: Path) -> None:
     folder = app_dir / USER_MODULES
     folder.mkdir(exist_ok=True)
@@ -224,7 +242,7 @@ def _locked(app_dir: Path) -> Iterator[IO[str]]:
     :raises ServerError: another server holds it, or it cannot be written to
     """
     try:
-        lock = open(app_dir / "server.lock", "a+")  # noqa: SIM115 - closed below
+        lock = open(app_dir / LOCK, "a+")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ServerError(
             f"the application directory {app_dir} cannot be written to ({error.strerror}); "
@@ -235,15 +253,16 @@ def _locked(app_dir: Path) -> Iterator[IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ServerError(_held(app_dir, lock)) from None
-        _note(lock, {})
+        _note(lock, {}, None)
         yield lock
 
 
-def _note(lock: IO[str], addresses: Mapping[str, str]) -> None:
-    """Tell whoever tries to start a second server here which process is here, and where."""
+def _note(lock: IO[str], addresses: Mapping[str, str], places: Places | None) -> None:
+    """Tell others which process is here: a second server, and whoever shares objects with it."""
     lock.seek(0)
     lock.truncate()
-    json.dump({"pid": os.getpid(), "addresses": addresses}, lock)
+    facts = {"pid": os.getpid(), "addresses": addresses}
+    json.dump(facts | ({"places": astuple(places)} if places else {}), lock)
     lock.flush()
 
 

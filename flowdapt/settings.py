@@ -220,7 +220,9 @@ class Settings(Section):
     rpc: Rpc = Rpc()
     database: _Database = Field(Component(target="sqlite"), description="Keeps what is applied.")
     storage: ArtifactStorage = ArtifactStorage()
-    memory: _Memory = Field(Component(target="auto"), description="What objects are shared through.")
+    memory: _Memory = Field(
+        Component(target="auto"), description="What objects are shared through."
+    )
     logging: Logging = Logging()
     events: KeptEvents = KeptEvents()
     services: Services = Services()

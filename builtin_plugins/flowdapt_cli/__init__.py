@@ -46,6 +46,12 @@ def flowdapt_commands() -> list[Provider]:
 
 
 @hookimpl
+def flowdapt_exports() -> list[Provider]:
+    """Offer the settings of this process, for code that shares objects with a server."""
+    return [Provider("settings", f"{__name__}.reading.settings:load", "Reads the settings.")]
+
+
+@hookimpl
 def flowdapt_readers() -> list[Provider]:
     """Offer how resource files are read here."""
     return [Provider("files", f"{__name__}.reading.files:read", "YAML and JSON files, folders.")]

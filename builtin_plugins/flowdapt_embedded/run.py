@@ -15,7 +15,7 @@ from uuid import UUID
 
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
-from flowdapt.plugins import Plugins
+from flowdapt.plugins import Plugins, offered
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
@@ -93,8 +93,8 @@ async def _run(
     executor: str | Executor,
 ) -> Any:
     types = kernel_types()
-    offered = isinstance(executor, str) and executor != "inline"
-    if offered or not {stage.type for stage in workflow.spec.stages} <= set(types):
+    by_plugin = isinstance(executor, str) and executor != "inline"
+    if by_plugin or not {stage.type for stage in workflow.spec.stages} <= set(types):
         plugins = Plugins.load(cache_dir=None)
         types = stage_types(plugins)
     if isinstance(executor, Executor):
@@ -112,9 +112,10 @@ async def _run(
     ).to(RunState.RUNNING)
     storage = MemoryStorage()
     await storage.add_run(run)
-    walk = Walk(run, workflow, storage, made, types)
+    places = offered("exports", "places")()
+    walk = Walk(run, workflow, storage, made, types, places=places)
     with tempfile.TemporaryDirectory(prefix="flowdapt-") as folder:
-        await made.start(Host(app_dir=Path(folder), on_log=_print))
+        await made.start(Host(app_dir=Path(folder), places=places, on_log=_print))
         try:
             return await made.fetch((await walk.compute()).ref)
         except StageFailed as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowdapt.context import Address
 from flowdapt_local.spool import Part, Spooled
 
 Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pickled exception
@@ -105,7 +106,7 @@ class Done:
 class Facts:
     """What a worker is told when it is made."""
 
-    spool: tuple[str, ...]
+    memory: Address
     snapshot: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     log_level: int = 20

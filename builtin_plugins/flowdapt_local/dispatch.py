@@ -26,6 +26,7 @@ from flowdapt_local.crew import Crew
 from flowdapt_local.jobs import Job, Mapped, Unit
 from flowdapt_local.ledger import Ledger, Taken
 from flowdapt_local.processes import Kind, Process
+from flowdapt_local.spool import Spool
 from flowdapt_local.wire import Message
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Dispatch:
     """The queue of jobs, the workers, and who computes what.
 
     :param facts: returns what a worker of a kind is told when it is made
-    :param forget: removes the files of a run
+    :param spool: holds the large results of runs
     """
 
     def __init__(
@@ -48,9 +49,9 @@ class Dispatch:
         ledger: Ledger,
         preload: Sequence[str],
         facts: Callable[[Kind], Facts],
-        forget: Callable[[str], None],
+        spool: Spool,
     ) -> None:
-        self._host, self._ledger, self._forget = host, ledger, forget
+        self._host, self._ledger, self._spool = host, ledger, spool
         self.crew = Crew(
             preload,
             facts=facts,
@@ -212,7 +213,8 @@ class Dispatch:
         elif answer.items_failed and not job.task.allow_partial_failure:
             job.failed(_raised(answer.failures[0]))
         elif not job.over:
-            job.done(unit, answer)
+            text = answer.json
+            job.done(unit, answer, text and memoryview(self._spool.content(text)))
             if unit.piece is not None:
                 self.moved(job)
         if unit.deferred:
@@ -324,7 +326,7 @@ class Dispatch:
 
     def _remove(self, run: str) -> None:
         self._spooled.discard(run)
-        self.later(asyncio.to_thread(self._forget, run))
+        self.later(asyncio.to_thread(self._spool.forget, run))
 
     # Telling ---------------------------------------------------------------------------------
 

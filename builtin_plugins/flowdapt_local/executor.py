@@ -34,6 +34,7 @@ from flowdapt.executors import (
     elements_of,
     name_of,
 )
+from flowdapt.objects import attached
 from flowdapt.plugins import offered
 from flowdapt.runs import Failure
 from flowdapt_local.calls import Facts, Piece, Task
@@ -41,7 +42,7 @@ from flowdapt_local.dispatch import Dispatch
 from flowdapt_local.jobs import MapHandle, Mapped, Single
 from flowdapt_local.ledger import LEAST_CPUS, Ledger
 from flowdapt_local.processes import Kind
-from flowdapt_local.spool import Folders, content
+from flowdapt_local.spool import Spool
 
 SOME_GPU = (-1,)  #: of a kind, until it is settled which device
 
@@ -91,11 +92,13 @@ class LocalExecutor(Executor):
     async def start(self, host: Host) -> None:
         """Start what forks workers; the first of them come up in the background."""
         self._host = host
-        self._folders = Folders(host.app_dir)
-        self._spool = self._folders.open()
-        self._dispatch = Dispatch(
-            host, self._ledger, self._preload, self._facts, self._spool.forget
-        )
+        self._own_memory = None
+        if host.places is not None and host.places.memory is not None:
+            self._spool = Spool(attached(host.places.memory))
+        else:
+            self._own_memory = offered("memories", self.memory)(app_dir=host.app_dir)
+            self._spool = Spool(self._own_memory)
+        self._dispatch = Dispatch(host, self._ledger, self._preload, self._facts, self._spool)
         self._dispatch.later(self._warm_up(self._dispatch))
 
     async def _warm_up(self, dispatch: Dispatch) -> None:
@@ -108,7 +111,8 @@ class LocalExecutor(Executor):
         if self._dispatch is not None:
             await self._dispatch.stop()
             self._dispatch = None
-            self._folders.close()
+            if self._own_memory is not None:
+                self._own_memory.close()
 
     @property
     def _at_work(self) -> Dispatch:
@@ -124,7 +128,7 @@ class LocalExecutor(Executor):
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, visible))
         file = self._host.snapshots.file(kind.code)
         return Facts(
-            spool=self._spool.folders,
+            memory=self._spool.memory.address,
             snapshot=None if file is None else str(file),
             environment=environment,
             log_level=self._host.log_level,
@@ -192,8 +196,9 @@ class LocalExecutor(Executor):
     async def fetch(self, ref: Ref) -> Any:
         """Return the value of a reference, unpickled in this process."""
         if ref.part is not None:
-            return payloads.load(content(ref.part))
-        return [x for piece in ref.pieces for x in payloads.load(content(piece.part))]
+            return payloads.load(self._spool.content(ref.part))
+        parts = (self._spool.content(piece.part) for piece in ref.pieces)
+        return [x for part in parts for x in payloads.load(part)]
 
     async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
         """Import targets in a worker."""

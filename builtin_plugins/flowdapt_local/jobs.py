@@ -15,7 +15,6 @@ from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCa
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_local.calls import Done, Piece, Task, Value
 from flowdapt_local.processes import Kind
-from flowdapt_local.spool import content
 
 CHUNK_SECONDS = 0.01  #: how much work a message of a mapped stage should hold
 ASYNC_CHUNK = 8  #: elements of an async stage in a message
@@ -79,8 +78,11 @@ class Job(ABC):
         """
 
     @abstractmethod
-    def done(self, unit: Unit, done: Done) -> None:
-        """Note the answer to a unit."""
+    def done(self, unit: Unit, done: Done, json: Any = None) -> None:
+        """Note the answer to a unit.
+
+        :param json: the text of the result, of a final call
+        """
 
     def failed(self, error: BaseException) -> None:
         """End in an error; what comes afterwards is ignored."""
@@ -116,13 +118,13 @@ class Single(Job):
         assert unit is not None  # noqa: S101 - the caller asked waiting()
         return unit
 
-    def done(self, unit: Unit, done: Done) -> None:
+    def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """End with the result."""
         if not self.outcome.done():
             self.outcome.set_result(
                 Outcome(
                     done.value,
-                    json=None if done.json is None else memoryview(content(done.json)),
+                    json=json,
                     stored=done.value.part if isinstance(done.value.part, bytes) else None,
                     attempts=unit.attempt,
                     worker=self.worker,
@@ -223,8 +225,9 @@ class Mapped(Job):
             return 1
         return max(1, min(fair, int(CHUNK_SECONDS / max(self._seconds, 1e-7))))
 
-    def done(self, unit: Unit, done: Done) -> None:
+    def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """Note a chunk's results and failures, and hand the results on to who maps over them."""
+        del json
         self._out -= 1
         if not unit.deferred:
             seconds = done.seconds / unit.count

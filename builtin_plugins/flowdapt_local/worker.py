@@ -29,12 +29,14 @@ from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import ResultNotPicklable, StageError
 from flowdapt.executors import FAILURES_KEPT
 from flowdapt.hooks import load
+from flowdapt.objects import attached
 from flowdapt.runs import FailedItem
-from flowdapt_local import spool, wire
+from flowdapt_local import wire
 from flowdapt_local.calls import Done, Facts, Failed, Piece, Task, Value
 from flowdapt_local.diversion import Diversion
 from flowdapt_local.failures import Interrupted, reported
 from flowdapt_local.output import Output, end_lines
+from flowdapt_local.spool import Part, Spool
 
 PIECES = 128  #: a list that is mapped over is kept in about so many pieces
 
@@ -54,7 +56,7 @@ class _Mapping:
     """A mapped stage as this worker knows it: what every element shares is loaded once."""
 
     def __init__(self, task: Task, function: stages.Function, worker: Worker) -> None:
-        self.task, self.function = task, function
+        self.task, self.function, self._spool = task, function, worker.spool
         context = worker.contexts[task.run]
         values = context.input if task.takes_input else {}
         rest = [worker.value(arg) for arg in task.args]
@@ -75,7 +77,7 @@ class _Mapping:
             or self._piece.first != piece.first
             or self._piece.part != piece.part
         ):
-            self._piece, self._elements = piece, payloads.load(spool.content(piece.part))
+            self._piece, self._elements = piece, payloads.load(self._spool.content(piece.part))
         return self._elements[start : start + count]
 
 
@@ -86,7 +88,7 @@ class Worker:
         self._pipe = wire.Pipe(end)
         self._pid = os.getpid()
         self._sending = threading.Lock()
-        self._spool = spool.Spool(facts.spool)
+        self.spool = Spool(attached(facts.memory))
         self.output = Output(self._send_log, self._mask)
         self.contexts: dict[str, WorkflowRunContext] = {}
         self._functions: dict[tuple[str, str | bytes], stages.Function] = {}
@@ -217,11 +219,11 @@ class Worker:
     def value(self, value: Value) -> Any:
         """Return an argument, assembled where it is kept in pieces."""
         if value.part is not None:
-            return payloads.load(spool.content(value.part))
+            return payloads.load(self.spool.content(value.part))
         elements: list[Any] = []
         for piece in value.pieces or ():
             assert piece.part is not None  # noqa: S101 - only the run's input comes without
-            elements += payloads.load(spool.content(piece.part))
+            elements += payloads.load(self.spool.content(piece.part))
         return elements
 
     def _call(self, number: int, task: Task) -> Done | None:
@@ -244,7 +246,7 @@ class Worker:
     def _kept(self, task: Task, result: Any) -> Done:
         """Pickle a result, as later stages and the run want it."""
         what = f"what stage {task.stage!r} returned"
-        json = self._spool.store_text(task.run, payloads.to_json(result)) if task.final else None
+        json = self.spool.store_text(task.run, payloads.to_json(result)) if task.final else None
         if not task.mapped_on:
             return Done(Value(self._store(task.run, result, what)), json)
         if isinstance(result, list):
@@ -264,8 +266,8 @@ class Worker:
             if (some := elements[first : first + step])
         ]
 
-    def _store(self, run: str, value: Any, what: str) -> spool.Part:
-        return self._spool.store(run, payloads.dump(value, what))
+    def _store(self, run: str, value: Any, what: str) -> Part:
+        return self.spool.store(run, payloads.dump(value, what), value)
 
     def _chunk(
         self, number: int, mapping: _Mapping, piece: Piece, start: int, count: int

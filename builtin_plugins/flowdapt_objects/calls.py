@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowdapt import payloads
-from flowdapt.context import get_run_context
+from flowdapt.context import Address, get_run_context
+from flowdapt.errors import PluginError
 from flowdapt.objects import Artifacts, Entry, Hook, Memory, Strategy, attached
 from flowdapt_objects.outside import places
 
@@ -137,7 +138,14 @@ class _At:
     namespace: str
     strategy: Strategy
     memory: Memory | None
-    artifacts: Artifacts
+    address: Address | None
+
+    @property
+    def artifacts(self) -> Artifacts:
+        if self.address is None:
+            raise PluginError("no plugin here keeps artifacts; flowdapt_artifacts does")
+        found: Artifacts = attached(self.address)
+        return found
 
     @property
     def in_artifacts(self) -> bool:
@@ -155,8 +163,12 @@ def _here(namespace: str, strategy: str | None) -> _At:
     context = None
     with suppress(RuntimeError):
         context = get_run_context()
-    places = (context and context.objects) or places()
-    chosen = Strategy(strategy or places.strategy)
-    memory = None if chosen is Strategy.ARTIFACT else attached(places.memory)
+    found = (context and context.objects) or places()
+    chosen = Strategy(strategy or found.strategy)
+    memory = None
+    if chosen is not Strategy.ARTIFACT and found.memory is not None:
+        memory = attached(found.memory)
+    elif chosen is Strategy.CLUSTER_MEMORY:
+        raise PluginError("no plugin here offers a memory; flowdapt_memory does")
     named = namespace or (context.namespace if context else "default")
-    return _At(named, chosen, memory, attached(places.artifacts))
+    return _At(named, chosen, memory, found.artifacts)

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import json
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flowdapt.context import Address, Places
 from flowdapt.plugins import Plugins
+from flowdapt.server import LOCK, memory, placed
 
-NOTE = "places.json"  #: in the application directory, written by the server that runs there
+if TYPE_CHECKING:
+    from flowdapt.settings import Settings
 
 
 @cache
 def places() -> Places:
     """Return where objects are: where the server of the application directory has them, if it runs.
 
-    Without a server there is a memory for this process and its children, and artifacts are where
-    the settings say.
+    Without a server there is a memory that ends with this process, and artifacts are where the
+    settings say. It is looked up once.
     """
     plugins = Plugins.load(cache_dir=None)
-    settings = plugins.resolve("exports", "settings")()
-    artifacts = list(plugins.providers("artifacts").values())[-1]
-    found = _noted(settings.app_dir / NOTE)
-    name = "shm" if settings.memory.target == "auto" else settings.memory.target
-    memory = plugins.resolve("memories", name)
-    del found, memory, artifacts, json, Path, Address
-    raise NotImplementedError
+    settings: Settings = plugins.resolve("exports", "settings")()
+    if found := _of_server(settings.app_dir / LOCK):
+        return found
+    own = memory(plugins, settings, auto="shm")
+    if own is not None:
+        atexit.register(own.close)
+    return placed(plugins, settings, own)
 
 
-def _noted(path: Path) -> Places | None:
-    del path
+def _of_server(lock: Path) -> Places | None:
+    """Return what the server that holds a lock noted there, if one does."""
+    try:
+        with open(lock, encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                *found, strategy = json.load(file)["places"]
+                return Places(*(at and Address(*at) for at in found), strategy)
+    except (OSError, ValueError, KeyError):  # none was ever here, or it is just starting
+        return None
     return None

@@ -23,9 +23,8 @@ from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
 from flowdapt_local.processes import Process
-from flowdapt_local.spool import Folders, Spool, Spooled, mapped
+from flowdapt_memory.owners import OwnMemory
 
-from flowdapt import payloads
 from flowdapt.engine import Engine
 from flowdapt.errors import NeverFits
 from flowdapt.executors import Host
@@ -99,8 +98,9 @@ def mapped_stage(name: str, target: str | Callable[..., Any], *after: str, **opt
     return stage(name, target, *after, type="parameterized", options=options)
 
 
-def folders_of_runs(desk: Desk) -> list[Path]:
-    return [p for f in desk.executor._spool.folders for p in Path(f).iterdir() if p.is_dir()]
+def folders_of_runs(desk: Desk) -> set[str]:
+    memory: Any = desk.executor._spool.memory
+    return memory.arena.namespaces()  # type: ignore[no-any-return]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -330,7 +330,7 @@ async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> No
             executor = LocalExecutor(cpus=2)
             await executor.start(Host(app_dir=Path(sys.argv[1])))
             await executor.lookup(["json.dumps"], code="")
-            print(executor._spool.folders[0], flush=True)
+            print(executor._spool.memory.folder, flush=True)
             await asyncio.sleep(60)
 
         asyncio.run(main())
@@ -348,9 +348,7 @@ async def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> No
 
     assert len(offspring) >= 2
     await until(lambda: not any(map(_computes, offspring)))
-    next_server = Folders(tmp_path)
-    next_server.open()
-    next_server.close()
+    OwnMemory(app_dir=tmp_path).close()
     assert not folder.exists()
 
 
@@ -412,7 +410,7 @@ async def test_files_of_a_run_are_gone_once_it_ended(desk: Desk) -> None:
 
     await desk.result(stage("a", "make"), stage("b", "use", "a"))
 
-    await until(lambda: folders_of_runs(desk) == [])
+    await until(lambda: folders_of_runs(desk) == set())
 
 
 async def test_a_file_that_is_written_after_the_end_of_its_run_does_not_stay(
@@ -436,20 +434,7 @@ async def test_a_file_that_is_written_after_the_end_of_its_run_does_not_stay(
 
     at_work = desk.executor._at_work
     await until(lambda: not any(p.units for p in at_work.crew.all) and not at_work._tasks)
-    assert folders_of_runs(desk) == []
-
-
-def test_a_full_memory_folder_makes_way_for_the_disk(tmp_path: Path) -> None:
-    memory = tmp_path / "memory"
-    memory.write_text("no folder, so nothing can be made in it")
-    spool = Spool((str(memory), str(tmp_path / "disk")))
-
-    part = spool.store("run", payloads.dump(bytearray(100_000)))
-
-    assert isinstance(part, Spooled)
-    assert part.path.startswith(str(tmp_path / "disk"))
-    assert payloads.load(mapped(part)) == bytearray(100_000)
-    assert os.stat(part.path).st_mode & 0o777 == 0o600
+    assert folders_of_runs(desk) == set()
 
 
 async def test_a_class_of_the_users_comes_back_from_where_it_was_made(desk: Desk) -> None:

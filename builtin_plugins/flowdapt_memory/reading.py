@@ -1,0 +1,74 @@
+"""Blocks as their readers have them: small ones copied, large ones mapped."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import time
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from flowdapt_memory.blocks import Head, is_large, read_head
+
+ASKED_SECONDS = 1.0  #: how exactly it is noted when a block was last asked for
+
+
+class Block(NamedTuple):
+    """What was read of a file."""
+
+    head: Head
+    memory: memoryview
+
+
+class Reader:
+    """Reads files, each large one mapped once as long as anything refers to it.
+
+    A mapping keeps the file's descriptor and so its lock, until the last array that lies in it is
+    gone; while there is the lock nobody writes to the file or takes its memory away. Nothing has to
+    be given back, and of a process that was killed nothing is left.
+    """
+
+    def __init__(self) -> None:
+        self._mapped: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
+
+    def read(self, file: str, *, writable: bool) -> Block | None:
+        """Return what a file holds; nothing if it was emptied or given away meanwhile.
+
+        :raises FileNotFoundError: there is no such file
+        """
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            memory = self._mapping(fd, status, writable) if is_large(status) else None
+            if memory is None:
+                memory = bytearray(status.st_size) if writable else os.read(fd, status.st_size)
+                if isinstance(memory, bytearray):
+                    os.readv(fd, [memory])
+            head = read_head(memory)
+            now = time.time()
+            if now - status.st_atime > ASKED_SECONDS:
+                os.utime(fd, ns=(int(now * 1e9), status.st_mtime_ns))
+        finally:
+            os.close(fd)
+        if head is None:
+            return None
+        return Block(head, memoryview(memory)[head.begin : head.begin + head.size])
+
+    def _mapping(self, fd: int, status: os.stat_result, writable: bool) -> mmap.mmap | None:
+        """Map a file under its lock; nothing if there is no descriptor left to do that with."""
+        known = None if writable else self._mapped.get(status.st_ino)
+        if known is not None:  # as long as it is mapped no other file has this number
+            return known
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        size = os.fstat(fd).st_size
+        if size == 0:  # emptied while we waited
+            return None
+        access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
+        try:
+            mapped = mmap.mmap(fd, size, access=access)
+        except OSError:  # too many files are open, or mapped
+            return None
+        if not writable:
+            self._mapped[status.st_ino] = mapped
+        return mapped
