@@ -14,11 +14,17 @@ import mmap
 import pickle
 import reprlib
 import struct
-from collections.abc import Iterator
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copyreg import dispatch_table
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time
 from enum import Enum
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import cloudpickle
@@ -39,21 +45,71 @@ def dump(value: Any, what: str = "the value") -> Segments:
     :raises ResultNotPicklable: naming the type at fault
     """
     buffers: list[pickle.PickleBuffer] = []
+    value = _Bytes(value) if type(value) in (bytes, bytearray) else value
     try:
         try:
-            head = pickle.dumps(value, 5, buffer_callback=buffers.append)
+            head = _pickled(pickle.Pickler, value, buffers)
             if b"__main__" in head:  # which is another module in every process
                 raise pickle.PicklingError
         except (pickle.PicklingError, AttributeError, TypeError):
-            buffers.clear()  # functions and classes of scripts and notebooks go by value
-            stream = io.BytesIO()
-            cloudpickle.CloudPickler(stream, 5, buffers.append).dump(value)
-            head = stream.getvalue()
+            # Functions and classes of scripts and notebooks go by value.
+            head = _pickled(cloudpickle.CloudPickler, value, buffers)
     except Exception as error:
         raise ResultNotPicklable(
             f"{what} cannot be pickled: {_culprit(value)}: {type(error).__name__}: {error}"
         ) from error
     return [head, *(buffer.raw() for buffer in buffers)]
+
+
+def _pickled(
+    pickler: type[pickle.Pickler], value: Any, buffers: list[pickle.PickleBuffer]
+) -> bytes:
+    buffers.clear()
+    stream = io.BytesIO()
+    made = pickler(stream, 5, buffer_callback=buffers.append)
+    if known := _reducers("numpy" in sys.modules, "polars" in sys.modules):
+        made.dispatch_table = ChainMap(known, getattr(made, "dispatch_table", dispatch_table))
+    made.dump(value)
+    return stream.getvalue()
+
+
+@cache
+def _reducers(numpy: bool, polars: bool) -> dict[Any, Callable[[Any], Any]]:
+    """Return how values are pickled that by themselves would leave their memory in the pickle.
+
+    :param numpy: it is imported, like ``polars``; nobody else can have such values
+    """
+    found: dict[Any, Callable[[Any], Any]] = {}
+    if numpy:
+        found[import_module("numpy").ndarray] = _whole
+    if polars and find_spec("pyarrow"):
+        module = import_module("polars")
+        newest = module.CompatLevel.newest()  # another one copies strings
+        found[module.DataFrame] = lambda frame: (
+            module.from_arrow,
+            (frame.to_arrow(compat_level=newest),),
+        )
+        found[module.Series] = lambda series: (
+            module.Series,
+            (series.name, series.to_arrow(compat_level=newest)),
+        )
+    return found
+
+
+def _whole(array: Any) -> Any:
+    """Reduce an array; one with gaps between its elements cannot be a buffer, and is copied."""
+    whole = array if array.flags.forc else array.copy()
+    return whole.__reduce_ex__(5)
+
+
+class _Bytes:
+    """Plain bytes, which can be a buffer but by themselves never are."""
+
+    def __init__(self, value: bytes | bytearray) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self.value), (pickle.PickleBuffer(self.value),)
 
 
 def _culprit(value: Any) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flowdapt_embedded.inline import InlineExecutor
     from flowdapt_embedded.memory import MemoryStorage
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
+    from flowdapt_testing.memories import MemorySuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ExecutorSuite",
     "InlineExecutor",
     "MemoryStorage",
+    "MemorySuite",
     "ProcessExecutorSuite",
     "StorageSuite",
 ]
