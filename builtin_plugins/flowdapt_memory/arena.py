@@ -91,8 +91,7 @@ class Arena:
             pass
         else:
             if is_large(old):  # it stays where it is until it is replaced, so nobody misses it
-                with suppress(FileExistsError):  # somebody was killed right here
-                    os.link(target, f"{self.free}/{old.st_ino}")
+                self._set_free(target, old)
             else:
                 size -= held(old)
         _moved(file, target)
@@ -115,10 +114,17 @@ class Arena:
         except FileNotFoundError:
             return
         if is_large(old):
-            os.rename(file, f"{self.free}/{old.st_ino}")
+            self._set_free(file, old)
         else:
-            os.unlink(file)
             self.add_used(-held(old))
+        os.unlink(file)
+
+    def _set_free(self, file: str, status: os.stat_result) -> None:
+        """Have a file that is about to lose its name be free; not by a rename, see below."""
+        with suppress(FileExistsError):
+            # Somebody was killed between this and what comes next. To rename one name of a file to
+            # another name of it would do nothing at all, and so leave both.
+            os.link(file, f"{self.free}/{status.st_ino}")
 
     # Looking ---------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class OwnMemory(ShmMemory):
         # Held as long as this process lives, however it ends; the folder is swept once it is not.
         self._lock = open(made / "owner", "wb")  # noqa: SIM115 - until close
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # A child has the same lock, and would hold it when this process is gone.
+        os.register_at_fork(after_in_child=self._lock.close)
         disk = app_dir / DISK / made.name
         _sweep_disk(app_dir / DISK, parent)
         for part in (OBJECTS, NEW, FREE):
@@ -72,8 +74,12 @@ def sweep(parent: Path) -> int:
         try:
             with open(folder / "owner", "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-                removed += 1
+                # The lock goes last: somebody may still write, and then it is for the next sweep.
+                for part in (OBJECTS, NEW, FREE):
+                    shutil.rmtree(folder / part, ignore_errors=True)
+                if not any((folder / part).exists() for part in (OBJECTS, NEW, FREE)):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    removed += 1
         except BlockingIOError:
             continue  # it lives
         except FileNotFoundError:

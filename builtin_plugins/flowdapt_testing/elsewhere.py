@@ -135,7 +135,8 @@ def main(target: str, options: str) -> None:
             answer = "ok", DEEDS[what](memory, *args)
         except Exception as error:
             answer = type(error).__name__, str(error)
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
