@@ -7,6 +7,7 @@ last asked for, so that both are known without opening it.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ MAGIC = b"flowobj1"
 NEVER = 2**33  #: seconds; when an object expires that does not, in the year 2242
 LARGE = 2**20  #: bytes; files from this size on are mapped, locked and used again
 _HEADER = struct.Struct("<8sQQQdd")  # magic, begin and size of the block, size of facts, two times
+#: what the system says where there is no room
+FULL = (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG)
 HEAD = 16 * 1024  #: bytes that hold the header and what is known of any object
 
 
@@ -82,3 +85,8 @@ def held(status: os.stat_result) -> int:
 def expired(status: os.stat_result, now: float) -> bool:
     """Tell whether the object in a file is past its time."""
     return status.st_mtime <= now
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that nobody else can read, see :func:`open`."""
+    return os.open(path, flags, 0o600)

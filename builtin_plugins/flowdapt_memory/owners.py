@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flowdapt.resources import amounts
 from flowdapt_memory.arena import FREE, NEW, OBJECTS
+from flowdapt_memory.blocks import private
 from flowdapt_memory.shm import ShmMemory
 
 SHARED = Path("/dev/shm")  # noqa: S108 - private folders below it
@@ -43,7 +44,7 @@ class OwnMemory(ShmMemory):
         sweep(parent)
         made = Path(tempfile.mkdtemp(dir=parent, prefix="memory-"))
         # Held as long as this process lives, however it ends; the folder is swept once it is not.
-        self._lock = open(made / "owner", "wb")  # noqa: SIM115 - until close
+        self._lock = open(made / "owner", "wb", opener=private)  # noqa: SIM115 - until close
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         # A child has the same lock, and would hold it when this process is gone.
         os.register_at_fork(after_in_child=self._lock.close)
@@ -51,8 +52,9 @@ class OwnMemory(ShmMemory):
         _sweep_disk(app_dir / DISK, parent)
         for part in (OBJECTS, NEW, FREE):
             (made / part).mkdir(mode=PRIVATE)
+        disk.mkdir(mode=PRIVATE, parents=True)
         for part in (OBJECTS, NEW):
-            (disk / part).mkdir(mode=PRIVATE, parents=True)
+            (disk / part).mkdir(mode=PRIVATE)
         size = _half(shared) if capacity == "auto" else _amount("capacity", capacity)
         limits = {name: _amount("quota", limit) for name, limit in (quotas or {}).items()}
         super().__init__(str(made), str(disk), capacity=size, quotas=limits)

@@ -30,7 +30,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self._mapped: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
+        self._mapped: WeakValueDictionary[tuple[int, int], mmap.mmap] = WeakValueDictionary()
 
     def read(self, file: str, *, writable: bool) -> Block | None:
         """Return what a file holds; nothing if it was emptied or given away meanwhile.
@@ -57,8 +57,9 @@ class Reader:
 
     def _mapping(self, fd: int, status: os.stat_result, writable: bool) -> mmap.mmap | None:
         """Map a file under its lock; nothing if there is no descriptor left to do that with."""
-        known = None if writable else self._mapped.get(status.st_ino)
-        if known is not None:  # as long as it is mapped no other file has this number
+        identity = status.st_dev, status.st_ino
+        known = None if writable else self._mapped.get(identity)
+        if known is not None:  # as long as it is mapped no other file has this identity
             return known
         fcntl.flock(fd, fcntl.LOCK_SH)
         size = os.fstat(fd).st_size
@@ -70,5 +71,5 @@ class Reader:
         except OSError:  # too many files are open, or mapped
             return None
         if not writable:
-            self._mapped[status.st_ino] = mapped
+            self._mapped[identity] = mapped
         return mapped

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from flowdapt_memory.arena import Arena
-from flowdapt_memory.blocks import held, is_large
+from flowdapt_memory.blocks import FULL, held, is_large, private
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Room:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         # A file of its own: while a block is copied to disk, the others go on to change things.
-        with open(f"{self._arena.folder}/room", "ab") as lock:
+        with open(f"{self._arena.folder}/room", "ab", opener=private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -61,8 +61,14 @@ class Room:
         for found in candidates:
             if freed >= size:
                 break
-            with suppress(FileNotFoundError):  # it went by itself
+            try:
                 freed += self._take(found)
+            except FileNotFoundError:  # it went by itself
+                continue
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                break  # there is no room on disk
         return freed
 
     # What there is ---------------------------------------------------------------------------
@@ -140,10 +146,6 @@ class Room:
 
     @staticmethod
     def _copy(fd: int, file: str, status: os.stat_result) -> None:
-        with open(fd, "rb", closefd=False) as source, open(file, "xb", opener=_private) as target:
+        with open(fd, "rb", closefd=False) as source, open(file, "xb", opener=private) as target:
             shutil.copyfileobj(source, target, 2**20)
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

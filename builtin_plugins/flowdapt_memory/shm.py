@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -16,7 +15,17 @@ from flowdapt.errors import MemoryFull
 from flowdapt.objects import Entry, Memory
 from flowdapt.payloads import Buffer
 from flowdapt_memory.arena import Arena
-from flowdapt_memory.blocks import HEAD, LARGE, NEVER, Head, expired, held, read_head, write_head
+from flowdapt_memory.blocks import (
+    FULL,
+    HEAD,
+    LARGE,
+    NEVER,
+    Head,
+    expired,
+    held,
+    read_head,
+    write_head,
+)
 from flowdapt_memory.names import file_name
 from flowdapt_memory.reading import Block, Reader
 from flowdapt_memory.room import Room
@@ -27,8 +36,6 @@ logger = logging.getLogger(__name__)
 LOOKS = 3  #: how often a block is looked for that moves meanwhile, before everybody has to wait
 FULL_SECONDS = 1.0  #: after no room could be made, how long blocks go to disk at once
 SPARE = 0.1  #: of the capacity that is freed beyond what is needed, so that it is seldom needed
-#: what the system says where there is no room
-FULL = (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG)
 AT_ONCE = 100  #: blocks removed before others have their turn
 
 
@@ -87,8 +94,14 @@ class ShmMemory(Memory):
         first = write_head(*facts, size=size, created=now, expires=expires)
         size += len(first)
         new = _New(namespace, key, path, [first, *pieces], size, expires or NEVER)
-        if not self._written(new):
-            self._write_to_disk(new)
+        try:
+            if not self._written(new):
+                self._write_to_disk(new)
+        except FileNotFoundError as error:
+            # Not as it is: users take that for an object that is not there.
+            raise ConnectionError(
+                f"the memory at {self.folder} is gone: the server that it belonged to has ended"
+            ) from error
 
     def get(self, namespace: str, key: str, *, writable: bool = False) -> memoryview:
         path = self.arena.path(namespace, key)

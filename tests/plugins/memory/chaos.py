@@ -29,6 +29,7 @@ from flowdapt_testing.elsewhere import is_whole, put
 WRITERS, READERS, KEYS = 3, 2, 6
 SIZES = (40, 5_000, 1_100_000, 1_500_000)
 LIFE_SECONDS = 0.04  #: how long a process lives, at most
+SWEEPS = 100
 LATER = 3600.0  #: seconds after which nothing is kept for anybody
 
 
@@ -157,7 +158,10 @@ def end_owners(app_dir: Path, count: int, seed: int) -> list[str]:
             os.killpg(owner, signal.SIGKILL)
             os.waitpid(owner, 0)
             pipe.read()  # which ends with the last of those that could write to it
-        OwnMemory(app_dir=app_dir).close()
+        for _ in range(SWEEPS):  # what is dying may still hold a lock
+            OwnMemory(app_dir=app_dir).close()
+            if not any(Path(folder).exists() for folder in folders):
+                break
         left += [folder for folder in folders if Path(folder).exists()]
     return left
 
