@@ -68,8 +68,8 @@ def read_head(block: Any) -> Head | None:
     magic, begin, size, length, created, expires = _HEADER.unpack_from(view)
     if magic != MAGIC:
         return None
-    facts = orjson.loads(view[_HEADER.size : _HEADER.size + length])
-    return Head(*facts, begin, size, created, expires or None)
+    namespace, key, type_ = orjson.loads(view[_HEADER.size : _HEADER.size + length])
+    return Head(namespace, key, type_, begin, size, created, expires or None)
 
 
 def is_large(status: os.stat_result) -> bool:

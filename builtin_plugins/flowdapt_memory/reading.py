@@ -9,6 +9,7 @@ import time
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from flowdapt.payloads import Buffer
 from flowdapt_memory.blocks import Head, is_large, read_head
 
 ASKED_SECONDS = 1.0  #: how exactly it is noted when a block was last asked for
@@ -40,11 +41,11 @@ class Reader:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)
-            memory = self._mapping(fd, status, writable) if is_large(status) else None
+            memory: Buffer | None = None
+            if is_large(status):
+                memory = self._mapping(fd, status, writable)
             if memory is None:
-                memory = bytearray(status.st_size) if writable else os.read(fd, status.st_size)
-                if isinstance(memory, bytearray):
-                    os.readv(fd, [memory])
+                memory = _copied(fd, status.st_size, writable)
             head = read_head(memory)
             now = time.time()
             if now - status.st_atime > ASKED_SECONDS:
@@ -73,3 +74,11 @@ class Reader:
         if not writable:
             self._mapped[identity] = mapped
         return mapped
+
+
+def _copied(fd: int, size: int, writable: bool) -> bytes | bytearray:
+    if not writable:
+        return os.read(fd, size)
+    memory = bytearray(size)
+    os.readv(fd, [memory])
+    return memory

@@ -59,7 +59,7 @@ class Segment:
     def _write(self, view: memoryview, place: int) -> int:
         end = place + len(view)
         if self._memory is not None:
-            self._memory[place:end] = view  # type: ignore[assignment]  # any buffer will do
+            self._memory[place:end] = view
         else:
             while place < end:
                 place += os.pwrite(self._fd, view[place - end :], place)

@@ -41,8 +41,10 @@ def _of_server(lock: Path) -> Places | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                *found, strategy = json.load(file)["places"]
-                return Places(*(at and Address(*at) for at in found), strategy)
+                memory, artifacts, strategy = json.load(file)["places"]
+                return Places(
+                    memory and Address(*memory), artifacts and Address(*artifacts), strategy
+                )
     except (OSError, ValueError, KeyError):  # none was ever here, or it is just starting
         return None
     return None

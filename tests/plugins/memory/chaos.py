@@ -75,7 +75,7 @@ def write(memory: ShmMemory, slot: int, say: Callable[..., None]) -> None:
 def read(memory: ShmMemory, _: int, say: Callable[..., None]) -> None:
     """Look at everything for ever."""
     chance = random.Random(os.getpid())
-    held = []
+    held: list[memoryview] = []
     while True:
         try:
             found = memory.get("chaos", f"{chance.randrange(WRITERS)}-{chance.randrange(KEYS)}")
