@@ -9,12 +9,14 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import TargetNotFound, nearest
 from flowdapt.runs import FailedItem, Failure
 
+Target = str | Callable[..., Any]  #: an import path, or the function itself
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
 
 
@@ -24,9 +26,7 @@ class StageType(ABC):
     mapped: ClassVar[bool] = False  #: the function is called once for each element of a list
 
     @abstractmethod
-    def function(
-        self, target: str | Callable[..., Any], options: Mapping[str, Any]
-    ) -> Callable[..., Any]:
+    def function(self, target: Target, options: Mapping[str, Any]) -> Callable[..., Any]:
         """Return what is to be called, sync or async.
 
         :raises TargetNotFound: the target cannot be imported
@@ -36,9 +36,7 @@ class StageType(ABC):
 class Simple(StageType):
     """The target is called once."""
 
-    def function(
-        self, target: str | Callable[..., Any], options: Mapping[str, Any]
-    ) -> Callable[..., Any]:
+    def function(self, target: Target, options: Mapping[str, Any]) -> Callable[..., Any]:
         """Return the target itself."""
         del options
         return resolve(target)
@@ -53,7 +51,7 @@ class Parameterized(Simple):
 TYPES = {"simple": "flowdapt.stages:Simple", "parameterized": "flowdapt.stages:Parameterized"}
 
 
-def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
+def resolve(target: Target) -> Callable[..., Any]:
     """Import the function at ``package.module.function``.
 
     :raises TargetNotFound: naming what is missing, and the nearest names there are
@@ -198,11 +196,7 @@ class Function:
 
     def _keywords(self, values: Mapping[str, Any]) -> Arguments:
         only = [n for n in self.positional if self.named[n].kind is Parameter.POSITIONAL_ONLY]
-        args = []
-        for name in only:
-            if name not in values:
-                break
-            args.append(values[name])
+        args = [values[name] for name in takewhile(values.__contains__, only)]
         kwargs = {
             key: value
             for key, value in values.items()
