@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from flowdapt.engine import Engine
-from flowdapt.errors import PluginError, ServerError, SettingsError
+from flowdapt.errors import ServerError, SettingsError
 from flowdapt.executors import Executor, Host
 from flowdapt.plugins import Plugins, State
 from flowdapt.resources import KINDS, Resource
@@ -110,16 +110,11 @@ class Server:
             logger.warning("setting %s means nothing", key)
 
     def _chosen_services(self) -> list[Service]:
-        for name in self.plugins.providers("services"):
-            wanted = name in self.only if self.only is not None else True
-            if wanted and self.settings.service_enabled(name):
-                options = self.settings.service_options(name)
-                try:
-                    made = self.plugins.resolve("services", name)
-                except PluginError:
-                    logger.exception("service %r is left out", name)
-                    continue
-                self.services[name] = made(self, **options)
+        offered = self.plugins.providers("services")
+        asked_for = [name for name in offered if self.only is None or name in self.only]
+        wanted = filter(self.settings.service_enabled, asked_for)
+        for name, made in self.plugins.importable("services", wanted, what="service"):
+            self.services[name] = made(self, **self.settings.service_options(name))
         for name in sorted((self.only or frozenset()) - set(self.services)):
             self.plugins.resolve("services", name)  # raises, saying what there is instead
             raise SettingsError(f"service {name!r} is asked for, and disabled in the settings")
@@ -129,13 +124,8 @@ class Server:
 
 def kinds(plugins: Plugins) -> Mapping[str, type[Resource]]:
     """Return the models of the kernel's kinds and of those that plugins offer."""
-    models = dict(KINDS)
-    for name in plugins.providers("kinds"):
-        try:
-            models[name] = plugins.resolve("kinds", name)
-        except PluginError:
-            logger.exception("kind %r is left out", name)
-    return models
+    offered = plugins.importable("kinds", plugins.providers("kinds"), what="kind")
+    return {**KINDS, **dict(offered)}
 
 
 def made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:
