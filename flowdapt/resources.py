@@ -313,13 +313,9 @@ def merged_data(configs: list[Config], workflow: Workflow) -> dict[str, Any]:
     return {key: value for config in chosen for key, value in config.spec.data.items()}
 
 
-_UNITS = {
-    "": 1,
-    "B": 1,
-    **{f"{p}B": 1000**i for i, p in enumerate("kMGTP", 1)},
-    "KB": 1000,
-    **{f"{p}iB": 1024**i for i, p in enumerate("KMGTP", 1)},
-}
+_UNITS = {"": 1, "B": 1, "KB": 1000}
+_UNITS |= {f"{prefix}B": 1000**i for i, prefix in enumerate("kMGTP", 1)}
+_UNITS |= {f"{prefix}iB": 1024**i for i, prefix in enumerate("KMGTP", 1)}
 
 
 def amounts(resources: Mapping[str, float | str]) -> dict[str, float]:
