@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import TargetNotFound, nearest
+from flowdapt.payloads import shown
 from flowdapt.runs import FailedItem, Failure
 
 Target = str | Callable[..., Any]  #: an import path, or the function itself
@@ -79,7 +80,7 @@ def resolve(target: Target) -> Callable[..., Any]:
 def _why(error: BaseException, module: str) -> str:
     """Say why a module was not imported."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
-        return f"importing {module} raised {type(error).__name__}: {_said(error)}"
+        return f"importing {module} raised {type(error).__name__}: {shown(error)}"
     if f"{module}.".startswith(f"{error.name}."):
         return f"there is no module {error.name!r}"
     return f"its module needs {error.name!r}"
@@ -111,12 +112,10 @@ class Function:
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
         try:
-            parameters = list(inspect.signature(function).parameters.values())
+            signature = inspect.signature(function)
         except (ValueError, TypeError):  # some functions written in C do not say
-            parameters = [
-                Parameter("args", Parameter.VAR_POSITIONAL),
-                Parameter("kwargs", Parameter.VAR_KEYWORD),
-            ]
+            signature = inspect.signature(lambda *_, **__: None)
+        parameters = signature.parameters.values()
         self.any_positional = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
         self.any_keyword = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
         variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -244,7 +243,7 @@ def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
     return Failure(
         type=failure_type(error),
         # Masked as a whole, because the rest of a secret that is cut would not be known as one.
-        message=context.mask(_said(error))[:LONGEST],
+        message=context.mask(shown(error))[:LONGEST],
         traceback=context.mask("".join(lines))[-LONGEST:],
         stage=context.stage,
         item=context.item,
@@ -256,17 +255,10 @@ def brief(error: BaseException, context: WorkflowRunContext) -> FailedItem:
 
     :param context: of the element that failed
     """
-    said = context.mask(_said(error))[:BRIEF]
+    said = context.mask(shown(error))[:BRIEF]
     return FailedItem(context.item or 0, failure_type(error), said)
 
 
 def failure_type(error: BaseException) -> str:
     """Return the name of an exception's class, as failures have it."""
     return error.type if isinstance(error, Exited) else type(error).__name__
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # an exception of the user's may fail to say anything
-        return f"<{type(error).__name__} that cannot be shown>"
