@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -329,14 +328,6 @@ class Engine(Catalog):
         if self.keep_runs:
             await self.storage.delete_run(stored.run.uid)
         return stored
-
-    async def expire_runs(self, seconds: float, *, limit: int = 500) -> int:
-        """Remove runs that ended more than ``seconds`` ago; return how many, at most ``limit``."""
-        expired = await self.storage.expired_runs(seconds, limit=limit)
-        for uid in expired:
-            with suppress(ResourceNotFound):  # somebody deleted it meanwhile
-                await self.storage.delete_run(uid)
-        return len(expired)
 
     # What is told ----------------------------------------------------------------------------
 

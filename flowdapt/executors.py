@@ -19,6 +19,7 @@ from flowdapt.context import Places, WorkflowRunContext
 from flowdapt.errors import StageError, nearest
 from flowdapt.runs import FailedItem, Failure, Selection
 from flowdapt.snapshots import Snapshots
+from flowdapt.stages import Target
 from flowdapt.storage import LogBlock
 
 LOST_ATTEMPTS = 3  #: how often a call is tried when each time the process computing it dies
@@ -47,7 +48,7 @@ class Call:
     run: UUID
     stage: str
     context: WorkflowRunContext
-    target: str | Callable[..., Any]
+    target: Target
     type: str
     options: Mapping[str, Any] = field(default_factory=dict)
     args: tuple[Ref, ...] = ()
@@ -94,11 +95,8 @@ def check_count(call: MapCall, count: int) -> None:
 
 def name_of(call: Call) -> str:
     """Return what to call the function in messages."""
-    return (
-        call.target
-        if isinstance(call.target, str)
-        else getattr(call.target, "__qualname__", repr(call.target))
-    )
+    target = call.target
+    return target if isinstance(target, str) else getattr(target, "__qualname__", repr(target))
 
 
 def elements_of(call: MapCall) -> Any:

@@ -98,7 +98,6 @@ def flowdapt_judge(plugins: Sequence[Plugin], folder: Path | None) -> Mapping[st
     :param folder: where verdicts may be kept from one time to the next; without it, nowhere
     :return: verdicts by the plugin's name
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -113,7 +112,6 @@ def flowdapt_commands() -> Iterable[Provider]:
 
     :return: one provider for each command; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -126,7 +124,6 @@ def flowdapt_readers() -> Iterable[Provider]:
 
     :return: one provider for each way; the built-in one is named ``files``
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -137,7 +134,6 @@ def flowdapt_exports() -> Iterable[Provider]:
 
     :return: one provider for each name; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -149,7 +145,6 @@ def flowdapt_kinds() -> Iterable[Provider]:
 
     :return: one provider for each kind; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -161,7 +156,6 @@ def flowdapt_storages() -> Iterable[Provider]:
 
     :return: one provider for each storage; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -173,7 +167,6 @@ def flowdapt_services() -> Iterable[Provider]:
 
     :return: one provider for each service; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -185,7 +178,6 @@ def flowdapt_stages() -> Iterable[Provider]:
 
     :return: one provider for each type; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -197,7 +189,6 @@ def flowdapt_executors() -> Iterable[Provider]:
 
     :return: one provider for each executor; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -241,7 +232,6 @@ def flowdapt_secrets() -> Iterable[Provider]:
 
     :return: one provider
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -253,7 +243,6 @@ def flowdapt_suites() -> Iterable[Provider]:
 
     :return: one provider for each suite, named like its class; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -265,4 +254,3 @@ def flowdapt_event(event: Event) -> None:
 
     :param event: a fact; it cannot be changed
     """
-    raise AssertionError("specification only")

@@ -213,10 +213,11 @@ def _plain(value: Any) -> Any:
     to_list = getattr(value, "tolist", None)  # numpy's scalars, and arrays that are not contiguous
     if callable(to_list) and type(value).__module__ == "numpy":
         return to_list()
-    return _text(value)
+    return shown(value)
 
 
-def _text(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return ``str(value)`` as text that has a form in UTF-8, also where making it fails."""
     try:
         text = value if isinstance(value, str) else str(value)
         return text.encode(errors="replace").decode()
@@ -230,7 +231,7 @@ def _rebuilt(value: Any, above: tuple[int, ...] = ()) -> Any:
     :param above: the identities of the values that this one is in
     """
     if isinstance(value, str):
-        return _text(value)
+        return shown(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -240,7 +241,7 @@ def _rebuilt(value: Any, above: tuple[int, ...] = ()) -> Any:
     if id(value) in above:
         return "..."
     if len(above) == DEEPEST:
-        return _text(reprlib.repr(value))
+        return shown(reprlib.repr(value))
     above = (*above, id(value))
     simple = _simpler(value)
     if isinstance(simple, dict):
@@ -268,4 +269,4 @@ def _key(key: Any) -> str:
     plain = _rebuilt(key)
     if isinstance(plain, bool) or plain is None:
         return {True: "true", False: "false", None: "null"}[plain]
-    return plain if isinstance(plain, str) else _text(key)
+    return plain if isinstance(plain, str) else shown(key)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from flowdapt import __version__, hooks
-from flowdapt.errors import ProviderFailed, ProviderNotFound, nearest
+from flowdapt.errors import PluginError, ProviderFailed, ProviderNotFound, nearest
 from flowdapt.hooks import NAMESPACE, Provider, Verdict
 
 if TYPE_CHECKING:
@@ -179,6 +179,21 @@ class Plugins:
                 f"{single} {name!r} of the plugin {plugin.name} cannot be imported "
                 f"from {provider.target}: {_brief(error)}{advice}"
             ) from error
+
+    def importable(
+        self, part: str, names: Iterable[str], *, what: str
+    ) -> Iterator[tuple[str, Any]]:
+        """Import what is offered under each name; what cannot be is logged and left out.
+
+        :param what: what one is called in the log
+        """
+        for name in names:
+            try:
+                found = self.resolve(part, name)
+            except PluginError:
+                logger.exception("%s %r is left out", what, name)
+            else:
+                yield name, found
 
     @property
     def listen(self) -> bool:

@@ -90,25 +90,15 @@ def unknown_fields(model: type[Model], data: object) -> list[str]:
 def _faults(error: ValidationError) -> list[dict[str, Any]]:
     """Return the faults, without complaints that a list is short by elements that are at fault."""
     found = error.errors()
-    return [
-        _fault(one)
-        for one in found
-        if one["type"] != "too_short"
-        or not any(
-            len(e["loc"]) > len(one["loc"]) and e["loc"][: len(one["loc"])] == one["loc"]
-            for e in found
-        )
-    ]
+    above = {e["loc"][:depth] for e in found for depth in range(len(e["loc"]))}
+    return [_fault(e) for e in found if e["type"] != "too_short" or e["loc"] not in above]
 
 
 def _fault(error: Any) -> dict[str, Any]:
     """Return what a person needs of one of pydantic's errors."""
     message = "unknown field" if error["type"] == "extra_forbidden" else error["msg"]
-    return {
-        "loc": tuple(error["loc"]),
-        "msg": message.removeprefix("Value error, "),
-        "type": error["type"],
-    }
+    message = message.removeprefix("Value error, ")
+    return {"loc": error["loc"], "msg": message, "type": error["type"]}
 
 
 class Metadata(Model):
@@ -323,13 +313,9 @@ def merged_data(configs: list[Config], workflow: Workflow) -> dict[str, Any]:
     return {key: value for config in chosen for key, value in config.spec.data.items()}
 
 
-_UNITS = {
-    "": 1,
-    "B": 1,
-    **{f"{p}B": 1000**i for i, p in enumerate("kMGTP", 1)},
-    "KB": 1000,
-    **{f"{p}iB": 1024**i for i, p in enumerate("KMGTP", 1)},
-}
+_UNITS = {"": 1, "B": 1, "KB": 1000}
+_UNITS |= {f"{prefix}B": 1000**i for i, prefix in enumerate("kMGTP", 1)}
+_UNITS |= {f"{prefix}iB": 1024**i for i, prefix in enumerate("KMGTP", 1)}
 
 
 def amounts(resources: Mapping[str, float | str]) -> dict[str, float]:

@@ -8,17 +8,15 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import astuple
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from flowdapt.context import Address, Places
 from flowdapt.engine import Engine
-from flowdapt.errors import PluginError, ServerError, SettingsError
-from flowdapt.events import AUDIT, RESOURCES
+from flowdapt.errors import ServerError, SettingsError
 from flowdapt.executors import Executor, Host
 from flowdapt.objects import Memory
 from flowdapt.plugins import Plugins, State
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 60.0  #: how often runs and events past their retention are looked for
-SWEPT_AT_ONCE = 500  #: of them removed in one step
 LOCK = "server.lock"  #: in the application directory; says who is there
 USER_MODULES = "user_modules"
 SNAPSHOTS = "code"
@@ -103,7 +99,6 @@ class Server:
                 stack.enter_context(self.engine.events.listening(plugins.notify))
             stack.push_async_callback(self.engine.stop)
             await self.engine.start()
-            await stack.enter_async_context(self._sweeping())
             await stack.enter_async_context(Services(self._chosen_services()))
             _note(self._lock, self.addresses, self.places)
             self._stack = stack.pop_all()
@@ -122,71 +117,22 @@ class Server:
             logger.warning("setting %s means nothing", key)
 
     def _chosen_services(self) -> list[Service]:
-        for name in self.plugins.providers("services"):
-            wanted = name in self.only if self.only is not None else True
-            if wanted and self.settings.service_enabled(name):
-                options = self.settings.service_options(name)
-                try:
-                    made = self.plugins.resolve("services", name)
-                except PluginError:
-                    logger.exception("service %r is left out", name)
-                    continue
-                self.services[name] = made(self, **options)
+        offered = self.plugins.providers("services")
+        asked_for = [name for name in offered if self.only is None or name in self.only]
+        wanted = filter(self.settings.service_enabled, asked_for)
+        for name, made in self.plugins.importable("services", wanted, what="service"):
+            self.services[name] = made(self, **self.settings.service_options(name))
         for name in sorted((self.only or frozenset()) - set(self.services)):
             self.plugins.resolve("services", name)  # raises, saying what there is instead
             raise SettingsError(f"service {name!r} is asked for, and disabled in the settings")
         order = sorted(self.services, key=lambda name: (self.services[name].order, name))
         return [self.services[name] for name in order]
 
-    @asynccontextmanager
-    async def _sweeping(self) -> AsyncIterator[None]:
-        """Remove what is past its retention, now and then, until the context ends."""
-        seconds = self.settings.services.compute.run_retention_duration
-
-        async def sweep() -> None:
-            while True:
-                try:
-                    await self._sweep(seconds)
-                except Exception:
-                    logger.exception("what is past its retention could not be removed")
-                await asyncio.sleep(min(SWEEP_SECONDS, seconds) if seconds > 0 else SWEEP_SECONDS)
-
-        task = asyncio.create_task(sweep(), name="retention")
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    async def _sweep(self, seconds: float) -> None:
-        """Remove runs that ended so many seconds ago, and old events."""
-        if seconds > 0:
-            await _until_none(lambda: self.engine.expire_runs(seconds, limit=SWEPT_AT_ONCE))
-        kept, trim = self.settings.events, self.storage.trim_events
-        ages = {RESOURCES: kept.revisions, AUDIT: kept.audit}
-        for channel in await self.storage.event_channels():
-            if (age := ages.get(channel, kept.retention)) >= 0:
-                await _until_none(partial(trim, channel, age, limit=SWEPT_AT_ONCE))
-
-
-async def _until_none(remove: Callable[[], Awaitable[int]]) -> None:
-    """Remove some things at a time until none is left, and give others their turn meanwhile."""
-    removed = 1
-    while removed:
-        removed = await remove()
-        await asyncio.sleep(0)
-
 
 def kinds(plugins: Plugins) -> Mapping[str, type[Resource]]:
     """Return the models of the kernel's kinds and of those that plugins offer."""
-    models = dict(KINDS)
-    for name in plugins.providers("kinds"):
-        try:
-            models[name] = plugins.resolve("kinds", name)
-        except PluginError:
-            logger.exception("kind %r is left out", name)
-    return models
+    offered = plugins.importable("kinds", plugins.providers("kinds"), what="kind")
+    return {**KINDS, **dict(offered)}
 
 
 def made(plugins: Plugins, part: str, component: Component, **facts: Any) -> Any:

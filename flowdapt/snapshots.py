@@ -69,12 +69,19 @@ class Snapshots:
         if not self.roots:
             return ""
         begun = time.time_ns()
-        stamps = sorted(stamp for root in self.roots for stamp in _scan(root.watched or root.path))
+        stamps = self._scanned()
         if stamps != self._stamps:
             self.newest = self._keep({stamp[0]: _read(stamp[0]) for stamp in stamps})
             newest = max((max(stamp[2], stamp[3]) for stamp in stamps), default=0)
             self._stamps = stamps if begun - newest > RACY_NS else None
         return self.newest
+
+    def sources(self) -> dict[str, bytes]:
+        """Return the source as it is now, by its path."""
+        return {stamp[0]: _read(stamp[0]) for stamp in self._scanned()}
+
+    def _scanned(self) -> list[Stamp]:
+        return sorted(stamp for root in self.roots for stamp in _scan(root.watched or root.path))
 
     def _keep(self, sources: Mapping[str, bytes]) -> str:
         digest = sha256()
@@ -225,16 +232,3 @@ def activate_file(file: str | os.PathLike[str]) -> None:
     """Do what :func:`activate` does, from a snapshot that :class:`Snapshots` kept."""
     with open(file, "rb") as stream:
         activate(*pickle.load(stream))  # noqa: S301 - written by the server, private to the user
-
-
-def activate_now(snapshots: Snapshots, name: str, active: str) -> None:
-    """Activate the present source in this process, unless ``active`` is its name already."""
-    if name != active:
-        file = snapshots.file(name)
-        if file is not None:
-            activate_file(file)
-        else:
-            sources = {
-                s[0]: _read(s[0]) for r in snapshots.roots for s in _scan(r.watched or r.path)
-            }
-            activate(snapshots.paths, sources)

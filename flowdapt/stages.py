@@ -9,12 +9,15 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter
+from itertools import takewhile
 from typing import Any, ClassVar
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import TargetNotFound, nearest
+from flowdapt.payloads import shown
 from flowdapt.runs import FailedItem, Failure
 
+Target = str | Callable[..., Any]  #: an import path, or the function itself
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
 
 
@@ -24,9 +27,7 @@ class StageType(ABC):
     mapped: ClassVar[bool] = False  #: the function is called once for each element of a list
 
     @abstractmethod
-    def function(
-        self, target: str | Callable[..., Any], options: Mapping[str, Any]
-    ) -> Callable[..., Any]:
+    def function(self, target: Target, options: Mapping[str, Any]) -> Callable[..., Any]:
         """Return what is to be called, sync or async.
 
         :raises TargetNotFound: the target cannot be imported
@@ -36,9 +37,7 @@ class StageType(ABC):
 class Simple(StageType):
     """The target is called once."""
 
-    def function(
-        self, target: str | Callable[..., Any], options: Mapping[str, Any]
-    ) -> Callable[..., Any]:
+    def function(self, target: Target, options: Mapping[str, Any]) -> Callable[..., Any]:
         """Return the target itself."""
         del options
         return resolve(target)
@@ -53,7 +52,7 @@ class Parameterized(Simple):
 TYPES = {"simple": "flowdapt.stages:Simple", "parameterized": "flowdapt.stages:Parameterized"}
 
 
-def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
+def resolve(target: Target) -> Callable[..., Any]:
     """Import the function at ``package.module.function``.
 
     :raises TargetNotFound: naming what is missing, and the nearest names there are
@@ -81,7 +80,7 @@ def resolve(target: str | Callable[..., Any]) -> Callable[..., Any]:
 def _why(error: BaseException, module: str) -> str:
     """Say why a module was not imported."""
     if not isinstance(error, ModuleNotFoundError) or error.name is None:
-        return f"importing {module} raised {type(error).__name__}: {_said(error)}"
+        return f"importing {module} raised {type(error).__name__}: {shown(error)}"
     if f"{module}.".startswith(f"{error.name}."):
         return f"there is no module {error.name!r}"
     return f"its module needs {error.name!r}"
@@ -113,12 +112,10 @@ class Function:
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
         try:
-            parameters = list(inspect.signature(function).parameters.values())
+            signature = inspect.signature(function)
         except (ValueError, TypeError):  # some functions written in C do not say
-            parameters = [
-                Parameter("args", Parameter.VAR_POSITIONAL),
-                Parameter("kwargs", Parameter.VAR_KEYWORD),
-            ]
+            signature = inspect.signature(lambda *_, **__: None)
+        parameters = signature.parameters.values()
         self.any_positional = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
         self.any_keyword = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
         variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -198,11 +195,7 @@ class Function:
 
     def _keywords(self, values: Mapping[str, Any]) -> Arguments:
         only = [n for n in self.positional if self.named[n].kind is Parameter.POSITIONAL_ONLY]
-        args = []
-        for name in only:
-            if name not in values:
-                break
-            args.append(values[name])
+        args = [values[name] for name in takewhile(values.__contains__, only)]
         kwargs = {
             key: value
             for key, value in values.items()
@@ -250,7 +243,7 @@ def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
     return Failure(
         type=failure_type(error),
         # Masked as a whole, because the rest of a secret that is cut would not be known as one.
-        message=context.mask(_said(error))[:LONGEST],
+        message=context.mask(shown(error))[:LONGEST],
         traceback=context.mask("".join(lines))[-LONGEST:],
         stage=context.stage,
         item=context.item,
@@ -262,17 +255,10 @@ def brief(error: BaseException, context: WorkflowRunContext) -> FailedItem:
 
     :param context: of the element that failed
     """
-    said = context.mask(_said(error))[:BRIEF]
+    said = context.mask(shown(error))[:BRIEF]
     return FailedItem(context.item or 0, failure_type(error), said)
 
 
 def failure_type(error: BaseException) -> str:
     """Return the name of an exception's class, as failures have it."""
     return error.type if isinstance(error, Exited) else type(error).__name__
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # an exception of the user's may fail to say anything
-        return f"<{type(error).__name__} that cannot be shown>"

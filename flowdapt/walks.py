@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.context import Places, Sealed, WorkflowRunContext
-from flowdapt.errors import PluginError, RunCancelled, StageError
+from flowdapt.errors import RunCancelled, StageError
 from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
 from flowdapt.hooks import load
@@ -38,12 +38,9 @@ def kernel_types() -> dict[str, Type]:
 
 def stage_types(plugins: Plugins) -> dict[str, Type]:
     """Return the stage types of the kernel and those that plugins offer, by name."""
-    types = kernel_types()
-    for name, provider in plugins.providers("stages").items():
-        try:
-            types[name] = Type(provider.target, plugins.resolve("stages", name).mapped)
-        except PluginError:
-            logger.exception("stage type %r is left out", name)
+    types, offered = kernel_types(), plugins.providers("stages")
+    for name, found in plugins.importable("stages", offered, what="stage type"):
+        types[name] = Type(offered[name].target, found.mapped)
     return types
 
 

@@ -132,9 +132,15 @@ class InlineExecutor(Executor):
         return {"processes": False, "cpus": self.threads or 1}
 
     def _activate(self, code: str) -> None:
-        if self.host is not None and self.host.snapshots.roots:
-            snapshots.activate_now(self.host.snapshots, code, self._code)
-            self._code = code
+        """Import user modules from the source that is named, unless that is done already."""
+        if self.host is None or not self.host.snapshots.roots or code == self._code:
+            return
+        taken = self.host.snapshots
+        if (file := taken.file(code)) is not None:
+            snapshots.activate_file(file)
+        else:
+            snapshots.activate(taken.paths, taken.sources())
+        self._code = code
 
     async def _compute(self, call: Call, places: list[int]) -> Outcome:
         self._activate(call.code)

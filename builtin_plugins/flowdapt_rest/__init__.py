@@ -34,7 +34,6 @@ def flowdapt_routes() -> Iterable[Provider]:
 
     :return: one provider for each group of routes; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @_spec
@@ -48,7 +47,6 @@ def flowdapt_layers() -> Iterable[Provider]:
 
     :return: one provider for each layer; names are unique across plugins
     """
-    raise AssertionError("specification only")
 
 
 @hookimpl

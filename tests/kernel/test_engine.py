@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -992,33 +991,6 @@ async def test_runs_that_an_earlier_server_left_behind_have_failed(
             "the server stopped while this run was in progress",
         ]
     assert (await engine.get_run(finished.uid)).run == finished
-
-
-async def test_runs_expire_some_time_after_their_end(
-    engine: Engine, storage: MemoryStorage
-) -> None:
-    old, new = [Run(workflow="farm").to(RunState.RUNNING).to(RunState.FINISHED) for _ in range(2)]
-    past = now() - timedelta(hours=2)
-    await storage.add_run(old.model_copy(update={"finished_at": past}))
-    await storage.add_run(new)
-    open_run, _ = await paused(engine)
-
-    removed = await engine.expire_runs(3600)
-
-    assert removed == 1
-    left = [stored.run.uid for stored in await engine.list_runs(RunQuery())]
-    assert left == [open_run.uid, new.uid]
-
-
-async def test_no_more_runs_expire_at_once_than_asked_for(
-    engine: Engine, storage: MemoryStorage
-) -> None:
-    for _ in range(5):
-        run = Run(workflow="farm").to(RunState.RUNNING).to(RunState.FINISHED)
-        past = now() - timedelta(hours=2)
-        await storage.add_run(run.model_copy(update={"finished_at": past}))
-
-    assert [await engine.expire_runs(60, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 async def test_runs_that_are_not_kept_give_their_result_and_are_gone(

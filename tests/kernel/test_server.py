@@ -13,26 +13,19 @@ from typing import Any
 
 import pytest
 
-from flowdapt.errors import ProviderNotFound, ServerError, SettingsError, StorageError
+from flowdapt.errors import ProviderNotFound, ServerError, SettingsError
 from flowdapt.plugins import Plugins
 from flowdapt.resources import Workflow
 from flowdapt.server import Server, kinds
 from flowdapt.settings import Settings
 from flowdapt.snapshots import Root
-from flowdapt.storage import EventQuery
 from tests.sites import Site
 
 pytestmark = pytest.mark.anyio
 
-PLUGIN = '''
-import asyncio
-from datetime import timedelta
-
+PLUGIN = """
 from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
-from flowdapt.events import Event
-from flowdapt.resources import Resource, now
-from flowdapt.runs import Run, RunState
 from flowdapt.services import Service
 
 steps, heard = [], []
@@ -63,34 +56,11 @@ def flowdapt_event(event):
 
 
 class Attic(MemoryStorage):
-    """Has an old run in it from the start, and events of all ages."""
-
-    swept = trimmed = None
-
     async def start(self):
         steps.append("storage up")
-        self.swept, self.trimmed, self.steps = asyncio.Event(), asyncio.Event(), []
-        for days in (400, 30, 6, 0):
-            for channel in ("workflows", "resources", "audit", "gossip"):
-                told = dict(type=f"{channel} {days}", data={}, channel=channel)
-                await self.append_event(Event(time=now() - timedelta(days=days), **told))
-        run = Run(workflow="w").to(RunState.RUNNING).to(RunState.FINISHED)
-        old = now() - timedelta(days=2)
-        await self.add_run(run.model_copy(update={"finished_at": old}))
 
     async def stop(self):
         steps.append("storage down")
-
-    async def delete_run(self, uid):
-        await super().delete_run(uid)
-        self.swept.set()
-
-    async def trim_events(self, channel, seconds, *, limit):
-        removed = await super().trim_events(channel, seconds, limit=limit)
-        self.steps.append((channel, limit, removed))
-        if channel == "gossip" and not removed:  # it comes last
-            self.trimmed.set()
-        return removed
 
 
 class Inline(InlineExecutor):
@@ -132,7 +102,7 @@ class Weak(Plain):
 
     async def start(self):
         raise OSError("the port is taken")
-'''
+"""
 
 BROKEN = """
 @hookimpl
@@ -262,75 +232,6 @@ async def test_runs_in_progress_are_cancelled_and_plugins_are_told_of_it(serve: 
     heard = sys.modules["small"].heard
     assert heard[0] == "com.event.workflow.workflow_started"
     assert heard[-1] == "com.event.workflow.workflow_finished"
-
-
-async def test_runs_past_their_retention_are_removed(serve: Serve) -> None:
-    async with serve(compute={"run_retention_duration": "1d"}) as server:
-        storage: Any = server.storage
-        await asyncio.wait_for(storage.swept.wait(), 5)
-
-
-RETAINED: dict[str, tuple[dict[str, Any], dict[str, list[int]]]] = {
-    "by default": (
-        {},
-        {"workflows": [6, 0], "resources": [400, 30, 6, 0], "audit": [30, 6, 0]},
-    ),
-    "each as it is set": (
-        {"retention": "60d", "revisions": "7d", "audit": -1},
-        {"workflows": [30, 6, 0], "resources": [6, 0], "audit": [400, 30, 6, 0]},
-    ),
-    "as little as can be": (
-        {"retention": 0, "revisions": 0, "audit": 0},
-        {"workflows": [], "resources": [], "audit": []},
-    ),
-}
-
-
-@pytest.mark.parametrize(("given", "left"), RETAINED.values(), ids=RETAINED)
-@pytest.mark.parametrize("runs", [-1, 0, "1d"], ids=["all runs kept", "none", "some"])
-async def test_events_past_their_retention_are_removed_however_long_runs_are_kept(
-    serve: Serve, given: dict[str, Any], left: dict[str, list[int]], runs: Any
-) -> None:
-    compute = {"run_retention_duration": runs}
-    async with serve(compute=compute, events=given) as server:
-        storage: Any = server.storage
-        await asyncio.wait_for(storage.trimmed.wait(), 5)
-
-        page = await server.storage.read_events(EventQuery())
-
-    left = {**left, "gossip": left["workflows"]}  # of a channel that nobody here knows
-    expected = [f"{channel} {days}" for channel, kept in left.items() for days in kept]
-    types = [json.loads(text)["type"] for text in page.entries.values()]
-    assert sorted(types) == sorted(expected)
-
-
-async def test_events_are_removed_in_small_steps(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flowdapt.server.SWEPT_AT_ONCE", 1)
-
-    async with serve() as server:
-        storage: Any = server.storage
-        await asyncio.wait_for(storage.trimmed.wait(), 5)
-
-    steps = [("workflows", 1, n) for n in (1, 1, 0)] + [("audit", 1, n) for n in (1, 0)]
-    assert storage.steps == [*steps, *(("gossip", 1, n) for n in (1, 1, 0))]
-
-
-async def test_what_cannot_be_removed_is_logged_and_harms_nobody(
-    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = asyncio.Event()
-
-    async def channels(_: Any) -> list[str]:
-        asked.set()
-        raise StorageError("the disk is gone")
-
-    monkeypatch.setattr(sys.modules["small"].Attic, "event_channels", channels)
-    async with serve():
-        await asyncio.wait_for(asked.wait(), 5)
-
-    assert "what is past its retention could not be removed" in caplog.text
 
 
 async def test_a_run_is_computed_from_the_user_modules_of_the_application(

@@ -12,7 +12,7 @@ def serve(
     ctx: typer.Context,
     services: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Start only these services, such as rest."),
+        typer.Option(metavar="A,B", help="Start only these services, such as rest,retention."),
     ] = None,
     insecure: Annotated[
         bool,

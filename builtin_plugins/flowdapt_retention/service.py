@@ -1,0 +1,78 @@
+"""The service: looks now and then for what is past its retention, and removes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from flowdapt.errors import ResourceNotFound
+from flowdapt.events import AUDIT, RESOURCES
+from flowdapt.services import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from flowdapt.server import Server
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 60.0  #: how often runs and events past their retention are looked for
+SWEPT_AT_ONCE = 500  #: of them removed in one step
+
+
+class RetentionService(Service):
+    """Removes runs that ended too long ago, and old events."""
+
+    order: ClassVar[int] = 10  # it is at work while the others start, and until they stopped
+
+    def __init__(self, server: Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self.storage, self.kept = server.storage, server.settings.events
+        self.keep_runs = server.settings.services.compute.run_retention_duration
+
+    async def start(self) -> None:
+        """Begin to look; the first time is now."""
+        self._sweeping = asyncio.create_task(self._sweep_on(), name="retention")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        self._sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._sweeping
+
+    async def _sweep_on(self) -> None:
+        seconds = min(SWEEP_SECONDS, self.keep_runs) if self.keep_runs > 0 else SWEEP_SECONDS
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                logger.exception("what is past its retention could not be removed")
+            await asyncio.sleep(seconds)
+
+    async def sweep(self) -> None:
+        """Remove everything that is past its retention at present."""
+        if self.keep_runs > 0:
+            await _until_none(self._expire_runs)
+        kept, trim = self.kept, self.storage.trim_events
+        ages = {RESOURCES: kept.revisions, AUDIT: kept.audit}
+        for channel in await self.storage.event_channels():
+            if (age := ages.get(channel, kept.retention)) >= 0:
+                await _until_none(partial(trim, channel, age, limit=SWEPT_AT_ONCE))
+
+    async def _expire_runs(self) -> int:
+        expired = await self.storage.expired_runs(self.keep_runs, limit=SWEPT_AT_ONCE)
+        for uid in expired:
+            with suppress(ResourceNotFound):  # somebody deleted it meanwhile
+                await self.storage.delete_run(uid)
+        return len(expired)
+
+
+async def _until_none(remove: Callable[[], Awaitable[int]]) -> None:
+    """Remove some things at a time until none is left, and give others their turn meanwhile."""
+    removed = 1
+    while removed:
+        removed = await remove()
+        await asyncio.sleep(0)
