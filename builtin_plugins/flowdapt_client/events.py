@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flowdapt.events import RUN_FINISHED
 from flowdapt_client.addresses import OfRun, name_of, run_path
@@ -30,24 +30,31 @@ class Events(Group[_S]):
         self,
         *,
         after: int = 0,
+        order: Literal["newest", "oldest"] = "oldest",
+        limit: int | None = None,
         workflow: str | None = None,
         run: OfRun | None = None,
         types: Collection[str] = (),
         channel: str | None = None,
     ) -> Items[Event]:
-        """Yield the events that are kept, oldest first; more are asked for as they are wanted.
+        """Yield the events that are kept; more are asked for as they are wanted.
 
-        :param after: only those behind this position
+        :param after: only those behind this position, in this order; 0 for all
+        :param order: which come first
+        :param limit: at most so many
         """
-        query = _query(workflow, run, types, channel)
-        while True:
-            asked = {**query, "after": after, "limit": PAGE}
+        query = {**_query(workflow, run, types, channel), "order": order}
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            asked = {**query, "after": after, "limit": size}
             page = read(EventPage, (yield Request("GET", "/events", query=asked)))
             for event in page.events:
                 yield Item(event)
-            if page.next <= after:
+            if page.next == after:
                 return
             after = page.next
+            left = None if left is None else left - len(page.events)
 
     @Iterating
     def follow(

@@ -99,11 +99,12 @@ class Filter:
     kind: str | None = None
     subject: str | None = None
 
-    def query(self, after: int, limit: int) -> EventQuery:
+    def query(self, after: int, limit: int, *, newest_first: bool = False) -> EventQuery:
         """Return what to ask a storage for; :meth:`wants` chooses among what it answers."""
         return EventQuery(
             after=after,
             limit=limit,
+            newest_first=newest_first,
             channels=self.channels,
             run=self.run,
             workflow=self.workflow,

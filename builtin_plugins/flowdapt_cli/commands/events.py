@@ -1,6 +1,5 @@
 """Commands that show what happens on a server."""
 
-from collections import deque
 from typing import Annotated, Any
 
 import typer
@@ -55,8 +54,10 @@ def events(
                 else:
                     dump_one(plain(event), output)
             return None
-        last = limit if limit > 0 and after is None else None
-        found = deque(client.events.list(**wanted, after=after or 0), maxlen=last)
+        if limit > 0 and after is None:
+            found = [*client.events.list(**wanted, order="newest", limit=limit)][::-1]
+        else:
+            found = [*client.events.list(**wanted, after=after or 0)]
         if output != "table":
             return dump([plain(event) for event in found], output)
         for event in found:

@@ -26,10 +26,15 @@ def test_kept_events_are_listed_page_by_page(
     runs = [client.runs.run("echo").name for _ in range(5)]
 
     events = [*client.events.list(workflow="echo", types=[RUN_STARTED])]
-    rest = client.events.list(after=events[2].position or 0, workflow="echo", types=[RUN_STARTED])
+    third = events[2].position or 0
+    rest = client.events.list(after=third, workflow="echo", types=[RUN_STARTED])
+    newest = client.events.list(order="newest", limit=3, workflow="echo", types=[RUN_STARTED])
+    before = client.events.list(order="newest", after=third, types=[RUN_STARTED])
 
     assert [event.data["name"] for event in events] == runs
     assert [event.data["name"] for event in rest] == runs[3:]
+    assert [event.data["name"] for event in newest] == runs[:1:-1]
+    assert [event.data["name"] for event in before] == runs[1::-1]
 
 
 def test_events_come_as_they_happen_and_none_is_missed_where_the_line_is_cut(

@@ -60,6 +60,25 @@ async def test_a_list_goes_on_where_the_last_one_ended(workflows: httpx.AsyncCli
     }
 
 
+async def test_the_newest_come_first_and_the_list_goes_on_with_what_was_before(
+    workflows: httpx.AsyncClient,
+) -> None:
+    run = (await workflows.post("/workflows/echo/run")).json()
+
+    newest = {"order": "newest", "limit": "3"}
+    first = (await workflows.get("/events", params=newest)).json()
+    second = (await workflows.get("/events", params=newest | {"after": first["next"]})).json()
+    last = (await workflows.get("/events", params=newest | {"after": second["next"]})).json()
+    none = (await workflows.get("/events", params=newest | {"after": last["next"]})).json()
+    of_run = (await workflows.get(f"/workflows/run/{run['uid']}/events", params=newest)).json()
+
+    assert [event["type"] for event in first["events"]] == [FINISHED, STAGE, STARTED]
+    assert [event["position"] for event in second["events"]] == [4, 3, 2]
+    assert [event["position"] for event in last["events"]] == [1]
+    assert none == {"events": [], "next": last["next"]}
+    assert of_run["events"] == first["events"]
+
+
 async def test_events_are_chosen_by_run_workflow_type_and_channel(
     workflows: httpx.AsyncClient,
 ) -> None:
@@ -96,7 +115,7 @@ async def test_a_large_result_is_told_by_its_size(workflows: httpx.AsyncClient) 
     assert event["data"]["result_bytes"] == 100_002
 
 
-@pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=x"])
+@pytest.mark.parametrize("query", ["after=-1", "after=x", "limit=x", "order=x"])
 async def test_a_wrong_query_is_refused(workflows: httpx.AsyncClient, query: str) -> None:
     assert (await workflows.get(f"/events?{query}")).status_code == 422
 
