@@ -44,8 +44,11 @@ def table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Non
     console().print(drawn_table(rows))
 
 
-def drawn_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return what :func:`table` draws."""
+def drawn_table(rows: Sequence[Mapping[str, Any]], *, folded: bool = True) -> Table:
+    """Return what :func:`table` draws.
+
+    :param folded: whether what does not fit goes on in the next line; or else it is cut off
+    """
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     columns: list[Any] = []
     for name in dict.fromkeys(name for row in rows for name in row):
@@ -54,7 +57,12 @@ def drawn_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         justify: Any = "right" if numeric else "left"
         # What stands first is what people copy.
         first = not columns
-        drawn.add_column(Text(_plain(name)), justify=justify, overflow="fold", no_wrap=first)
+        drawn.add_column(
+            Text(_plain(name)),
+            justify=justify,
+            overflow="fold" if folded else "ellipsis",
+            no_wrap=first or not folded,
+        )
         columns.append(_column(values))
     for cells in zip(*columns, strict=True):
         drawn.add_row(*cells)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from flowdapt.events import RUN_FINISHED
 from flowdapt_client.addresses import OfRun, name_of, run_path
 from flowdapt_client.binding import Group, Iterating
+from flowdapt_client.errors import NoServer, Refused
 from flowdapt_client.hearing import AWAY_SECONDS, OPENED, Hearing
 from flowdapt_client.records import Event, EventPage, read, read_text
 from flowdapt_client.steps import Item, Items, Request
@@ -66,18 +67,22 @@ class Events(Group[_S]):
         types: Collection[str] = (),
         channel: str | None = None,
         opened: Callable[[], object] | None = None,
+        lost: Callable[[], object] | None = None,
         away: float | None = AWAY_SECONDS,
     ) -> Items[Event]:
         """Yield events as they happen, until the stream is closed; a lost connection is made anew.
 
         :param after: first those behind this position that are kept; absent, only new ones
         :param opened: called when the connection was made, and when it was made anew; what is
-            looked up from then on misses nothing
+            looked up from then on misses nothing. Where it raises :class:`NoServer`, or tells of
+            trouble of the server's, the connection counts as lost.
+        :param lost: called when the connection was lost, and at each attempt that fails
         :param away: how many seconds the server may be away before that is an error; ``None`` for
             as long as it takes
         """
         query = _query(workflow, run, types, channel)
-        return followed(Request("GET", "/events", query=query), after, away, opened=opened)
+        request = Request("GET", "/events", query=query)
+        return followed(request, after, away, opened=opened, lost=lost)
 
     @Iterating
     def of_run(self, run: OfRun, *, away: float | None = AWAY_SECONDS) -> Items[Event]:
@@ -94,18 +99,22 @@ def followed(
     away: float | None,
     *,
     opened: Callable[[], object] | None = None,
+    lost: Callable[[], object] | None = None,
     last: str = "",
 ) -> Items[Event]:
     """Yield the events of a stream.
 
     :param last: the type of the event that is the last one
     """
-    hearing = Hearing(request, after="" if after is None else str(after), away=away)
+    hearing = Hearing(request, after="" if after is None else str(after), away=away, told=lost)
     while True:
         message = yield from hearing.message()
         if message is OPENED:
-            if opened:
-                opened()
+            try:
+                if opened:
+                    opened()
+            except (NoServer, Refused) as error:
+                yield from hearing.lost(error)  # it stopped meanwhile
         else:
             event = read_text(Event, message.data)
             yield Item(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
@@ -27,12 +28,18 @@ class Hearing:
 
     :param after: as if a message with this id had been the last
     :param away: seconds; ``None`` for as long as it takes
+    :param told: called when the connection is lost, and each time that it cannot be made anew
     """
 
     def __init__(
-        self, request: Request, *, after: str = "", away: float | None = AWAY_SECONDS
+        self,
+        request: Request,
+        *,
+        after: str = "",
+        away: float | None = AWAY_SECONDS,
+        told: Callable[[], object] | None = None,
     ) -> None:
-        self._request, self._away = request, away
+        self._request, self._away, self._told = request, away, told
         self._parser = Parser(after)
         self._found: deque[Message] = deque()
         self._connected = self._greeted = self._known = False
@@ -103,5 +110,7 @@ class Hearing:
             if left <= 0:
                 raise error or StreamLost(self._request.path)
             pause = min(pause, left)
+        if self._told:
+            self._told()
         yield Pause(pause)
         self._pause = min(MOST_SECONDS, self._pause * 2)

@@ -75,7 +75,7 @@ def top(
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="The most runs to show.")] = 20,
     output: Output = "table",
 ) -> None:
-    """Watch the runs of a server, newest first, until Ctrl-C.
+    """Watch the runs of a server until Ctrl-C: those that go on, and the last that ended.
 
     Without a terminal, and for scripts, it is one table.
     """

@@ -138,6 +138,43 @@ def test_a_server_that_stays_away_is_an_error_in_the_end(
     served.cut()
 
 
+def test_who_listens_is_told_that_the_line_is_lost_and_that_it_is_there_again(
+    client: Client, served: Served, begin: Begin
+) -> None:
+    opened, lost = threading.Semaphore(0), threading.Event()
+    events = client.events.follow(opened=opened.release, lost=lost.set)
+    rest = begin(lambda: [*events])
+    assert opened.acquire(timeout=SECONDS)
+    assert not lost.is_set()
+
+    served.cut()
+
+    assert lost.wait(SECONDS)
+    assert opened.acquire(timeout=SECONDS)
+    events.close()
+    assert rest.result(SECONDS) == []
+
+
+def test_a_server_that_stops_while_something_is_looked_up_is_one_that_is_away(
+    client: Client, begin: Begin
+) -> None:
+    troubles: list[Exception] = [NoServer(client.address), Refused(503, "it stops")]
+    opened, lost = threading.Event(), list[str]()
+
+    def look_up() -> None:
+        if troubles:
+            raise troubles.pop()
+        opened.set()
+
+    events = client.events.follow(opened=look_up, lost=lambda: lost.append("lost"))
+    rest = begin(lambda: [*events])
+
+    assert opened.wait(SECONDS)
+    events.close()
+    assert rest.result(SECONDS) == []
+    assert lost[:2] == ["lost", "lost"]
+
+
 def test_a_refusal_is_not_tried_again(plugins: Plugins, tmp_path: Path) -> None:
     with (
         Served(tmp_path, plugins, "rpc.api.require_token=true").running() as served,
