@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flowdapt_cli.output import dump
+from flowdapt_cli.output import dump, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ _STYLES = {
     **dict.fromkeys(("cancelled", "incompatible", "disabled", "deleted"), "yellow"),
     **dict.fromkeys(("running", "changed"), "cyan"),
 }
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # a result must not move the cursor
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -137,4 +135,4 @@ def _plain(value: Any) -> str:
         return ""
     if isinstance(value, (bool, list, dict)):
         value = json.dumps(value, ensure_ascii=False)
-    return _CONTROLS.sub("�", str(value))
+    return harmless(str(value))

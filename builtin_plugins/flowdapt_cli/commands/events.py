@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Output, dump, dump_one, note, plain, until_interrupted
+from flowdapt_cli.output import Output, dump, dump_one, note, plain, say, until_interrupted
 
 AWAY_SECONDS = None  #: somebody who watches a server waits until it is back
 
@@ -50,7 +50,7 @@ def events(
         if follow:
             for event in client.events.follow(**wanted, after=after, away=AWAY_SECONDS):
                 if output == "table":
-                    typer.echo(lines.of(event))
+                    say(lines.of(event))
                 else:
                     dump_one(plain(event), output)
             return None
@@ -61,7 +61,7 @@ def events(
         if output != "table":
             return dump([plain(event) for event in found], output)
         for event in found:
-            typer.echo(lines.of(event))
+            say(lines.of(event))
     return None if found else note("no events")
 
 

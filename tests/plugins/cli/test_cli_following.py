@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from .conftest import Call
 from .processes import Process, Served, free_port, serving
@@ -30,6 +33,23 @@ def test_a_log_is_followed_until_the_run_has_ended(
 
     assert follower.status() == 0
     assert ask("logs", name, "-f", "-o", "json").json()["message"] == "waiting"
+
+
+def test_what_stages_wrote_does_not_command_the_terminal(
+    ask: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = ask("run", "fruit", "--n", "\x1b]0;mine\x07", "-o", "json").json()["name"]
+    ways = [("logs", failed), ("inspect", "run", failed), ("events", "--run", failed)]
+
+    with monkeypatch.context() as patch:
+        for stream in (sys.stdout, sys.stderr):
+            patch.setattr(stream, "isatty", lambda: True)
+        seen = [ask(*way) for way in ways]
+    script = ask("logs", failed, "-o", "json").json()
+
+    assert not [done for done in seen if "\x1b]" in done.out + done.err]
+    assert "picking �]0;mine�" in seen[0].out
+    assert script[0]["message"] == "picking \x1b]0;mine\x07"
 
 
 def test_events_are_followed_until_ctrl_c(ask: Call, served: Served, start: Start) -> None:
