@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
-import httpx
-
 from flowdapt.errors import FlowdaptError
 from flowdapt_client.exchange import Exchange, hang_up
+from flowdapt_client.library import httpx
 from flowdapt_client.steps import (
     Call,
     Ended,
