@@ -206,6 +206,48 @@ async def test_events_are_awaited(awaited: AsyncClient, served: Served) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_stream_is_closed_at_once_where_the_server_says_nothing() -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with asyncio.timeout(SECONDS), AsyncClient(f"{host}:{port}") as client:
+        events = client.events.follow()
+        rest = asyncio.ensure_future(anext(events, None))
+        await asked.wait()
+
+        await events.aclose()
+
+        assert await rest is None
+        assert not over.is_set()
+    over.set()
+    server.close()
+
+
+@pytest.mark.anyio
+async def test_a_stream_is_closed_at_once_where_the_server_is_away(
+    awaited: AsyncClient, served: Served
+) -> None:
+    opened, lost = asyncio.Event(), asyncio.Event()
+    events = awaited.events.follow(opened=opened.set, lost=lost.set, away=None)
+    rest = asyncio.ensure_future(anext(events, None))
+    await opened.wait()
+    await asyncio.to_thread(lambda: served.cut(answered=False))
+    await lost.wait()
+
+    await events.aclose()
+
+    assert await rest is None
+    await asyncio.to_thread(served.cut)
+
+
+@pytest.mark.anyio
 async def test_a_task_that_is_cancelled_lets_the_stream_go(awaited: AsyncClient) -> None:
     opened = asyncio.Event()
     events = awaited.events.follow(opened=opened.set)
