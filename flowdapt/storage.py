@@ -315,3 +315,7 @@ class Storage(ABC):
         :param limit: at most so many
         :return: how many were forgotten
         """
+
+    @abstractmethod
+    async def forgotten_events(self) -> Mapping[str, int]:
+        """Return the newest position that was forgotten of each channel, where there is one."""

@@ -10,7 +10,7 @@ from flowdapt_client.addresses import OfRun, name_of, run_path
 from flowdapt_client.binding import Group, Iterating
 from flowdapt_client.errors import NoServer, Refused
 from flowdapt_client.hearing import AWAY_SECONDS, OPENED, Hearing
-from flowdapt_client.records import Event, EventPage, read, read_text
+from flowdapt_client.records import Event, EventPage, Gap, read, read_text
 from flowdapt_client.steps import Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 
@@ -68,6 +68,7 @@ class Events(Group[_S]):
         channel: str | None = None,
         opened: Callable[[], object] | None = None,
         lost: Callable[[], object] | None = None,
+        missed: Callable[[Gap], object] | None = None,
         away: float | None = AWAY_SECONDS,
     ) -> Items[Event]:
         """Yield events as they happen, until the stream is closed; a lost connection is made anew.
@@ -77,12 +78,13 @@ class Events(Group[_S]):
             looked up from then on misses nothing. Where it raises :class:`NoServer`, or tells of
             trouble of the server's, the connection counts as lost.
         :param lost: called when the connection was lost, and at each attempt that fails
+        :param missed: called where some of what happened meanwhile is not kept any more
         :param away: how many seconds the server may be away before that is an error; ``None`` for
             as long as it takes
         """
         query = _query(workflow, run, types, channel)
         request = Request("GET", "/events", query=query)
-        return followed(request, after, away, opened=opened, lost=lost)
+        return followed(request, after, away, opened=opened, lost=lost, missed=missed)
 
     @Iterating
     def of_run(self, run: OfRun, *, away: float | None = AWAY_SECONDS) -> Items[Event]:
@@ -100,13 +102,15 @@ def followed(
     *,
     opened: Callable[[], object] | None = None,
     lost: Callable[[], object] | None = None,
+    missed: Callable[[Gap], object] | None = None,
     last: str = "",
 ) -> Items[Event]:
     """Yield the events of a stream.
 
     :param last: the type of the event that is the last one
     """
-    hearing = Hearing(request, after="" if after is None else str(after), away=away, told=lost)
+    position = "" if after is None else str(after)
+    hearing = Hearing(request, after=position, away=away, told=lost, missed=missed)
     while True:
         message = yield from hearing.message()
         if message is OPENED:

@@ -45,6 +45,7 @@ class MemoryStorage(Storage):
         self._runs: dict[UUID, _Kept] = {}  # in the order of acceptance
         self._events: dict[int, tuple[Event, bytes]] = {}  # by position
         self._last_event = 0
+        self._forgotten: dict[str, int] = {}  # by channel
 
     async def start(self) -> None:
         """Do nothing: there is nothing to open."""
@@ -232,7 +233,11 @@ class MemoryStorage(Storage):
         positions = [*islice(found, limit)]
         for position in positions:
             del self._events[position]
+            self._forgotten[channel] = position
         return len(positions)
+
+    async def forgotten_events(self) -> Mapping[str, int]:
+        return dict(self._forgotten)
 
 
 def _uid(document: Document) -> UUID:

@@ -93,7 +93,8 @@ class EventRoutes:
         """Return what happened to runs and resources, the oldest first if not asked otherwise.
 
         As a stream, it goes on. Messages about what is kept have an `id`, and a client that sends
-        the last one as `Last-Event-ID` misses nothing; how stages move on is told without.
+        the last one as `Last-Event-ID` misses nothing; how stages move on is told without. Where
+        some of what came since is not kept any more, a message `gap` says between which positions.
         """
         channel, run = CHANNEL.of(request), RUN.of(request)
         caller: Caller = request.state.caller
@@ -134,7 +135,7 @@ class EventRoutes:
                     yield part
                     if _END in part:
                         return
-        yield sse.position(after)
+        yield sse.position(after) + await self.hub.gap(wanted, after)
         while True:
             page = await self.engine.storage.read_events(wanted.query(after, PAGE))
             entries = [Entry.of(document, position) for position, document in page.entries.items()]

@@ -183,8 +183,22 @@ def trim(
 ) -> int:
     """Remove old events of a channel among those at some positions."""
     small = "" if channel == WORKFLOWS else f" AND {_OF_A_SMALL_CHANNEL}"
-    return db.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id >= ? AND id < ?"  # noqa: S608
-        f" AND channel = ?{small} AND time < ? ORDER BY id LIMIT ?)",
+    old = f"FROM events WHERE id >= ? AND id < ? AND channel = ?{small} AND time < ?"
+    found = db.execute(
+        f"SELECT id {old} ORDER BY id LIMIT ?",
         (positions.start, positions.stop, channel, before, limit),
-    ).rowcount
+    ).fetchall()
+    if found:
+        (first,), (newest,) = found[0], found[-1]
+        db.execute(f"DELETE {old}", (first, newest + 1, channel, before))
+        db.execute(
+            "INSERT INTO forgotten VALUES (?, ?)"
+            " ON CONFLICT (channel) DO UPDATE SET position = max(position, excluded.position)",
+            (channel, newest),
+        )
+    return len(found)
+
+
+def forgotten(db: sqlite3.Connection) -> dict[str, int]:
+    """Return the newest position that was removed, by channel."""
+    return dict(db.execute("SELECT channel, position FROM forgotten").fetchall())

@@ -342,6 +342,23 @@ class EventSuite(RunSuite):
         assert await storage.trim_events("absent", 300, limit=100) == 0
         assert await types(storage) == ["new", "new too"]
 
+    async def test_it_is_known_up_to_where_events_of_a_channel_were_forgotten(
+        self, storage: Storage
+    ) -> None:
+        before = await storage.forgotten_events()
+        for ago in (600, 500, 400, 0):
+            await storage.append_event(an_event(ago=ago))
+            await storage.append_event(an_event(ago=ago, channel=WORKFLOWS))
+        await storage.append_event(an_event(channel=AUDIT))
+
+        await storage.trim_events("gossip", 300, limit=2)
+        after = await storage.forgotten_events()
+        for channel, limit in (("gossip", 2), (WORKFLOWS, 1), (AUDIT, 1)):
+            await storage.trim_events(channel, 300, limit=limit)
+
+        assert (before, after) == ({}, {"gossip": 3})
+        assert await storage.forgotten_events() == {"gossip": 5, WORKFLOWS: 2}
+
     async def test_the_channels_of_events_are_known(self, storage: Storage) -> None:
         before = set(await storage.event_channels())
         for channel in (RESOURCES, "gossip", AUDIT, WORKFLOWS, "gossip", "z"):

@@ -48,7 +48,8 @@ def events(
     with invocation(ctx).client() as client, until_interrupted():
         lines = happenings.Lines(client)
         if follow:
-            for event in client.events.follow(**wanted, after=after, away=AWAY_SECONDS):
+            calls: dict[str, Any] = {"missed": happenings.missed, "away": AWAY_SECONDS}
+            for event in client.events.follow(**wanted, after=after, **calls):
                 if output == "table":
                     say(lines.of(event))
                 else:
