@@ -6,6 +6,7 @@ known. None of them knows of HTTP or of exit codes; the plugins that speak those
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 class FlowdaptError(Exception):
     """Anything that flowdapt refuses or reports on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of an exception, Python keeps the message and would make it again from that: but most of
+        # ours are made from what is at fault.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed lacks it
 
 
 # Settings and plugins ------------------------------------------------------------------------
@@ -171,13 +177,6 @@ class TargetNotFound(StageError):
         #: the module was imported and lacks the name: a mistake whatever happens later
         self.mistyped = mistyped
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _target_not_found, (self.target, self.reason, self.mistyped)
-
-
-def _target_not_found(target: str, reason: str, mistyped: bool) -> TargetNotFound:
-    return TargetNotFound(target, reason, mistyped=mistyped)
-
 
 class ResultNotPicklable(StageError):
     """A stage returned something that cannot leave its process."""
@@ -194,9 +193,6 @@ class WorkerLost(StageError):
         often = f", {times} times in a row" if times > 1 else ""
         super().__init__(f"stage {stage!r} lost its worker process ({cause}){often}")
         self.stage, self.cause, self.times = stage, cause, times
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return WorkerLost, (self.stage, self.cause, self.times)
 
 
 class NeverFits(StageError):

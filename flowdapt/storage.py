@@ -80,11 +80,13 @@ class RunQuery:
 class EventQuery:
     """Which kept events to read, in the order in which they were kept.
 
-    :param after: only those behind this position; positions are counted from 1
+    :param after: only those behind this position in this order; positions are counted from 1, and
+        0 stands for all
     :param channels: any of these; empty means all
     :param run: of this run
     :param workflow: of runs of the workflow with this name
     :param subject: about this, such as ``config/<uid>``
+    :param newest_first: the other way round: what is behind a position was kept before it
     :param limit: at most so many
     """
 
@@ -93,12 +95,13 @@ class EventQuery:
     run: UUID | None = None
     workflow: str | None = None
     subject: str | None = None
+    newest_first: bool = False
     limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Kept events, as JSON text under their positions.
+    """Kept events, as JSON text under their positions, in the order of the query.
 
     :param next: how far was looked, for the next query. Where few events fit, a storage may look
         at a part of them only: there are no more once this is the ``after`` of the query.
@@ -312,3 +315,7 @@ class Storage(ABC):
         :param limit: at most so many
         :return: how many were forgotten
         """
+
+    @abstractmethod
+    async def forgotten_events(self) -> Mapping[str, int]:
+        """Return the newest position that was forgotten of each channel, where there is one."""

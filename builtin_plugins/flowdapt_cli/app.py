@@ -16,6 +16,7 @@ from flowdapt.errors import FlowdaptError, ProviderNotFound
 from flowdapt.plugins import Plugins
 from flowdapt_cli.errors import status_of
 from flowdapt_cli.invocation import Invocation, invocation
+from flowdapt_cli.output import note
 
 
 class Overview(TyperGroup):
@@ -50,8 +51,8 @@ class Overview(TyperGroup):
             if ctx.params["dev"]:
                 import traceback
 
-                traceback.print_exception(error)
-            typer.echo(f"Error: {error}", err=True)
+                note("".join(traceback.format_exception(error)).rstrip())
+            note(f"Error: {error}")
             raise typer.Exit(status_of(error)) from None
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from flowdapt.errors import ResourceNotFound
 from flowdapt_cli import documents
 from flowdapt_cli.kinds import is_run, kind_named, kinds, near_names
-from flowdapt_cli.output import note
+from flowdapt_cli.output import note, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,5 +43,5 @@ def delete(client: Client, kind: type[Resource] | None, name: str) -> bool:
     except ResourceNotFound as error:
         note(f"Error: {error}")
         return False
-    typer.echo(f"{title} deleted")
+    say(f"{title} deleted")
     return True

@@ -15,10 +15,11 @@ from flowdapt.events import (
     STAGE_CHANGED,
 )
 from flowdapt_cli.errors import CommandError
+from flowdapt_cli.output import note
 from flowdapt_cli.times import clock, took
 
 if TYPE_CHECKING:
-    from flowdapt.client import Client, Event
+    from flowdapt.client import Client, Event, Gap
 
 RESOURCES = (RESOURCE_CREATED, RESOURCE_CHANGED, RESOURCE_DELETED)
 KNOWN = (RUN_STARTED, RUN_FINISHED, STAGE_CHANGED, *RESOURCES)
@@ -37,6 +38,11 @@ def types(words: Sequence[str]) -> list[str]:
             near = nearest(word, short) or f"; there are {', '.join(short)}"
             raise CommandError(f"no type of events {word!r}{near}")
     return [short.get(word, word) for word in words]
+
+
+def missed(gap: Gap) -> None:
+    """Say what happened without being told, because the server does not keep it any more."""
+    note(f"not all events between {gap.after} and {gap.before} are kept any more")
 
 
 class Lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from flowdapt.resources import Model
 
 Form = Literal["table", "json", "yaml"]
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)  # from \x80 on, each stands for ESC and more
+
 Output = Annotated[Form, typer.Option("--output", "-o", help="How to print it.")]
 
 
@@ -60,8 +65,22 @@ def until_interrupted() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def harmless(text: str) -> str:
+    """Return a text that a terminal shows and does not obey: of controls, tabs and line ends stay.
+
+    What stages, people and servers wrote must not move the cursor, hide lines or name the window.
+    """
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def say(text: str) -> None:
+    """Print what was asked for, for people; another program gets it as it is."""
+    typer.echo(harmless(text) if sys.stdout.isatty() else text)
+
+
 def note(text: str) -> None:
     """Tell a person something that is no part of what was asked for."""
+    text = harmless(text) if sys.stderr.isatty() else text
     # Not by typer.echo, which goes past what stands in for standard error while bars are drawn.
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

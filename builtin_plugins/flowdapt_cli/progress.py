@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from flowdapt_cli.output import harmless
 from flowdapt_cli.render import console
 from flowdapt_cli.times import duration, took
 
@@ -70,11 +71,12 @@ class Stages:
                 self._ended.add(name)
                 if self._bars.disable:
                     facts = record["state"], _items(record), _failed(record), took(record)
-                    self._console.print(f"{name}: {', '.join(filter(None, facts))}")
+                    self._console.print(f"{harmless(name)}: {', '.join(filter(None, facts))}")
 
     def _task(self, name: str) -> TaskID:
         if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, start=False, total=None, record={})
+            shown = harmless(name)
+            self._tasks[name] = self._bars.add_task(shown, start=False, total=None, record={})
         return self._tasks[name]
 
 

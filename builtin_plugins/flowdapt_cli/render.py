@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flowdapt_cli.output import dump
+from flowdapt_cli.output import dump, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ _STYLES = {
     **dict.fromkeys(("cancelled", "incompatible", "disabled", "deleted"), "yellow"),
     **dict.fromkeys(("running", "changed"), "cyan"),
 }
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # a result must not move the cursor
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -44,8 +42,11 @@ def table(rows: Sequence[Mapping[str, Any]], *, title: str | None = None) -> Non
     console().print(drawn_table(rows))
 
 
-def drawn_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return what :func:`table` draws."""
+def drawn_table(rows: Sequence[Mapping[str, Any]], *, folded: bool = True) -> Table:
+    """Return what :func:`table` draws.
+
+    :param folded: whether what does not fit goes on in the next line; or else it is cut off
+    """
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     columns: list[Any] = []
     for name in dict.fromkeys(name for row in rows for name in row):
@@ -54,7 +55,12 @@ def drawn_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         justify: Any = "right" if numeric else "left"
         # What stands first is what people copy.
         first = not columns
-        drawn.add_column(Text(_plain(name)), justify=justify, overflow="fold", no_wrap=first)
+        drawn.add_column(
+            Text(_plain(name)),
+            justify=justify,
+            overflow="fold" if folded else "ellipsis",
+            no_wrap=first or not folded,
+        )
         columns.append(_column(values))
     for cells in zip(*columns, strict=True):
         drawn.add_row(*cells)
@@ -129,4 +135,4 @@ def _plain(value: Any) -> str:
         return ""
     if isinstance(value, (bool, list, dict)):
         value = json.dumps(value, ensure_ascii=False)
-    return _CONTROLS.sub("�", str(value))
+    return harmless(str(value))

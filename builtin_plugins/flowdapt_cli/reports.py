@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from flowdapt_cli.errors import FAILED
-from flowdapt_cli.output import Form, dump, note
+from flowdapt_cli.output import Form, dump, note, say
 from flowdapt_cli.times import duration, took
 
 Record = Mapping[str, Any]  #: a run or a stage as the server has it
@@ -45,7 +45,7 @@ def inspect(run: Record, stages: Sequence[Record], form: Form) -> None:
     left_out(stages)
     if run["state"] in ("failed", "cancelled"):
         typer.echo()
-        return failure(run, say=typer.echo)
+        return failure(run, tell=say)
     typer.echo()
     return result(run.get("result"))
 
@@ -63,10 +63,10 @@ def _row(stage: Record) -> dict[str, Any]:
     }
 
 
-def failure(run: Record, say: Callable[[str], object] = note) -> None:
+def failure(run: Record, tell: Callable[[str], object] = note) -> None:
     """Say why a run failed, and where.
 
-    :param say: prints a text, on standard error unless given
+    :param tell: prints a text, on standard error unless given
     """
     found = run.get("failure") or {}
     if not found and run.get("result"):
@@ -75,9 +75,9 @@ def failure(run: Record, say: Callable[[str], object] = note) -> None:
     if found.get("item") is not None:
         where += f", item {found['item']}"
     if found.get("traceback"):
-        say(f"{where}:\n{found['traceback'].rstrip()}")
+        tell(f"{where}:\n{found['traceback'].rstrip()}")
     else:
-        say(f"{where and where + ': '}{found.get('type')}: {found.get('message')}")
+        tell(f"{where and where + ': '}{found.get('type')}: {found.get('message')}")
 
 
 def left_out(stages: Sequence[Record]) -> None:

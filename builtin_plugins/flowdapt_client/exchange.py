@@ -8,8 +8,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from flowdapt import __version__
 from flowdapt.errors import InvalidInput, SettingsError
 from flowdapt_client.errors import (
@@ -21,6 +19,7 @@ from flowdapt_client.errors import (
     Refused,
     Unreadable,
 )
+from flowdapt_client.library import httpx
 
 if TYPE_CHECKING:
     import ssl

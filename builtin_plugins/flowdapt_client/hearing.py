@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
 from flowdapt.errors import FlowdaptError
 from flowdapt_client.errors import NoServer, Refused, StreamLost
+from flowdapt_client.records import Gap, read_text
 from flowdapt_client.sse import Message, Parser
 from flowdapt_client.steps import Call, Hear, Listen, Pause, Request
 
@@ -15,6 +17,7 @@ FIRST_SECONDS = 0.1  #: until it is tried again; then twice as long, and so on
 MOST_SECONDS = 10.0  #: between two attempts
 AWAY_SECONDS = 60.0  #: how long a server may be away, until that is an error
 
+GAP = "gap"  #: the name of a message that tells what the server does not keep any more
 OPENED = Message("", "opened")  #: like none that a server can send: those have a name
 
 _MAY_PASS = 500  #: statuses of HTTP from here on are the server's trouble, such as a stop
@@ -27,12 +30,21 @@ class Hearing:
 
     :param after: as if a message with this id had been the last
     :param away: seconds; ``None`` for as long as it takes
+    :param told: called when the connection is lost, and each time that it cannot be made anew
+    :param missed: called with what the server does not keep any more
     """
 
     def __init__(
-        self, request: Request, *, after: str = "", away: float | None = AWAY_SECONDS
+        self,
+        request: Request,
+        *,
+        after: str = "",
+        away: float | None = AWAY_SECONDS,
+        told: Callable[[], object] | None = None,
+        missed: Callable[[Gap], object] | None = None,
     ) -> None:
         self._request, self._away = request, away
+        self._told, self._missed = told, missed
         self._parser = Parser(after)
         self._found: deque[Message] = deque()
         self._connected = self._greeted = self._known = False
@@ -44,6 +56,12 @@ class Hearing:
         :raises NoServer: it was there, and is away for too long; or it never was
         :raises Refused: it refuses
         """
+        while (message := (yield from self._next())).event == GAP:
+            if self._missed:
+                self._missed(read_text(Gap, message.data))
+        return message
+
+    def _next(self) -> Call[Message]:
         while not self._found:
             if not self._connected:
                 yield from self._connect()
@@ -103,5 +121,7 @@ class Hearing:
             if left <= 0:
                 raise error or StreamLost(self._request.path)
             pause = min(pause, left)
+        if self._told:
+            self._told()
         yield Pause(pause)
         self._pause = min(MOST_SECONDS, self._pause * 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from flowdapt_client.addresses import about, path
 from flowdapt_client.binding import Asking, Group, Iterating
@@ -42,20 +42,32 @@ class Audit(Group[_S]):
     """The record of who did what."""
 
     @Iterating
-    def list(self, *, after: int = 0, actor: str | None = None) -> Items[AuditEntry]:
-        """Yield entries, oldest first; more are asked for as they are wanted.
+    def list(
+        self,
+        *,
+        after: int = 0,
+        order: Literal["newest", "oldest"] = "oldest",
+        limit: int | None = None,
+        actor: str | None = None,
+    ) -> Items[AuditEntry]:
+        """Yield entries; more are asked for as they are wanted.
 
-        :param after: only those behind this position
+        :param after: only those behind this position, in this order; 0 for all
+        :param order: which come first
+        :param limit: at most so many
         :param actor: only what this one did
         """
-        while True:
-            query = {"after": after, "limit": PAGE, "actor": actor}
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            query = {"after": after, "order": order, "limit": size, "actor": actor}
             page = read(AuditPage, (yield Request("GET", "/audit", query=query)))
             for entry in page.entries:
                 yield Item(entry)
-            if page.next <= after:
+            if page.next == after:
                 return
             after = page.next
+            left = None if left is None else left - len(page.entries)
 
 
 def _done(request: Request) -> Call[None]:

@@ -137,6 +137,16 @@ class Status(Model):
     addresses: dict[str, str] = Field(default_factory=dict)
 
 
+class Gap(Model):
+    """Events that somebody missed who was away for longer than a server keeps them.
+
+    What happened between the two positions may lack some, and those may have been of any kind.
+    """
+
+    after: int = Field(description="The position of the last event that came.")
+    before: int = Field(description="The first one behind it of which none is missing.")
+
+
 class EventPage(Model):
     """Some events, and where to go on."""
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from typing import Any, Self, TypeVar
-
-import httpx
 
 from flowdapt.errors import FlowdaptError
 from flowdapt_client.exchange import Exchange, hang_up
+from flowdapt_client.library import httpx
 from flowdapt_client.steps import (
     Call,
     Ended,
@@ -162,7 +160,8 @@ class AsyncStream(AsyncIterator[_T]):
         self._shell, self._steps = shell, Steps(call)
         self._reply: httpx.Response | None = None
         self._bytes: AsyncIterator[bytes] | None = None
-        self._closed, self._busy = asyncio.Event(), asyncio.Lock()
+        self._doing: asyncio.Task[Any] | None = None
+        self._closed, self._busy = False, asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -188,10 +187,10 @@ class AsyncStream(AsyncIterator[_T]):
         return value
 
     async def aclose(self) -> None:
-        """End it; another task that waits for the next one finds that there is none."""
-        self._closed.set()
-        if self._reply:
-            hang_up(self._reply)
+        """End it at once; another task that waits for the next one finds that there is none."""
+        self._closed = True
+        if self._doing:
+            self._doing.cancel()
         async with self._busy:
             await self._release()
 
@@ -203,7 +202,7 @@ class AsyncStream(AsyncIterator[_T]):
     async def _go_on(self) -> Item[_T] | Ended:
         async with self._busy:
             try:
-                step = self._steps.resume() if not self._closed.is_set() else Ended(None)
+                step = self._steps.resume() if not self._closed else Ended(None)
                 while not isinstance(step, Item | Ended):
                     step = await self._take(step)
                 if isinstance(step, Ended):
@@ -214,18 +213,24 @@ class AsyncStream(AsyncIterator[_T]):
             return step
 
     async def _take(self, step: Step) -> Step | Item[_T] | Ended:
+        # A task of its own: who closes the stream must not cancel the one that waits for more.
+        self._doing = asyncio.create_task(self._do(step))
         try:
-            answer = await self._do(step)
+            answer = await self._doing
         except FlowdaptError as error:
-            return Ended(None) if self._closed.is_set() else self._steps.fail(error)
-        return Ended(None) if self._closed.is_set() else self._steps.resume(answer)
+            return Ended(None) if self._closed else self._steps.fail(error)
+        except asyncio.CancelledError:
+            if not self._closed or _is_cancelled():
+                raise
+            return Ended(None)
+        finally:
+            self._doing = None
+        return Ended(None) if self._closed else self._steps.resume(answer)
 
     async def _do(self, step: Step) -> Any:
         exchange, http = self._shell.exchange, self._shell.http
         if isinstance(step, Pause):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), step.seconds)
-            return None
+            return await asyncio.sleep(step.seconds)
         with exchange.trouble():
             if isinstance(step, Request):
                 return exchange.answer(await http.send(exchange.request(http, step)))
@@ -243,3 +248,9 @@ class AsyncStream(AsyncIterator[_T]):
             await reply.aread()
         self._bytes = reply.aiter_bytes()
         exchange.check_stream(reply)
+
+
+def _is_cancelled() -> bool:
+    """Tell whether the task that this is called in is to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

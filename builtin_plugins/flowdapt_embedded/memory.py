@@ -45,6 +45,7 @@ class MemoryStorage(Storage):
         self._runs: dict[UUID, _Kept] = {}  # in the order of acceptance
         self._events: dict[int, tuple[Event, bytes]] = {}  # by position
         self._last_event = 0
+        self._forgotten: dict[str, int] = {}  # by channel
 
     async def start(self) -> None:
         """Do nothing: there is nothing to open."""
@@ -203,13 +204,21 @@ class MemoryStorage(Storage):
             self._events[self._last_event] = event, event.text()
 
     async def read_events(self, query: EventQuery) -> EventPage:
-        # From the end, because whoever asks often is near to it.
-        newer = takewhile(lambda entry: entry[0] > query.after, reversed(self._events.items()))
-        behind = reversed([*newer])
-        found = ((at, text) for at, (event, text) in behind if _fits(event, query))
+        found = ((at, text) for at, (event, text) in self._behind(query) if _fits(event, query))
         entries = dict(islice(found, query.limit))
-        full = len(entries) == query.limit
-        return EventPage(entries, max(entries) if full else max(self._last_event, query.after))
+        if len(entries) == query.limit:
+            return EventPage(entries, [*entries][-1])
+        if query.newest_first:
+            first = next(iter(self._events), query.after)
+            return EventPage(entries, min(first, query.after or first))
+        return EventPage(entries, max(self._last_event, query.after))
+
+    def _behind(self, query: EventQuery) -> Iterable[tuple[int, tuple[Event, bytes]]]:
+        # From the end in both directions, because whoever asks often is near to it.
+        after, entries = query.after, reversed(self._events.items())
+        if query.newest_first:
+            return dropwhile(lambda entry: 0 < after <= entry[0], entries)
+        return reversed([*takewhile(lambda entry: entry[0] > after, entries)])
 
     async def last_event(self) -> int:
         return self._last_event
@@ -224,7 +233,11 @@ class MemoryStorage(Storage):
         positions = [*islice(found, limit)]
         for position in positions:
             del self._events[position]
+            self._forgotten[channel] = position
         return len(positions)
+
+    async def forgotten_events(self) -> Mapping[str, int]:
+        return dict(self._forgotten)
 
 
 def _uid(document: Document) -> UUID:

@@ -169,6 +169,7 @@ def _entry(scope: Scope, caller: Caller, time: str, status: int) -> Entry:
 # Reading it ----------------------------------------------------------------------------------
 
 AFTER = Query("after", query.position, "The `next` of an earlier reply.")
+ORDER = Query("order", query.word, "Which entries come first.", default=query.Order.OLDEST)
 LIMIT = Query(
     "limit", query.limit, f"At most so many; never more than {MOST}.", default=LISTED, most=MOST
 )
@@ -176,7 +177,7 @@ WHOSE = Query("actor", query.text, "Only what was done with the token of this na
 
 
 class AuditRoutes:
-    """The audit trail, oldest first."""
+    """The audit trail, in either order."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -191,7 +192,7 @@ class AuditRoutes:
                 kind=KIND,
                 versions=[V1],
                 reply=shapes.always(Entries),
-                query=[AFTER, LIMIT, WHOSE],
+                query=[AFTER, ORDER, LIMIT, WHOSE],
                 role=Role.ADMIN,
             )
         ]
@@ -199,16 +200,19 @@ class AuditRoutes:
     async def list(self, request: Request) -> Response:
         """Return entries behind ``after``; ``next`` may lead on also where there are few or none.
 
+        The oldest comes first if not asked otherwise, and ``after`` is meant in that order.
+
         Recorded are requests that change something and are made with a token, and those that were
         refused for want of one.
         """
         schema = negotiated(request)
         after, limit, actor = AFTER.of(request) or 0, LIMIT.of(request), WHOSE.of(request)
+        newest_first = ORDER.of(request) is query.Order.NEWEST
         found: list[PositionedEntry] = []
         for _ in range(LOOKED_AT // MOST):
             most = MOST if actor else limit - len(found)
             page = await self.storage.read_events(
-                EventQuery(after=after, limit=most, channels=(AUDIT,))
+                EventQuery(after=after, limit=most, channels=(AUDIT,), newest_first=newest_first)
             )
             for position, text in page.entries.items():
                 event = orjson.loads(text)
@@ -217,7 +221,7 @@ class AuditRoutes:
                     found.append({"position": position, **entry})
                 if len(found) == limit:
                     return schema.reply(orjson.dumps(Entries(entries=found, next=position)))
-            if page.next <= after:
+            if page.next == after:
                 break
             after = page.next
         return schema.reply(orjson.dumps(Entries(entries=found, next=after)))

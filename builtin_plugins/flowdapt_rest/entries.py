@@ -99,21 +99,26 @@ class Filter:
     kind: str | None = None
     subject: str | None = None
 
-    def query(self, after: int, limit: int) -> EventQuery:
+    def query(self, after: int, limit: int, *, newest_first: bool = False) -> EventQuery:
         """Return what to ask a storage for; :meth:`wants` chooses among what it answers."""
         return EventQuery(
             after=after,
             limit=limit,
+            newest_first=newest_first,
             channels=self.channels,
             run=self.run,
             workflow=self.workflow,
             subject=self.subject,
         )
 
+    def covers(self, channel: str) -> bool:
+        """Tell whether events of a channel may be wanted."""
+        return channel in self.channels if self.channels else channel != AUDIT
+
     def wants(self, entry: Entry) -> bool:
         """Tell whether an event is wanted."""
         return (
-            (entry.channel in self.channels if self.channels else entry.channel != AUDIT)
+            self.covers(entry.channel)
             and (not self.types or entry.type in self.types)
             and (self.subject is None or entry.subject == self.subject)
             and (self.run is None or entry.subject == f"workflow_run/{self.run}")

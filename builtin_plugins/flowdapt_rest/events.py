@@ -39,8 +39,14 @@ LARGE_PAGE = 4 * 1024 * 1024  #: bytes after which a reply is not added to
 AFTER = Query(
     "after",
     query.position,
-    "A position, such as the `next` of an earlier reply. Absent, a list begins with the oldest, "
-    "and a stream with what happens from now on.",
+    "A position, such as the `next` of an earlier reply: only what comes behind it in this order. "
+    "Absent, a list has all from its first on, and a stream what happens from now on.",
+)
+ORDER = Query(
+    "order",
+    query.word,
+    "Which events of a list come first; a stream has them as they happened.",
+    default=query.Order.OLDEST,
 )
 LIMIT = Query(
     "limit", query.limit, f"At most so many; never more than {MOST}.", default=LISTED, most=MOST
@@ -72,19 +78,23 @@ class EventRoutes:
                 "GET /events",
                 self.all,
                 name="list_events",
-                query=[AFTER, LIMIT, WORKFLOW, RUN, TYPE, CHANNEL],
+                query=[AFTER, ORDER, LIMIT, WORKFLOW, RUN, TYPE, CHANNEL],
                 refusals=[403, 404],
             ),
             telling(
-                f"GET {ONE}/events", self.of_run, name="list_run_events", query=[AFTER, LIMIT, TYPE]
+                f"GET {ONE}/events",
+                self.of_run,
+                name="list_run_events",
+                query=[AFTER, ORDER, LIMIT, TYPE],
             ),
         ]
 
     async def all(self, request: Request) -> Response:
-        """Return what happened to runs and resources, in order.
+        """Return what happened to runs and resources, the oldest first if not asked otherwise.
 
         As a stream, it goes on. Messages about what is kept have an `id`, and a client that sends
-        the last one as `Last-Event-ID` misses nothing; how stages move on is told without.
+        the last one as `Last-Event-ID` misses nothing; how stages move on is told without. Where
+        some of what came since is not kept any more, a message `gap` says between which positions.
         """
         channel, run = CHANNEL.of(request), RUN.of(request)
         caller: Caller = request.state.caller
@@ -101,7 +111,7 @@ class EventRoutes:
         return self._stream(request, self.hub.follow(wanted, _resumed(request)))
 
     async def of_run(self, request: Request) -> Response:
-        """Return what happened to a run, in order; a stream ends with the run."""
+        """Return what happened to a run; a stream ends with it."""
         run = await self.engine.find_run(request.path_params["identifier"])
         wanted = Filter(run=run.uid, types=frozenset(TYPE.of(request)))
         if not sse.asked_for(request):
@@ -125,7 +135,7 @@ class EventRoutes:
                     yield part
                     if _END in part:
                         return
-        yield sse.position(after)
+        yield sse.position(after) + await self.hub.gap(wanted, after)
         while True:
             page = await self.engine.storage.read_events(wanted.query(after, PAGE))
             entries = [Entry.of(document, position) for position, document in page.entries.items()]
@@ -138,21 +148,23 @@ class EventRoutes:
     async def _list(self, request: Request, wanted: Filter) -> Response:
         schema = negotiated(request)
         after, limit = _resumed(request) or 0, LIMIT.of(request)
+        newest_first = ORDER.of(request) is query.Order.NEWEST
         found: list[bytes] = []
-        size = 0
+        total = 0
         for _ in range(LOOKED_AT):
-            query = wanted.query(after, min(PAGE, limit - len(found)))
-            page = await self.engine.storage.read_events(query)
+            size = min(PAGE, limit - len(found))
+            page = await self.engine.storage.read_events(
+                wanted.query(after, size, newest_first=newest_first)
+            )
             await asyncio.sleep(0)  # others have their turn
             for position, document in page.entries.items():
                 entry = Entry.of(document, position)
                 if wanted.wants(entry):
                     found.append(entry.text)
-                    size += len(entry.text)
-            if page.next <= after or len(found) == limit or size > LARGE_PAGE:
-                after = max(after, page.next)
+                    total += len(entry.text)
+            over, after = page.next == after, page.next
+            if over or len(found) == limit or total > LARGE_PAGE:
                 break
-            after = page.next
         return schema.reply(b'{"events":[' + b",".join(found) + b'],"next":%d}' % after)
 
 

@@ -86,7 +86,7 @@ class Hub:
             end = await self._open()
             listener.position = end if after is None else min(after, end)
             with self.waits.told(listener.woken.set):
-                yield sse.position(listener.position)
+                yield sse.position(listener.position) + await self.gap(wanted, after)
                 while not self.waits.over:
                     listener.woken.clear()
                     if told := await self._next(listener):
@@ -100,6 +100,16 @@ class Hub:
                         await listener.woken.wait()
         finally:
             self._leave(listener)
+
+    async def gap(self, wanted: Filter, after: int | None) -> bytes:
+        """Return a message that tells what is not kept any more, or nothing.
+
+        :param after: the position of somebody who was away; 0 asks for what is there, and nothing
+            is missing from that
+        """
+        forgotten = await self.storage.forgotten_events() if after else {}
+        newest = max((at for channel, at in forgotten.items() if wanted.covers(channel)), default=0)
+        return sse.gap(after, newest + 1) if after and newest > after else b""
 
     async def _open(self) -> int:
         """Begin to read, if nobody listened so far; return the end of the log."""

@@ -20,6 +20,13 @@ MOST = 2**31 - 1  #: of whole numbers; no storage counts further
 _Word = TypeVar("_Word", bound=StrEnum)
 
 
+class Order(StrEnum):
+    """What comes first in a list of what happened."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
 class MalformedQuery(FlowdaptError):
     """A value in the query is not of its type.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.resources import Workflow
@@ -24,18 +23,11 @@ LISTED = 10  #: runs in a list of which the client does not say how long it may 
 MOST = 1000  #: and at most
 
 
-class Order(StrEnum):
-    """Which runs come first."""
-
-    NEWEST = "newest"
-    OLDEST = "oldest"
-
-
 WORKFLOW = Query("workflow", query.text, "Only runs of the workflow with this name.")
 STATE = Query("state", query.words, "Only runs in one of these states.", known=RunState)
 SINCE = Query("since", query.moment, "Only runs that were accepted then or later.")
 UNTIL = Query("until", query.moment, "Only runs that were accepted before.")
-ORDER = Query("order", query.word, "Which runs come first.", default=Order.NEWEST)
+ORDER = Query("order", query.word, "Which runs come first.", default=query.Order.NEWEST)
 CURSOR = Query("cursor", query.uid, "The `next` of an earlier reply.")
 LIMIT = Query(
     "limit",
@@ -110,6 +102,6 @@ def _query(request: Request, workflow: str | None) -> RunQuery:
         states=STATE.of(request),
         since=SINCE.of(request),
         until=UNTIL.of(request),
-        newest_first=ORDER.of(request) is Order.NEWEST,
+        newest_first=ORDER.of(request) is query.Order.NEWEST,
         cursor=CURSOR.of(request),
     )

@@ -43,6 +43,11 @@ def position(id: int) -> bytes:  # noqa: A002
     return b": listening\nid: %d\n\n" % id
 
 
+def gap(after: int, before: int) -> bytes:
+    """Return what tells a client that events between two positions are not there any more."""
+    return message(b'{"after":%d,"before":%d}' % (after, before), event="gap")
+
+
 def resumed(request: Request) -> int | None:
     """Return the position that a client comes back to, if it does.
 

@@ -8,6 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from flowdapt.resources import now
 from flowdapt_rest.roles import ANONYMOUS, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from flowdapt.storage import Document, Storage
 
@@ -121,8 +122,8 @@ class Tokens:
                 f"a token cannot be named {name!r}: a name is up to 100 letters, digits and '._@-',"
                 f" begins with a letter or digit, and is not {ANONYMOUS!r}"
             )
-        if name in {known for token in await self.list() for known in (token.name, token.id)}:
-            raise TokenRefused(f"there is a token {name!r} already; revoke it, or choose a name")
+        if _taken(name, await self.list()):
+            raise _in_use(name)
         secret = secrets.token_hex(SECRET_BYTES)
         begun = now()
         token = Token(
@@ -134,6 +135,10 @@ class Tokens:
             digest=_digest(secret),
         )
         await self.storage.create(token.document())
+        # Storages guard ids and no names: where programs make one at once, the first has the name.
+        if _taken(name, takewhile(lambda other: other.uid != token.uid, await self.list())):
+            await self.storage.delete(KIND, token.uid)
+            raise _in_use(name)
         return token, f"fd_{token.id}_{secret}"
 
     async def list(self) -> Sequence[Token]:
@@ -146,7 +151,7 @@ class Tokens:
         :raises TokenRefused: there is none
         """
         found = [token for token in await self.list() if name in (token.name, token.id)]
-        for token in found:  # two programs may have made one of that name at the same time
+        for token in found:  # one may be named as another's id
             await self.storage.delete(KIND, token.uid)
         if found:
             return found[0]
@@ -175,6 +180,14 @@ class Tokens:
         except ResourceNotFound:
             return False
         return found.uid == token.uid and not found.expired
+
+
+def _taken(name: str, tokens: Iterable[Token]) -> bool:
+    return any(name in (token.name, token.id) for token in tokens)
+
+
+def _in_use(name: str) -> TokenRefused:
+    return TokenRefused(f"there is a token {name!r} already; revoke it, or choose a name")
 
 
 def claimed(text: str) -> str:

@@ -34,9 +34,6 @@ class KeyMissing(KeyUnusable):
         )
         self.file = file
 
-    def __reduce__(self) -> tuple[type[KeyMissing], tuple[Path]]:
-        return KeyMissing, (self.file,)
-
 
 class Keyring:
     """Keys, ready for use.

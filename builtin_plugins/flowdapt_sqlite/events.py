@@ -93,21 +93,42 @@ def last(db: sqlite3.Connection) -> int:
 
 def select(db: sqlite3.Connection, query: EventQuery) -> EventPage:
     """Return a page of events."""
-    end = last(db)
     wanted, values = _wanted(db, query)
+    most = None
     if query.run is None and query.subject is None:
         if query.channels and WORKFLOWS not in query.channels:
             wanted.append(_OF_A_SMALL_CHANNEL)
         else:  # no index tells which they are
-            first = db.execute("SELECT min(id) FROM events WHERE id > ?", (query.after,)).fetchone()
-            end = min(end, (first[0] or end) - 1 + WINDOW)
+            most = WINDOW
+    looked_at = (_before if query.newest_first else _behind)(db, query.after, most)
+    if not looked_at:
+        return EventPage({}, query.after)
+    bounds = sorted((looked_at[0], looked_at[-1]))
     found = db.execute(
-        f"SELECT id, document FROM events WHERE {' AND '.join(['id > ? AND id <= ?', *wanted])}"  # noqa: S608 - of our own
-        " ORDER BY id LIMIT ?",
-        (query.after, end, *values, query.limit),
+        f"SELECT id, document FROM events WHERE {' AND '.join(['id >= ? AND id <= ?', *wanted])}"  # noqa: S608 - of our own
+        f" ORDER BY id {'DESC' if query.newest_first else 'ASC'} LIMIT ?",
+        (*bounds, *values, query.limit),
     ).fetchall()
-    following = found[-1][0] if len(found) == query.limit else max(end, query.after)
+    following = found[-1][0] if len(found) == query.limit else looked_at[-1]
     return EventPage(dict(found), following)
+
+
+def _behind(db: sqlite3.Connection, after: int, most: int | None) -> range:
+    """Return the positions behind one, as far as they are looked at: at most so many."""
+    end = last(db)
+    if most is not None:
+        (first,) = db.execute("SELECT min(id) FROM events WHERE id > ?", (after,)).fetchone()
+        end = min(end, (first or end) - 1 + most)
+    return range(after + 1, end + 1)
+
+
+def _before(db: sqlite3.Connection, before: int, most: int | None) -> range:
+    """Return the positions before one, or all, backwards, as far as they are looked at."""
+    end = last(db)
+    if before:
+        (end,) = db.execute("SELECT max(id) FROM events WHERE id < ?", (before,)).fetchone()
+    end = end or 0  # there is none
+    return range(end, 0 if most is None else max(0, end - most), -1)
 
 
 def _wanted(db: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[int | str]]:
@@ -162,8 +183,22 @@ def trim(
 ) -> int:
     """Remove old events of a channel among those at some positions."""
     small = "" if channel == WORKFLOWS else f" AND {_OF_A_SMALL_CHANNEL}"
-    return db.execute(
-        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id >= ? AND id < ?"  # noqa: S608
-        f" AND channel = ?{small} AND time < ? ORDER BY id LIMIT ?)",
+    old = f"FROM events WHERE id >= ? AND id < ? AND channel = ?{small} AND time < ?"
+    found = db.execute(
+        f"SELECT id {old} ORDER BY id LIMIT ?",
         (positions.start, positions.stop, channel, before, limit),
-    ).rowcount
+    ).fetchall()
+    if found:
+        (first,), (newest,) = found[0], found[-1]
+        db.execute(f"DELETE {old}", (first, newest + 1, channel, before))
+        db.execute(
+            "INSERT INTO forgotten VALUES (?, ?)"
+            " ON CONFLICT (channel) DO UPDATE SET position = max(position, excluded.position)",
+            (channel, newest),
+        )
+    return len(found)
+
+
+def forgotten(db: sqlite3.Connection) -> dict[str, int]:
+    """Return the newest position that was removed, by channel."""
+    return dict(db.execute("SELECT channel, position FROM forgotten").fetchall())

@@ -77,6 +77,12 @@ MIGRATIONS: Sequence[Step] = (
         # Of the channels with few events, which are kept long; a scan finds those of the other.
         "CREATE INDEX events_by_channel ON events (channel) WHERE channel <> 'workflows'",
     ),
+    (
+        """CREATE TABLE forgotten (
+            channel TEXT PRIMARY KEY,
+            position INTEGER NOT NULL -- of the newest of its events that was removed
+        ) WITHOUT ROWID""",
+    ),
 )
 
 

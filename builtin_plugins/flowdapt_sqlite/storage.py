@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -243,6 +243,9 @@ class SqliteStorage(Storage):
             if count < left:
                 self._no_runs_before = positions.stop
         return removed
+
+    async def forgotten_events(self) -> Mapping[str, int]:
+        return await self._commits.read(kept_events.forgotten)
 
     def _trimmed(
         self, channel: str, positions: range, before: float, limit: int

@@ -52,7 +52,7 @@ async def read(storage: Storage, **query: Any) -> list[tuple[int, dict[str, Any]
         found += [(position, json.loads(text)) for position, text in page.entries.items()]
         if page.next == wanted.after:
             return found
-        assert page.next > wanted.after
+        assert not wanted.after or (page.next < wanted.after) is wanted.newest_first
         wanted = replace(wanted, after=page.next)
 
 
@@ -235,6 +235,44 @@ class EventSuite(RunSuite):
         assert len(await types(storage, limit=limit, run=run.uid)) == 66
         assert len(await types(storage, limit=limit, workflow="w", after=50)) == 33
 
+    @pytest.mark.parametrize("limit", [1, 7, 1000])
+    async def test_the_newest_come_first_where_that_is_asked_for(
+        self, storage: Storage, limit: int
+    ) -> None:
+        run = Run(workflow="w")
+        await storage.add_run(run)
+        for i in range(20):
+            await storage.append_event(
+                of_run(run, f"{i}") if i % 3 else an_event(f"{i}", subject="config/1")
+            )
+        wanted: dict[str, Any] = {"limit": limit, "newest_first": True}
+        third = [f"{i}" for i in range(18, -1, -3)]
+
+        found = await read(storage, **wanted)
+
+        assert [position for position, _ in found] == [*range(20, 0, -1)]
+        assert [event["type"] for _, event in found] == [f"{i}" for i in range(19, -1, -1)]
+        assert await types(storage, **wanted, channels=("gossip",)) == third
+        assert await types(storage, **wanted, subject="config/1") == third
+        assert len(await types(storage, **wanted, run=run.uid)) == 13
+        assert await types(storage, **wanted, workflow="w", after=5) == ["2", "1"]
+        assert await types(storage, **wanted, after=1) == []
+        assert await types(storage, **wanted, run=uuid4()) == []
+
+    async def test_the_newest_first_end_where_the_oldest_that_is_kept_was(
+        self, storage: Storage
+    ) -> None:
+        empty = await storage.read_events(EventQuery(newest_first=True))
+        for ago in (600, 600, 0, 0):
+            await storage.append_event(an_event(f"{ago}", ago=ago))
+        await storage.trim_events("gossip", 300, limit=10)
+
+        beyond = await storage.read_events(EventQuery(newest_first=True, after=9))
+
+        assert (empty.entries, empty.next) == ({}, 0)
+        assert list(beyond.entries) == [4, 3]
+        assert await types(storage, newest_first=True, limit=2) == ["0", "0"]
+
     async def test_behind_the_last_event_there_is_nothing_and_the_position_stays(
         self, storage: Storage
     ) -> None:
@@ -256,6 +294,7 @@ class EventSuite(RunSuite):
         await storage.append_event(of_run(run, "at last"))
 
         assert await types(storage, workflow="rare") == ["at last"]
+        assert await types(storage, workflow="rare", newest_first=True) == ["at last"]
         assert await types(storage, run=run.uid) == ["at last"]
 
     async def test_events_of_a_run_that_was_deleted_are_still_there(self, storage: Storage) -> None:
@@ -302,6 +341,23 @@ class EventSuite(RunSuite):
         assert await storage.trim_events(WORKFLOWS, 300, limit=100) == 6
         assert await storage.trim_events("absent", 300, limit=100) == 0
         assert await types(storage) == ["new", "new too"]
+
+    async def test_it_is_known_up_to_where_events_of_a_channel_were_forgotten(
+        self, storage: Storage
+    ) -> None:
+        before = await storage.forgotten_events()
+        for ago in (600, 500, 400, 0):
+            await storage.append_event(an_event(ago=ago))
+            await storage.append_event(an_event(ago=ago, channel=WORKFLOWS))
+        await storage.append_event(an_event(channel=AUDIT))
+
+        await storage.trim_events("gossip", 300, limit=2)
+        after = await storage.forgotten_events()
+        for channel, limit in (("gossip", 2), (WORKFLOWS, 1), (AUDIT, 1)):
+            await storage.trim_events(channel, 300, limit=limit)
+
+        assert (before, after) == ({}, {"gossip": 3})
+        assert await storage.forgotten_events() == {"gossip": 5, WORKFLOWS: 2}
 
     async def test_the_channels_of_events_are_known(self, storage: Storage) -> None:
         before = set(await storage.event_channels())

@@ -10,6 +10,8 @@ import pytest
 
 from flowdapt import errors
 from flowdapt.errors import (
+    Draining,
+    ExpressionError,
     FlowdaptError,
     InvalidResource,
     NeverFits,
@@ -18,12 +20,17 @@ from flowdapt.errors import (
     ResourceExists,
     ResourceNotFound,
     RunCancelled,
+    RunNotEnded,
     TargetNotFound,
+    UnlawfulTransition,
+    UnreadableFile,
     WorkerLost,
     nearest,
 )
+from flowdapt.executors import StageFailed
+from flowdapt.runs import Failure
 
-ALL = [
+ALL: list[Any] = [
     error
     for error in vars(errors).values()
     if inspect.isclass(error) and error.__module__ == errors.__name__
@@ -87,18 +94,47 @@ def test_an_invalid_resource_lists_its_faults_with_their_paths() -> None:
     assert error.errors == faults
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        TargetNotFound("a.b", "no", mistyped=True),
-        WorkerLost("train", "SIGKILL", 3),
-        RunCancelled("because"),
-    ],
-)
-def test_errors_of_workers_arrive_as_they_were(error: FlowdaptError) -> None:
-    again = pickle.loads(pickle.dumps(error))
+CHANGED = ResourceChanged("config", "a", 1, 3)
+CHANGED.errors = [{"loc": ["spec"], "msg": "was 1, is 2", "type": "changed"}]
+FAULT = {"loc": ("spec", 0), "msg": "no", "type": "x"}
+OTHERS: list[FlowdaptError] = [
+    CHANGED,
+    ProviderNotFound("executor", "lokal", ["local", "ray"], "; install one"),
+    ResourceNotFound("workflow", "a"),
+    ResourceExists("workflow", "a"),
+    InvalidResource("farm.yaml", [FAULT]),
+    UnreadableFile("farm.yaml", "it is empty"),
+    ExpressionError(("spec", 0), "no variable A"),
+    Draining(),
+    RunNotEnded("a"),
+    UnlawfulTransition("a", "finished", "running"),
+    TargetNotFound("a.b", "no", mistyped=True),
+    WorkerLost("train", "SIGKILL", 3),
+    NeverFits("train", "cpus", 64, 2),
+    RunCancelled("because"),
+    StageFailed(Failure(type="E", message="m", stage="s"), pickled=b"x"),
+]
+MADE = [*OTHERS, *(error("a fact") for error in ALL if "__init__" not in vars(error))]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+def test_every_error_arrives_elsewhere_as_it_was(error: FlowdaptError, protocol: int) -> None:
+    again = pickle.loads(pickle.dumps(error, protocol))
 
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    assert again.args == error.args
+
+
+def test_of_every_error_there_is_one_that_was_sent() -> None:
+    assert {type(error) for error in MADE} >= set(ALL)
+
+
+def test_what_was_noted_on_an_error_arrives_with_it() -> None:
+    error = WorkerLost("train", "SIGKILL")
+    error.add_note("again")
+
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["again"]
 
 
 def test_names_that_are_near_are_suggested_and_others_are_not() -> None:

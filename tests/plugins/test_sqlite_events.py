@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -35,6 +36,11 @@ async def storage(tmp_path: Path) -> AsyncIterator[SqliteStorage]:
     await storage.start()
     yield storage
     await storage.stop()
+
+
+def an_event(channel: str, ago: float) -> Event:
+    """Return an event of the past."""
+    return Event(type="t", data={}, channel=channel, time=now() - timedelta(seconds=ago))
 
 
 # Processes that die --------------------------------------------------------------------------
@@ -102,20 +108,23 @@ async def test_after_kill_9_each_change_is_there_with_its_event_or_neither_is(
 # Searching -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
 async def test_no_list_of_events_is_sorted_and_all_are_found_by_their_key(
-    storage: SqliteStorage,
+    storage: SqliteStorage, newest_first: bool
 ) -> None:
     run = Run(workflow="w")
-    await storage.add_run(run)
+    await storage.add_run(run, events=[an_event(WORKFLOWS, 0)])
     statements: list[str] = []
     assert storage._db is not None  # traces belong to a connection
     storage._db.set_trace_callback(statements.append)
 
-    await storage.read_events(EventQuery(run=run.uid))
-    await storage.read_events(EventQuery(run=uuid4()))
-    await storage.read_events(EventQuery(subject="config/1", channels=(RESOURCES,)))
-    await storage.read_events(EventQuery(channels=(AUDIT,)))
-    await storage.read_events(EventQuery(channels=(WORKFLOWS,)))
+    await storage.read_events(EventQuery(run=run.uid, newest_first=newest_first))
+    await storage.read_events(EventQuery(run=uuid4(), newest_first=newest_first))
+    await storage.read_events(
+        EventQuery(subject="config/1", channels=(RESOURCES,), newest_first=newest_first)
+    )
+    await storage.read_events(EventQuery(channels=(AUDIT,), newest_first=newest_first))
+    await storage.read_events(EventQuery(channels=(WORKFLOWS,), newest_first=newest_first))
     await storage.delete_run(run.uid)
 
     reads = [s for s in statements if " events " in s]
@@ -142,12 +151,48 @@ async def test_a_page_of_rare_events_looks_at_a_part_of_them_only(
     assert [(list(page.entries), page.next) for page in pages] == [([], 10), ([], 20), ([23], 25)]
 
 
+async def test_a_page_of_rare_events_looks_at_the_newest_part_where_they_come_first(
+    storage: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowdapt_sqlite.events.WINDOW", 10)
+    for i in range(25):
+        event = Event(type=f"{i}", data={}, workflow="rare" if i == 2 else "often")
+        await storage.append_event(event)
+
+    pages = [
+        await storage.read_events(EventQuery(workflow="rare", after=after, newest_first=True))
+        for after in (0, 16, 6, 1)
+    ]
+
+    found = [(list(page.entries), page.next) for page in pages]
+    assert found == [([], 16), ([], 6), ([3], 1), ([], 1)]
+
+
+async def test_the_newest_of_very_many_events_are_read_without_looking_at_the_others(
+    storage: SqliteStorage,
+) -> None:
+    for i in range(3_000):
+        await storage.append_event(an_event(AUDIT if i % 2 else WORKFLOWS, 0))
+    assert storage._db is not None
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    async def effort(**query: Any) -> int:
+        before = steps
+        assert len((await storage.read_events(EventQuery(limit=10, **query))).entries) == 10
+        return steps - before
+
+    storage._db.set_progress_handler(step, 10)
+    for query in ({}, {"channels": (AUDIT,)}):
+        first, newest = await effort(**query), await effort(**query, newest_first=True)
+        assert newest <= first + 1
+    storage._db.set_progress_handler(None, 0)
+
+
 # Forgetting ----------------------------------------------------------------------------------
-
-
-def an_event(channel: str, ago: float) -> Event:
-    """Return an event of the past."""
-    return Event(type="t", data={}, channel=channel, time=now() - timedelta(seconds=ago))
 
 
 async def test_old_events_are_looked_at_a_part_at_a_time_and_only_once(

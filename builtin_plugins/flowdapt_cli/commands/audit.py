@@ -1,6 +1,5 @@
 """The command that shows who did what."""
 
-from collections import deque
 from typing import Annotated
 
 import typer
@@ -22,8 +21,9 @@ def audit(
 ) -> None:
     """Show who did what on a server, oldest first; needs a token of an administrator."""
     with invocation(ctx).client() as client:
-        found = deque(client.audit.list(actor=actor), maxlen=limit if limit > 0 else None)
-    entries = [plain(entry) for entry in found]
+        most = limit if limit > 0 else None
+        newest = client.audit.list(actor=actor, order="newest", limit=most)
+        entries = [plain(entry) for entry in newest][::-1]
     if output != "table":
         return dump(entries, output)
     if not entries:

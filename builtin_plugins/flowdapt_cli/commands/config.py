@@ -1,13 +1,13 @@
 """Commands over the settings; none of them needs a server."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flowdapt.errors import SettingsError
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Form, Output, dump
+from flowdapt_cli.output import Form, Output, dump, note
 
 config = typer.Typer(add_completion=False, help="Show and edit the settings.", no_args_is_help=True)
 
@@ -19,18 +19,25 @@ def show(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json/--yaml", help="How to print them.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Only what the settings file says.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show secrets, too.")] = False,
     output: Output = "yaml",
 ) -> None:
-    """Print every setting with the value in force."""
+    """Print every setting with the value in force; what looks like a secret is hidden."""
+    from flowdapt_cli.masks import masked
     from flowdapt_cli.reading import files, settings
 
     found = invocation(ctx).settings()
     form: Form = "json" if as_json or output == "json" else "yaml"
-    if not raw:
-        return dump(settings.show(found), form)
-    file = found.config_file
-    documents = files.parse(files.text_of(file), file) if file and file.exists() else []
-    return dump(documents[0].data if documents else {}, form)
+    shown: Any = settings.show(found)
+    if raw:
+        file = found.config_file
+        documents = files.parse(files.text_of(file), file) if file and file.exists() else []
+        shown = documents[0].data if documents else {}
+    if reveal:
+        return dump(shown, form)
+    hidden = masked(shown)
+    dump(hidden, form)
+    return None if hidden == shown else note("secrets are hidden; --reveal shows them")
 
 
 @config.command()

@@ -1,12 +1,11 @@
 """Commands that show what happens on a server."""
 
-from collections import deque
 from typing import Annotated, Any
 
 import typer
 
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Output, dump, dump_one, note, plain, until_interrupted
+from flowdapt_cli.output import Output, dump, dump_one, note, plain, say, until_interrupted
 
 AWAY_SECONDS = None  #: somebody who watches a server waits until it is back
 
@@ -49,18 +48,21 @@ def events(
     with invocation(ctx).client() as client, until_interrupted():
         lines = happenings.Lines(client)
         if follow:
-            for event in client.events.follow(**wanted, after=after, away=AWAY_SECONDS):
+            calls: dict[str, Any] = {"missed": happenings.missed, "away": AWAY_SECONDS}
+            for event in client.events.follow(**wanted, after=after, **calls):
                 if output == "table":
-                    typer.echo(lines.of(event))
+                    say(lines.of(event))
                 else:
                     dump_one(plain(event), output)
             return None
-        last = limit if limit > 0 and after is None else None
-        found = deque(client.events.list(**wanted, after=after or 0), maxlen=last)
+        if limit > 0 and after is None:
+            found = [*client.events.list(**wanted, order="newest", limit=limit)][::-1]
+        else:
+            found = [*client.events.list(**wanted, after=after or 0)]
         if output != "table":
             return dump([plain(event) for event in found], output)
         for event in found:
-            typer.echo(lines.of(event))
+            say(lines.of(event))
     return None if found else note("no events")
 
 
@@ -74,7 +76,7 @@ def top(
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="The most runs to show.")] = 20,
     output: Output = "table",
 ) -> None:
-    """Watch the runs of a server, newest first, until Ctrl-C.
+    """Watch the runs of a server until Ctrl-C: those that go on, and the last that ended.
 
     Without a terminal, and for scripts, it is one table.
     """

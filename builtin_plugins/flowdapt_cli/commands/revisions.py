@@ -6,7 +6,7 @@ import typer
 
 from flowdapt_cli.errors import CommandError
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Output, dump, note, plain
+from flowdapt_cli.output import Output, dump, note, plain, say
 
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="Such as workflow or config.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name or uid.")]
@@ -84,7 +84,7 @@ def rollback(
     if output != "table":
         return dump(plain(found), output)
     what = f"generation {to}" if to is not None else "the generation before"
-    return typer.echo(
+    return say(
         f"{found.kind} {found.name} is as {what} again, as generation {found.metadata.generation}"
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowdapt_cli.invocation import invocation
-from flowdapt_cli.output import Form, Output, dump, dump_one, plain, until_interrupted
+from flowdapt_cli.output import Form, Output, dump, dump_one, plain, say, until_interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def retry(
 def _follow(client: Client, begun: Run, stages: Sequence[str], output: Form, *, wait: bool) -> None:
     """Show how a run goes on and what comes out, or only that it began."""
     if not wait and output == "table":
-        return typer.echo(begun.name)
+        return say(begun.name)
     if not wait:
         return dump(plain(begun), output)
     from flowdapt_cli.following import follow
@@ -131,7 +131,7 @@ def logs(
             if output != "table":
                 dump_one(record, output)
             else:
-                typer.echo(line(record))
+                say(line(record))
     return None
 
 
@@ -141,4 +141,4 @@ def cancel(ctx: typer.Context, name: Name, output: Output = "table") -> None:
         ended = client.runs.cancel(name)
     if output != "table":
         return dump(plain(ended), output)
-    return typer.echo(f"run {ended.name} {ended.state}")
+    return say(f"run {ended.name} {ended.state}")

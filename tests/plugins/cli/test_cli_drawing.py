@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from flowdapt_cli.output import harmless, note, say, yaml_of
 from flowdapt_cli.progress import Stages
 from flowdapt_cli.render import LONGEST, result
 from flowdapt_cli.times import age, duration
@@ -67,6 +69,31 @@ def test_other_results_are_yaml_and_texts_are_themselves(drawn: Draw) -> None:
 
 def test_markup_in_a_result_is_text_and_control_codes_are_not_obeyed(drawn: Draw) -> None:
     assert drawn([{"x": "[red]no[/red]\x1b[2J"}]) == ["x", "[red]no[/red]�[2J"]
+
+
+@pytest.mark.parametrize(
+    "control", ["\0", "\a", "\b", "\r", "\x1b[2J", "\x7f", "\x9b2J", "\x9d0;x"]
+)
+def test_a_terminal_obeys_nothing_that_stands_in_a_text(control: str) -> None:
+    assert harmless(f"a\tb\n{control}c é") == f"a\tb\n�{control[1:]}c é"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_said_is_harmless_on_a_terminal_and_else_as_it_is(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+
+    say("\x9b2J")
+    note("\x9b2J")
+
+    shown = "�2J\n" if terminal else "\x9b2J\n"
+    assert capsys.readouterr() == (shown, shown)
+
+
+def test_yaml_has_words_for_control_characters() -> None:
+    assert yaml_of({"a": "\x1b[2J\x9b"}).isprintable()
 
 
 def test_of_a_long_table_only_the_beginning_is_drawn(drawn: Draw) -> None:

@@ -1,20 +1,18 @@
-"""Commands that go on: logs, events and runs that are followed, and the table of runs."""
+"""Commands that go on: logs, events and runs that are followed."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .conftest import Call
-from .processes import SECONDS, Process, Served, free_port, serving
+from .processes import Process, Served, free_port, serving
 
 Start = Callable[..., Process]
 
@@ -35,6 +33,23 @@ def test_a_log_is_followed_until_the_run_has_ended(
 
     assert follower.status() == 0
     assert ask("logs", name, "-f", "-o", "json").json()["message"] == "waiting"
+
+
+def test_what_stages_wrote_does_not_command_the_terminal(
+    ask: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = ask("run", "fruit", "--n", "\x1b]0;mine\x07", "-o", "json").json()["name"]
+    ways = [("logs", failed), ("inspect", "run", failed), ("events", "--run", failed)]
+
+    with monkeypatch.context() as patch:
+        for stream in (sys.stdout, sys.stderr):
+            patch.setattr(stream, "isatty", lambda: True)
+        seen = [ask(*way) for way in ways]
+    script = ask("logs", failed, "-o", "json").json()
+
+    assert not [done for done in seen if "\x1b]" in done.out + done.err]
+    assert "picking �]0;mine�" in seen[0].out
+    assert script[0]["message"] == "picking \x1b]0;mine\x07"
 
 
 def test_events_are_followed_until_ctrl_c(ask: Call, served: Served, start: Start) -> None:
@@ -129,47 +144,3 @@ def test_a_server_that_is_killed_is_followed_on_when_it_is_back(
     assert [line for line in logs.seen if "waiting" in line] == written.splitlines()
     assert "ServerStopped: the server stopped while this run was in progress" in run.text
     assert again.out == "done\n"
-
-
-def test_top_is_one_table_where_there_is_no_terminal(ask: Call, tmp_path: Path) -> None:
-    name = begun(ask, "patient", "--file", tmp_path / "gate")
-
-    people = ask("top", "--limit", "1").out.splitlines()
-    scripts = ask("top", "--workflow", "patient", "--limit", "1", "-o", "json").json()
-    ask("cancel", name)
-
-    assert people[0].split() == ["run", "workflow", "state", "stage", "started", "took"]
-    assert people[1].split()[:4] == [name, "patient", "running", "wait"]
-    assert [stage["stage"] for stage in scripts[0]["stages"]] == ["wait"]
-
-
-def test_top_draws_runs_as_they_go_on(ask: Call, served: Served, tmp_path: Path) -> None:
-    terminal, theirs = pty.openpty()
-    command = [sys.executable, "-m", "flowdapt", "--server", served.address, "top"]
-    top = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, env={**os.environ, "COLUMNS": "120"}
-    )
-    os.close(theirs)
-    seen = ""
-
-    def wait_for(*words: str) -> None:
-        nonlocal seen
-        while not all(word in seen for word in words):
-            assert select.select([terminal], [], [], SECONDS)[0], f"not drawn: {words}\n{seen}"
-            seen += os.read(terminal, 100_000).decode()
-
-    wait_for("of the last", "Ctrl-C ends")
-    name = begun(ask, "patient", "--file", tmp_path / "gate")
-    wait_for(name, "running")
-    seen = ""
-    (tmp_path / "gate").touch()
-    wait_for(name, "finished")
-    top.send_signal(signal.SIGINT)
-    while select.select([terminal], [], [], SECONDS)[0]:
-        try:
-            os.read(terminal, 100_000)
-        except OSError:  # it has ended
-            break
-
-    assert top.wait(SECONDS) == 130
-    os.close(terminal)

@@ -136,10 +136,14 @@ def test_audit_shows_who_did_what(flowdapt: Call, guarded: serving.Served) -> No
 
     people = flowdapt("audit").out.splitlines()
     scripts = flowdapt("audit", "--actor", "ada", "-o", "json").json()
+    flowdapt("drain")
+    flowdapt("undrain")
+    last = flowdapt("audit", "--limit", "2", "-o", "json").json()
 
     assert people[0].split() == ["time", "by", "status", "operation", "request", "from"]
     assert people[1].split()[2:] == ["ada", "200", "undrain", "DELETE", "/drain", "127.0.0.1"]
     assert [entry["path"] for entry in scripts] == ["/drain"]
+    assert [entry["operation"] for entry in last] == ["drain", "undrain"]
     assert text not in str(people)
 
 

@@ -26,10 +26,15 @@ def test_kept_events_are_listed_page_by_page(
     runs = [client.runs.run("echo").name for _ in range(5)]
 
     events = [*client.events.list(workflow="echo", types=[RUN_STARTED])]
-    rest = client.events.list(after=events[2].position or 0, workflow="echo", types=[RUN_STARTED])
+    third = events[2].position or 0
+    rest = client.events.list(after=third, workflow="echo", types=[RUN_STARTED])
+    newest = client.events.list(order="newest", limit=3, workflow="echo", types=[RUN_STARTED])
+    before = client.events.list(order="newest", after=third, types=[RUN_STARTED])
 
     assert [event.data["name"] for event in events] == runs
     assert [event.data["name"] for event in rest] == runs[3:]
+    assert [event.data["name"] for event in newest] == runs[:1:-1]
+    assert [event.data["name"] for event in before] == runs[1::-1]
 
 
 def test_events_come_as_they_happen_and_none_is_missed_where_the_line_is_cut(
@@ -133,6 +138,43 @@ def test_a_server_that_stays_away_is_an_error_in_the_end(
     served.cut()
 
 
+def test_who_listens_is_told_that_the_line_is_lost_and_that_it_is_there_again(
+    client: Client, served: Served, begin: Begin
+) -> None:
+    opened, lost = threading.Semaphore(0), threading.Event()
+    events = client.events.follow(opened=opened.release, lost=lost.set)
+    rest = begin(lambda: [*events])
+    assert opened.acquire(timeout=SECONDS)
+    assert not lost.is_set()
+
+    served.cut()
+
+    assert lost.wait(SECONDS)
+    assert opened.acquire(timeout=SECONDS)
+    events.close()
+    assert rest.result(SECONDS) == []
+
+
+def test_a_server_that_stops_while_something_is_looked_up_is_one_that_is_away(
+    client: Client, begin: Begin
+) -> None:
+    troubles: list[Exception] = [NoServer(client.address), Refused(503, "it stops")]
+    opened, lost = threading.Event(), list[str]()
+
+    def look_up() -> None:
+        if troubles:
+            raise troubles.pop()
+        opened.set()
+
+    events = client.events.follow(opened=look_up, lost=lambda: lost.append("lost"))
+    rest = begin(lambda: [*events])
+
+    assert opened.wait(SECONDS)
+    events.close()
+    assert rest.result(SECONDS) == []
+    assert lost[:2] == ["lost", "lost"]
+
+
 def test_a_refusal_is_not_tried_again(plugins: Plugins, tmp_path: Path) -> None:
     with (
         Served(tmp_path, plugins, "rpc.api.require_token=true").running() as served,
@@ -161,6 +203,48 @@ async def test_events_are_awaited(awaited: AsyncClient, served: Served) -> None:
         await asyncio.sleep(0)
         await events.aclose()
         assert await rest is None
+
+
+@pytest.mark.anyio
+async def test_a_stream_is_closed_at_once_where_the_server_says_nothing() -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with asyncio.timeout(SECONDS), AsyncClient(f"{host}:{port}") as client:
+        events = client.events.follow()
+        rest = asyncio.ensure_future(anext(events, None))
+        await asked.wait()
+
+        await events.aclose()
+
+        assert await rest is None
+        assert not over.is_set()
+    over.set()
+    server.close()
+
+
+@pytest.mark.anyio
+async def test_a_stream_is_closed_at_once_where_the_server_is_away(
+    awaited: AsyncClient, served: Served
+) -> None:
+    opened, lost = asyncio.Event(), asyncio.Event()
+    events = awaited.events.follow(opened=opened.set, lost=lost.set, away=None)
+    rest = asyncio.ensure_future(anext(events, None))
+    await opened.wait()
+    await asyncio.to_thread(lambda: served.cut(answered=False))
+    await lost.wait()
+
+    await events.aclose()
+
+    assert await rest is None
+    await asyncio.to_thread(served.cut)
 
 
 @pytest.mark.anyio

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flowdapt_client.errors import StreamLost
 
-from flowdapt.client import Client, Refused, Unreadable
+from flowdapt.client import Client, Gap, Refused, Unreadable
 
 EVENT = (
     b'data: {"id": "5d0c1c52-7a0e-4a36-9b7b-0a2f0b8f6c11", "time": "2031-04-05T06:07:08.000000",'
@@ -61,6 +61,20 @@ def test_it_goes_on_behind_the_last_message_that_was_whole() -> None:
         assert heard(address, 2) == ["a", "b"]
 
     assert resumed == [None, "1"]
+
+
+def test_what_is_not_kept_any_more_is_told_apart_from_events() -> None:
+    first = b"retry: 5\nid: 1\n" + EVENT % b"a" + b"\n"
+    second = b'event: gap\ndata: {"after": 1, "before": 9}\n\n' + b"id: 9\n" + EVENT % b"b" + b"\n"
+    missed: list[Gap] = []
+
+    with replying((OK, first), (OK, second)) as (address, resumed):
+        assert heard(address, 2) == ["a", "b"]
+    with replying((OK, second)) as (address, _), Client(address) as client:
+        next(client.events.follow(after=1, missed=missed.append))
+
+    assert resumed == [None, "1"]
+    assert missed == [Gap(after=1, before=9)]
 
 
 def test_a_position_without_a_message_counts() -> None:

@@ -153,9 +153,13 @@ def test_the_audit_trail_is_read_page_by_page(
     with Client(served.address) as client:
         every = [*client.audit.list()]
         of_bob = [*client.audit.list(actor="bob")]
+        newest = [*client.audit.list(order="newest")]
+        last = [*client.audit.list(order="newest", limit=3)]
 
     assert [entry.actor for entry in every] == ["ada", "bob", "ada", "ada"]
     assert [(one.method, one.path, one.status) for one in of_bob] == [("DELETE", "/drain", 200)]
+    assert newest == every[::-1]
+    assert last == newest[:3]
 
 
 def test_a_server_is_drained_and_says_so(client: Client) -> None:

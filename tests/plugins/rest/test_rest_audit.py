@@ -126,10 +126,16 @@ async def test_it_is_read_part_by_part_and_by_actor(
     rest = (await client.get("/audit", params={"after": first["next"]}, headers=HEADER)).json()
     none = (await client.get("/audit", params={"after": rest["next"]}, headers=HEADER)).json()
     by_ci = (await client.get("/audit?actor=ci&limit=2", headers=HEADER)).json()
+    newest = {"order": "newest", "limit": "4"}
+    last = (await client.get("/audit", params=newest, headers=HEADER)).json()
+    older = newest | {"after": last["next"]}
+    before = (await client.get("/audit", params=older, headers=HEADER)).json()
 
     assert [e["position"] for e in first["entries"]] == [1, 2, 3, 4]
     assert [e["position"] for e in rest["entries"]] == [5, 6]
     assert none == {"entries": [], "next": 6}
+    assert [e["position"] for e in last["entries"]] == [6, 5, 4, 3]
+    assert [e["position"] for e in before["entries"]] == [2, 1]
     assert [e["path"] for e in by_ci["entries"]] == ["/configs/1", "/configs/3"]
     assert by_ci["next"] == 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -38,6 +39,22 @@ async def test_a_token_is_found_by_its_text(tokens: Tokens) -> None:
 
     assert await tokens.find(text) == made
     assert (made.name, made.role, made.expires_at) == ("ci", Role.OPERATE, None)
+
+
+async def test_of_programs_that_make_one_of_a_name_at_once_the_first_does(
+    stored: tuple[Tokens, Tokens],
+) -> None:
+    tries = [stored[i % 2].create("ci", Role.READ) for i in range(10)]
+
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+
+    made = [one for one in outcomes if not isinstance(one, BaseException)]
+    assert [str(one)[:22] for one in outcomes if isinstance(one, TokenRefused)] == (
+        ["there is a token 'ci' "] * 9
+    )
+    ((token, text),) = made
+    assert await stored[1].list() == [token]
+    assert await stored[0].find(text) == token
 
 
 async def test_only_a_digest_is_kept(tokens: Tokens) -> None:
