@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+from tests import object_storages
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +26,10 @@ def _imports_of_this_process() -> Iterator[None]:
 def anyio_backend() -> str:
     """The event loop of async tests."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, Any]]:
+    """What fsspec's ``s3`` needs to reach a server of object storage, for all tests that ask."""
+    with object_storages.serving() as parameters:
+        yield parameters
