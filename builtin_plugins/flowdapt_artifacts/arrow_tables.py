@@ -47,4 +47,5 @@ def from_artifact(artifact: Artifact, format: str = "parquet") -> pa.Table:  # n
     for file in partitions.ordered(artifact, format):
         with file.open("rb") as stream:
             parts.append(read(stream))
-    return pa.concat_tables(parts)
+    # A column of a CSV may look like whole numbers in one part only.
+    return pa.concat_tables(parts, promote_options="permissive" if format == "csv" else "none")

@@ -8,13 +8,13 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")  # with re.fullmatch: "$" lets a line end 
 _FILE = re.compile(r"[^./\\\0-\x1f][^/\\\0-\x1f]*")
 
 
-def checked(name: str, what: str = "artifact") -> str:
+def checked(name: str, what: str = "an artifact") -> str:
     """Return the name of an artifact or a namespace, which is also that of a folder.
 
     :raises ValueError: it is no name; nothing was read or written
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for an {what}: use letters, digits, _ and - only")
+        raise ValueError(f"{name!r} is no name for {what}: use letters, digits, _ and - only")
     return name
 
 

@@ -58,7 +58,7 @@ class Root:
 
     def places(self, namespace: str) -> list[Place]:
         """Return the folders in a namespace that can be artifacts, in order of their names."""
-        found = self.files.folders(f"{self.path}/{checked(namespace, 'namespace')}")
+        found = self.files.folders(f"{self.path}/{checked(namespace, 'a namespace')}")
         return [Place(self, namespace, name) for name in sorted(filter(is_name, found))]
 
     def place(self, namespace: str, name: str) -> Place:
@@ -66,7 +66,7 @@ class Root:
 
         :raises ValueError: one of the two is no name
         """
-        return Place(self, checked(namespace, "namespace"), checked(name))
+        return Place(self, checked(namespace, "a namespace"), checked(name))
 
 
 @dataclass(frozen=True, slots=True)

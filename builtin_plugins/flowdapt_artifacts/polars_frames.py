@@ -42,7 +42,10 @@ def from_artifact(artifact: Artifact, format: str = "parquet") -> pl.DataFrame: 
     for file in partitions.ordered(artifact, format):
         with file.open("rb") as stream:
             parts.append(read(stream))
-    frame: pl.DataFrame = pl.concat(parts)
+    # A column of a CSV may look like whole numbers in one part only.
+    frame: pl.DataFrame = pl.concat(
+        parts, how="vertical_relaxed" if format == "csv" else "vertical"
+    )
     return frame
 
 
