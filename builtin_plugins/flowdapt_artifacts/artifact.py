@@ -12,6 +12,7 @@ from flowdapt_artifacts import commits, manifests, places, snapshots
 from flowdapt_artifacts.drafts import Draft
 from flowdapt_artifacts.errors import ArtifactChanged
 from flowdapt_artifacts.file import ArtifactFile
+from flowdapt_artifacts.manifests import Manifest
 from flowdapt_artifacts.names import checked_file
 from flowdapt_artifacts.places import LOCAL, Place, Root
 from flowdapt_artifacts.snapshots import Snapshot
@@ -128,7 +129,7 @@ class Artifact:
     @property
     def exists(self) -> bool:
         """Whether it is there."""
-        return bool(self._draft or self._snapshot) or places.read(self._place) is not None
+        return bool(self._draft or self._snapshot) or places.read_or_guess(self._place) is not None
 
     @property
     def is_empty(self) -> bool:
@@ -290,10 +291,11 @@ class Artifact:
             yield self  # part of the one around it
             return
         self._refuse_if_frozen()
-        before = self._seen() if not create or self.exists else None
+        found = places.read_or_guess(self._place) if create else self._seen().manifest
+        before = Snapshot(self._place, found or Manifest(), self._place.folder)
         with commits.drafted(self._place) as draft:
             draft.type = type
-            self._draft, self._before = draft, before or Snapshot.empty(self._place)
+            self._draft, self._before = draft, before
             try:
                 yield self
             finally:

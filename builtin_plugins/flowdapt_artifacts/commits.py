@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from flowdapt_artifacts import manifests, places
 from flowdapt_artifacts.drafts import Draft
-from flowdapt_artifacts.errors import written
+from flowdapt_artifacts.errors import ArtifactCorrupt, written
 from flowdapt_artifacts.manifests import Manifest
 from flowdapt_artifacts.names import is_name
 from flowdapt_artifacts.places import Place, Root
@@ -56,7 +56,7 @@ def commit(
     place = draft.place
     with place.files.locked(place.lock):
         _settle(place)
-        before = places.read(place)
+        before = places.read_or_guess(place) if create else places.read(place)
         if before is None and not create:
             raise FileNotFoundError(f"no artifact {place}")
         if before is not None and exclusive:
@@ -64,7 +64,7 @@ def commit(
         there = Snapshot(place, before, place.folder).names() if before else []
         after = draft.applied(before or Manifest(), there, new=new, keep=keep)
         with written(str(place)):
-            if new and before and after.keep:
+            if new and before and not before.guess and after.keep:
                 _preserve(place, before, there)
             place.files.replace(place.manifest, after.to_bytes(), draft.folder)
         _move(place, after, [*draft.written])
@@ -79,7 +79,7 @@ def delete(place: Place) -> None:
     """
     with drafted(place) as draft, place.files.locked(place.lock):
         _settle(place)
-        if places.read(place) is None:
+        if places.read_or_guess(place) is None:
             raise FileNotFoundError(f"no artifact {place}")
         gone = Manifest(deleted=True)
         with written(str(place)):
@@ -100,7 +100,7 @@ def sweep(root: Root, *, age: float = ABANDONED_SECONDS) -> None:
             place = root.place(namespace, name)
             with root.files.locked(place.lock):
                 _settle(place, age)
-                _prune(place, places.read(place) or Manifest())
+                _prune(place, places.read_or_guess(place) or Manifest())
 
 
 # What is done under the lock ------------------------------------------------------------------
@@ -124,7 +124,7 @@ def _settle(place: Place, age: float = ABANDONED_SECONDS) -> None:
 
 def _raw(place: Place) -> Manifest:
     """Return the manifest, that of a deleted artifact too."""
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(FileNotFoundError, NotADirectoryError, ArtifactCorrupt):
         return places.parsed(place, place.files.read(place.manifest))
     return Manifest()
 
@@ -148,9 +148,8 @@ def _preserve(place: Place, manifest: Manifest, names: list[str]) -> None:
 
 def _prune(place: Place, manifest: Manifest) -> None:
     """Remove the versions that are not to be kept."""
-    oldest = manifest.version - manifest.keep
     for name in place.files.folders(place.versions):
-        if not name.isdecimal() or not oldest <= int(name) < manifest.version:
+        if not (name.isdecimal() and manifest.keeps(int(name))):
             place.files.remove_folder(f"{place.versions}/{name}")
 
 

@@ -112,10 +112,11 @@ class Draft:
             before,
             metadata=self.metadata(before.metadata),
             files=kept | self.written,
-            version=before.version + (1 if new or not before.version else 0),
+            version=before.version + (0 if before.guess or (before.version and not new) else 1),
             keep=before.keep if keep is None else keep,
             saved=time.time() if new or not before.saved else before.saved,
             type=self.type or ("" if self.cleared else before.type),
             draft=self.name if self.written else "",
             gone=tuple(name for name in there if name not in names),
+            guess=False,
         )

@@ -56,6 +56,7 @@ class Manifest:
     :param draft: in which folder files of this version were written; they may still be there
     :param gone: files of the version before that are not in this one; they may still be there
     :param deleted: there is no artifact, and what is left of it goes
+    :param guess: it is made up, because the one that was stored is corrupt
     """
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -67,11 +68,16 @@ class Manifest:
     draft: str = ""
     gone: tuple[str, ...] = ()
     deleted: bool = False
+    guess: bool = False
 
     @property
     def size(self) -> int:
         """The bytes of the files that we wrote."""
         return sum(digest.size for digest in self.files.values())
+
+    def keeps(self, version: int) -> bool:
+        """Tell whether an earlier version stays readable with this one."""
+        return self.version - self.keep <= version < self.version
 
     def to_bytes(self) -> bytes:
         """Return it as it is stored.

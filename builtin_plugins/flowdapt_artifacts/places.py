@@ -128,6 +128,15 @@ def read(place: Place) -> Manifest | None:
     return None if found.deleted else found
 
 
+def read_or_guess(place: Place) -> Manifest | None:
+    """Return the same or, where the manifest is corrupt, what can be said without it."""
+    try:
+        return read(place)
+    except ArtifactCorrupt:
+        kept = [int(name) for name in place.files.folders(place.versions) if name.isdecimal()]
+        return Manifest(version=max(kept, default=0) + 1, keep=len(kept), guess=True)
+
+
 def parsed(place: Place, data: bytes) -> Manifest:
     """Return the manifest that a file holds.
 

@@ -26,11 +26,6 @@ class Snapshot:
     manifest: Manifest
     folder: str
 
-    @classmethod
-    def empty(cls, place: Place) -> Snapshot:
-        """Return what is there before there is an artifact."""
-        return cls(place, Manifest(), place.folder)
-
     def names(self) -> list[str]:
         """Return the names of the files in order, also of those that others put there."""
         listed = self.place.files.files(self.folder)
@@ -98,11 +93,11 @@ def of_version(place: Place, version: int) -> Snapshot:
 
     :raises FileNotFoundError: it was never there, or is not kept
     """
-    current = newest(place)
-    if version == current.manifest.version:
-        return current
+    current = places.read_or_guess(place)
+    if current is None or version == current.version:
+        return newest(place)
     folder = f"{place.versions}/{version}"
-    if version < current.manifest.version:
+    if current.keeps(version):
         with suppress(FileNotFoundError, NotADirectoryError):
             found = places.parsed(place, place.files.read(f"{folder}/{manifests.FILE}"))
             return Snapshot(place, found, folder)
@@ -115,9 +110,11 @@ def versions(place: Place) -> list[int]:
 
     :raises FileNotFoundError: there is no such artifact
     """
-    current = newest(place).manifest.version
-    earlier = {int(name) for name in place.files.folders(place.versions) if name.isdecimal()}
-    return [*sorted(number for number in earlier if number < current), current]
+    current = places.read_or_guess(place) or newest(place).manifest
+    if not current.keep:
+        return [current.version]
+    there = {int(name) for name in place.files.folders(place.versions) if name.isdecimal()}
+    return [*sorted(filter(current.keeps, there)), current.version]
 
 
 def all_of(root: Root, namespace: str) -> Iterator[tuple[Place, Manifest]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flowdapt.objects import Artifacts, Entry, Hook
@@ -109,7 +109,7 @@ class Store(Artifacts):
                     saved = max((facts.changed for facts in found), default=0.0)
                 yield Entry(one, place.name, "artifact", size, manifest.type, saved)
 
-    def versions(self, namespace: str, name: str, **params: Any) -> list[int]:  # type: ignore[valid-type]  # the method list is not meant
+    def versions(self, namespace: str, name: str, **params: Any) -> Sequence[int]:
         """Return the numbers of the versions that can be loaded, the newest last."""
         return snapshots.versions(self.place(namespace, name, **params))
 
