@@ -220,7 +220,7 @@ class Artifact:
     def has_file(self, name: str) -> bool:
         """Tell whether it has a file of that name."""
         if self._draft is not None:
-            return name in self._names()
+            return self._draft.has(name, self._seen())
         return self._seen().has(name)
 
     def __contains__(self, name: str) -> bool:
@@ -340,8 +340,9 @@ class Artifact:
         raise ArtifactChanged(str(self._place))
 
     def _names(self) -> list[str]:
-        before = self._seen().names()
-        return self._draft.names(before) if self._draft else before
+        if self._draft is not None:
+            return self._draft.names(self._seen())
+        return self._seen().names()
 
     def _change(self, change: Callable[[Draft], None]) -> None:
         self._refuse_if_frozen()

@@ -34,7 +34,7 @@ def drafted(place: Place) -> Iterator[Draft]:
                 raise  # it is in force, and not all of it is at its place
             place.files.remove_folder(draft.folder)
             raise
-        place.files.remove_folder(draft.folder)
+        place.files.remove_empty(draft.folder)
 
 
 def commit(
@@ -55,13 +55,14 @@ def commit(
     """
     place = draft.place
     with place.files.locked(place.lock):
-        _settle(place)
+        _settle(place, but=draft.name)
         before = places.read_or_guess(place) if create else places.read(place)
         if before is None and not create:
             raise FileNotFoundError(f"no artifact {place}")
         if before is not None and exclusive:
             raise FileExistsError(f"there is an artifact {place} already")
-        there = Snapshot(place, before, place.folder).names() if before else []
+        seen = Snapshot(place, before or Manifest(), place.folder)
+        there = seen.names() if before and (draft.cleared or before.keep or keep) else seen.known()
         after = draft.applied(before or Manifest(), there, new=new, keep=keep)
         with written(str(place)):
             if new and before and not before.guess and after.keep:
@@ -106,14 +107,18 @@ def sweep(root: Root, *, age: float = ABANDONED_SECONDS) -> None:
 # What is done under the lock ------------------------------------------------------------------
 
 
-def _settle(place: Place, age: float = ABANDONED_SECONDS) -> None:
-    """Finish what a killed writer began."""
+def _settle(place: Place, age: float = ABANDONED_SECONDS, *, but: str = "") -> None:
+    """Finish what killed writers began.
+
+    :param but: a draft that is the caller's own
+    """
     before = _raw(place)
     if before.deleted:
         _bury(place)
     elif before.gone:
         place.files.remove(f"{place.folder}/{name}" for name in before.gone)
-    for draft in {entry.removesuffix(".lock") for entry in place.files.names(place.drafts)}:
+    drafts = {entry.removesuffix(".lock") for entry in place.files.names(place.drafts)}
+    for draft in drafts - {but}:
         folder = f"{place.drafts}/{draft}"
         if draft.partition(".")[0] == place.name and place.files.abandoned(folder, age):
             if draft == before.draft:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, Any, cast
@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from flowdapt_artifacts.errors import written
 from flowdapt_artifacts.manifests import Digest, Manifest
 from flowdapt_artifacts.places import Place
+from flowdapt_artifacts.snapshots import Snapshot
 
 
 @dataclass(slots=True)
@@ -66,14 +67,18 @@ class Draft:
 
     def remove(self, name: str) -> None:
         """Remove a file."""
-        self.written.pop(name, None)
+        self._forget([name])
         self.removed.add(name)
 
     def clear(self) -> None:
         """Remove all files and all metadata."""
         self.cleared = True
-        self.written.clear()
+        self._forget([*self.written])
         self.assigned.clear()
+
+    def _forget(self, names: Iterable[str]) -> None:
+        forgotten = [name for name in names if self.written.pop(name, None)]
+        self.place.files.remove(f"{self.folder}/{name}" for name in forgotten)
 
     def assign(self, key: str, value: Any) -> None:
         """Set metadata."""
@@ -92,9 +97,14 @@ class Draft:
         kept = {} if self.cleared else {k: v for k, v in before.items() if k not in self.unset}
         return kept | self.assigned
 
-    def names(self, before: list[str]) -> list[str]:
-        """Return the names of the files after the changes."""
-        kept = set() if self.cleared else {*before} - self.removed
+    def has(self, name: str, before: Snapshot) -> bool:
+        """Tell whether there is a file after the changes."""
+        kept = not self.cleared and name not in self.removed
+        return name in self.written or (kept and before.has(name))
+
+    def names(self, before: Snapshot) -> list[str]:
+        """Return the names of the files after the changes, in order."""
+        kept = set() if self.cleared else {*before.names()} - self.removed
         return sorted(kept | {*self.written})
 
     def applied(
@@ -102,12 +112,17 @@ class Draft:
     ) -> Manifest:
         """Return what is in force once the draft is committed.
 
-        :param there: the files of the version before
+        :param there: the files of the version before; those that we wrote will do, where nothing
+            is cleared
         :param new: it is a version of its own, else that before is changed
         :param keep: how many versions before this one stay readable; None is as many as before
         """
-        names = self.names(there)
-        kept = {name: digest for name, digest in before.files.items() if name in names}
+        kept = {
+            name: digest
+            for name, digest in before.files.items()
+            if not self.cleared and name not in self.removed
+        }
+        stays = {*self.written} if self.cleared else {*there, *self.written} - self.removed
         return replace(
             before,
             metadata=self.metadata(before.metadata),
@@ -117,6 +132,6 @@ class Draft:
             saved=time.time() if new or not before.saved else before.saved,
             type=self.type or ("" if self.cleared else before.type),
             draft=self.name if self.written else "",
-            gone=tuple(name for name in there if name not in names),
+            gone=tuple(sorted({*there, *self.removed} - stays)),
             guess=False,
         )

@@ -83,6 +83,10 @@ class Files(ABC):
         """Remove a folder with all in it; silent if it is not there."""
 
     @abstractmethod
+    def remove_empty(self, path: str) -> None:
+        """Remove a folder that nothing is in, where it is there without a file."""
+
+    @abstractmethod
     def locked(self, path: str) -> AbstractContextManager[None]:
         """Wait until nobody else has the lock of that name, and have it."""
 

@@ -74,6 +74,10 @@ class LocalFiles(Files):
         with suppress(*ABSENT):
             shutil.rmtree(path)
 
+    def remove_empty(self, path: str) -> None:
+        with suppress(*ABSENT):
+            os.rmdir(path)
+
     @contextmanager
     def locked(self, path: str) -> Iterator[None]:
         descriptor = _acquired(path, wait=True)

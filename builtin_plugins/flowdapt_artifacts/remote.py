@@ -57,6 +57,7 @@ class RemoteFiles(Files):
                 self._write(path, stream.read())
                 return
             stream.seek(0)
+            self._write(path, b"")  # so that its folder is there
             with self._system.open(path, "wb") as target:
                 while chunk := stream.read(SPOOL_BYTES):
                     target.write(chunk)
@@ -64,9 +65,12 @@ class RemoteFiles(Files):
     def replace(self, path: str, data: bytes, draft: str) -> None:  # noqa: ARG002 - it is whole anyway
         self._write(path, data)
 
-    def _write(self, path: str, data: bytes) -> None:
-        self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._system.pipe_file(path, data)
+    def _write(self, path: str, data: bytes, **options: Any) -> None:
+        try:
+            self._system.pipe_file(path, data, **options)
+        except FileNotFoundError:  # most have no folders to be made, and asking costs a request
+            self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._system.pipe_file(path, data, **options)
 
     def move(self, pairs: Mapping[str, str]) -> None:
         self.copy(pairs)
@@ -74,9 +78,13 @@ class RemoteFiles(Files):
 
     def copy(self, pairs: Mapping[str, str]) -> None:
         system = self._system
-        for folder in {target.rpartition("/")[0] for target in pairs.values()}:
-            system.makedirs(folder, exist_ok=True)
-        if pairs:
+        if not pairs:
+            return
+        try:
+            system.copy([*pairs], [*pairs.values()])
+        except FileNotFoundError:
+            for folder in {target.rpartition("/")[0] for target in pairs.values()}:
+                system.makedirs(folder, exist_ok=True)
             system.copy([*pairs], [*pairs.values()])
 
     def folders(self, path: str) -> list[str]:
@@ -100,9 +108,14 @@ class RemoteFiles(Files):
         return []
 
     def remove(self, paths: Iterable[str]) -> None:
-        for path in paths:
+        wanted, system = list(paths), self._system
+        if len(wanted) > 1:
             with suppress(FileNotFoundError):
-                self._system.rm_file(path)
+                system.rm(wanted)  # many in one request
+                return
+        for path in wanted:
+            with suppress(FileNotFoundError):
+                system.rm_file(path)
 
     def remove_folder(self, path: str) -> None:
         system = self._system
@@ -110,11 +123,13 @@ class RemoteFiles(Files):
         with suppress(FileNotFoundError):
             system.rm(path, recursive=True)
 
+    def remove_empty(self, path: str) -> None:
+        pass  # there is none
+
     @contextmanager
     def locked(self, path: str) -> Iterator[None]:
         mine = uuid.uuid4().hex.encode()
         seen, since = b"", time.monotonic()
-        self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
         while not self._made(path, mine):
             with suppress(FileNotFoundError):
                 other = self.read(path)
@@ -130,7 +145,7 @@ class RemoteFiles(Files):
 
     def _made(self, path: str, mine: bytes) -> bool:
         try:
-            self._system.pipe_file(path, mine, mode="create")
+            self._write(path, mine, mode="create")
         except FileExistsError:
             return False
         return True

@@ -32,6 +32,10 @@ class Snapshot:
         there = {name for name in listed if not name.startswith(".")} - {*self.manifest.gone}
         return sorted({*self.manifest.files, *there})
 
+    def known(self) -> list[str]:
+        """Return the names of those that we wrote."""
+        return sorted(self.manifest.files)
+
     def has(self, name: str) -> bool:
         """Tell whether it has a file."""
         return name in self.manifest.files or name in (manifests.FILE, *self.names())

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from flowdapt.artifacts import Artifact, Store, sweep
+from tests.object_storages import new_bucket
 
 # Saves the artifact anew in a child that kills itself before the first access to the file system,
 # then in one that gets as far as the second, and so on, until one gets to the end.
@@ -160,3 +162,74 @@ def test_a_writer_may_be_killed_at_any_time(tmp_path: Path, store: Store) -> Non
     assert len([*(hidden / "versions" / "it").iterdir()]) == 2
     names = sorted(path.name for path in (tmp_path / "artifacts" / "here" / "it").iterdir())
     assert names == [".artifact.json", "a", "b", "c"]
+
+
+# For each line it reads, saves the artifact in a child that kills itself before a request.
+BEFORE_A_REQUEST = """
+import json, os, signal, sys
+from s3fs import S3FileSystem
+from flowdapt_artifacts.store import Store
+
+def save(artifact, value):
+    artifact.clear()
+    artifact["value"] = value
+    artifact.new_file(f"only-{value}", value * 1000)
+
+for line in sys.stdin:
+    left, base, parameters = json.loads(line)
+    child = os.fork()
+    if not child:
+        request = S3FileSystem._call_s3
+        async def count(*arguments, **options):
+            global left
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return await request(*arguments, **options)
+        S3FileSystem._call_s3 = count
+        Store("s3", base, parameters).save("here", "it", "new", hook=save)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_a_writer_to_an_object_storage_may_be_killed_before_any_request(
+    s3: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowdapt_artifacts.remote.LEASE_SECONDS", 0.05)
+    base = new_bucket(s3)
+    store, files = Store("s3", base, s3), fsspec.filesystem("s3", **s3)
+
+    def save(artifact: Artifact, value: str) -> None:
+        artifact.clear()
+        artifact["value"] = value
+        artifact.new_file(f"only-{value}", value * 1000)
+
+    def load(artifact: Artifact) -> list[Any]:
+        files = [(file.name, file.read().decode()[:3]) for file in artifact]
+        return [artifact["value"], *files]
+
+    old, new = ([value, (f"only-{value}", value)] for value in ("old", "new"))
+    command = [sys.executable, "-c", BEFORE_A_REQUEST]
+    step, code = 0, "-9"
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as writer:
+        assert writer.stdin
+        assert writer.stdout
+        while code == "-9":
+            step += 1
+            store.save("here", "it", "old", hook=save)
+            writer.stdin.write(json.dumps([step, base, s3]) + "\n")
+            code = writer.stdout.readline().strip()
+
+            found = store.load("here", "it", hook=load)
+            assert found in (old, new)
+            sweep("s3", base, age=0, **s3)
+            assert store.load("here", "it", hook=load) == found
+            files.invalidate_cache()
+            there = {path.rpartition("/artifacts/")[2] for path in files.find(base)}
+            assert there == {"here/it/.artifact.json", f"here/it/only-{found[0]}"}
+
+    assert (code, found) == ("0", new)
+    assert step > 8
