@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import IO, NamedTuple
 
+from flowdapt_artifacts.manifests import Digest
+
 
 class Facts(NamedTuple):
     """What a file system knows of a file.
@@ -42,6 +44,14 @@ class Files(ABC):
             except (FileNotFoundError, NotADirectoryError):
                 continue
         return found
+
+    def checked(self, path: str, digest: Digest) -> tuple[bytes, str]:
+        """Return what is in a file, and what is wrong with it, see :meth:`Digest.fault`.
+
+        :raises FileNotFoundError: there is none
+        """
+        data = self.read(path)
+        return data, digest.fault(data)
 
     @abstractmethod
     def writing(self, path: str) -> AbstractContextManager[IO[bytes]]:

@@ -55,8 +55,8 @@ class Snapshot:
             fault = "is missing"
             for path in self._paths(name):
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    data = self.place.files.read(path)
-                    if not (fault := digest.fault(data)):
+                    data, fault = self.place.files.checked(path, digest)
+                    if not fault:
                         return data
             if not self._in_force():
                 raise ArtifactChanged(str(self.place))
