@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowdapt_artifacts import models as models
     from flowdapt_embedded.run import run as run
 
     from flowdapt.context import get_run_context as get_run_context
 
 __version__ = "1.0.0"
 
+# The import paths of earlier releases, such as flowdapt.compute, come with a plugin.
+for _folder in getattr(PathFinder.find_spec("flowdapt_compat"), "submodule_search_locations", ()):
+    __path__.append(f"{_folder}/modules")
+
 
 # Looked up on first use, so that `flowdapt --help` and workers import only what they need.
 def __getattr__(name: str) -> Any:
     if name == "get_run_context":
         from flowdapt.context import get_run_context as found
-    elif name == "run":
+    elif name in ("models", "run"):
         from flowdapt.plugins import offered
 
         found = offered("exports", name)

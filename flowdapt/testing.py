@@ -22,11 +22,13 @@ from flowdapt.plugins import Plugins
 if TYPE_CHECKING:
     from flowdapt_embedded.inline import InlineExecutor
     from flowdapt_embedded.memory import MemoryStorage
+    from flowdapt_testing.artifacts import ArtifactsSuite
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
     from flowdapt_testing.memories import MemorySuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
 
 __all__ = [
+    "ArtifactsSuite",
     "DurableStorageSuite",
     "ExecutorSuite",
     "InlineExecutor",

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from flowdapt.context import (
+    Address,
+    Places,
+    WorkflowRunContext,
+    reset_run_context,
+    set_run_context,
+)
+from tests import object_storages
+from tests.memories import DictMemory
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +36,24 @@ def _imports_of_this_process() -> Iterator[None]:
 def anyio_backend() -> str:
     """The event loop of async tests."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, Any]]:
+    """What fsspec's ``s3`` needs to reach a server of object storage, for all tests that ask."""
+    with object_storages.serving() as parameters:
+        yield parameters
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[WorkflowRunContext]:
+    """A run that the test belongs to, with a memory of its own, and its artifacts on the disk."""
+    options = {"protocol": "file", "base_path": str(tmp_path), "parameters": {}}
+    places = Places(
+        memory=DictMemory(str(tmp_path)).address,
+        artifacts=Address("flowdapt_artifacts.store:Store", json.dumps(options)),
+    )
+    context = WorkflowRunContext(namespace="of-run", executor="local", objects=places)
+    token = set_run_context(context)
+    yield context
+    reset_run_context(token)

@@ -121,7 +121,7 @@ def test_nothing_private_is_imported_from_another_module(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_every_module_is_named_for_its_subject(path: Path) -> None:
-    assert path.stem not in VAGUE
+    assert path.stem not in VAGUE or "flowdapt_compat" in path.parts  # earlier releases named those
 
 
 # How much there is

@@ -4,6 +4,7 @@ from flowdapt.hooks import Provider, hookimpl
 
 _SUITES = {
     "MemorySuite": ("memories", "What every memory does."),
+    "ArtifactsSuite": ("artifacts", "Keeping values as files."),
     "ExecutorSuite": ("executors", "Computing stages."),
     "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
     "StorageSuite": ("resources", "Keeping resources, runs and events."),

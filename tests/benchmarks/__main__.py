@@ -36,6 +36,7 @@ LINES = {
     "large": "large",
     "soak": "soak",
     "telemetry": "telemetry",
+    "models": "models",
 }
 
 

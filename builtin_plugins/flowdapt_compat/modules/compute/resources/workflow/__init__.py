@@ -1,0 +1,1 @@
+"""Where earlier releases had what belongs to workflows."""

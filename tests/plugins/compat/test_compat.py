@@ -1,0 +1,201 @@
+"""What existing stages and plugins import, and what it does."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowdapt.compute import cluster_memory, object_store
+from flowdapt.compute.artifacts import Artifact
+from flowdapt.compute.artifacts.misc import json_from_artifact, json_to_artifact
+from flowdapt.compute.object_store import Strategy
+
+from flowdapt import artifacts, context, objects
+from flowdapt.context import WorkflowRunContext
+
+KERNEL_ALONE = """
+import sys
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name == "flowdapt_compat" else found(name, *rest)
+import flowdapt.objects
+try:
+    import flowdapt.compute
+except ModuleNotFoundError:
+    print("gone")
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "home"),
+    [
+        (
+            "artifacts",
+            "Artifact ArtifactFile new_artifact get_artifact list_artifacts "
+            "check_if_artifact_exists",
+            artifacts,
+        ),
+        (
+            "artifacts.dataset",
+            "dataframe_to_artifact dataframe_from_artifact array_to_artifact array_from_artifact "
+            "register_handler get_handler_func",
+            artifacts,
+        ),
+        (
+            "artifacts.misc",
+            "json_to_artifact json_from_artifact pickle_to_artifact pickle_from_artifact",
+            artifacts,
+        ),
+        (
+            "resources.workflow.context",
+            "get_run_context set_run_context reset_run_context WorkflowRunContext",
+            context,
+        ),
+        ("object_store", "Strategy", objects),
+    ],
+)
+def test_an_import_path_of_earlier_releases_leads_to_what_there_is(
+    path: str, names: str, home: Any
+) -> None:
+    module = importlib.import_module(f"flowdapt.compute.{path}")
+
+    assert module.__doc__
+    for name in names.split():
+        assert getattr(module, name) is getattr(home, name)
+
+
+def test_the_kernel_does_without() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KERNEL_ALONE], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "gone\n"
+
+
+# The object store
+
+
+def test_a_value_is_put_got_and_deleted(run: WorkflowRunContext) -> None:
+    object_store.put("key", {"a": 1})
+
+    assert object_store.get("key") == {"a": 1}
+    assert object_store.exists("key")
+    assert not object_store.exists("key", strategy=Strategy.ARTIFACT)
+    object_store.delete("key")
+    assert not object_store.exists("key")
+    object_store.delete("key")
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"artifact_only": True}, {"strategy": "artifact"}, {"strategy": Strategy.ARTIFACT}]
+)
+def test_a_value_is_kept_as_an_artifact(
+    run: WorkflowRunContext, tmp_path: Path, chosen: dict[str, Any]
+) -> None:
+    object_store.put("key", [1, 2], **chosen)
+
+    folder = tmp_path / "artifacts" / "of-run" / "key"
+    assert pickle.loads((folder / "object").read_bytes()) == [1, 2]
+    assert json.loads((folder / ".artifact.json").read_text())["value_type"] == "object"
+    assert object_store.get("key", **chosen) == [1, 2]
+    assert object_store.get("key") == [1, 2]
+    assert object_store.exists("key", **chosen)
+    object_store.delete("key", **chosen)
+    assert not object_store.exists("key", **chosen)
+    object_store.delete("key", **chosen)
+
+
+def test_a_missing_key_is_the_error_that_plugins_catch(run: WorkflowRunContext) -> None:
+    with pytest.raises(KeyError):
+        object_store.get("key", strategy="cluster_memory")
+    with pytest.raises(FileNotFoundError):
+        object_store.get("key")
+    with pytest.raises(FileNotFoundError):
+        object_store.get("key", artifact_only=True)
+
+
+def test_hooks_and_parameters_are_passed_on(run: WorkflowRunContext, tmp_path: Path) -> None:
+    there = {"base_path": str(tmp_path / "there")}
+
+    object_store.put(
+        "key",
+        {"a": 1},
+        namespace="other",
+        artifact_only=True,
+        executor="ray",
+        save_artifact_hook=json_to_artifact(),
+        cluster_memory_params={},
+        artifact_params=there,
+    )
+
+    assert (tmp_path / "there" / "artifacts" / "other" / "key" / "file.json").exists()
+    found = object_store.get(
+        "key",
+        namespace="other",
+        artifact_only=True,
+        load_artifact_hook=json_from_artifact(),
+        artifact_params=there,
+    )
+    assert found == {"a": 1}
+    assert object_store.exists("key", namespace="other", artifact_only=True, artifact_params=there)
+    assert not object_store.exists("key", namespace="other")
+
+
+def test_the_default_hooks_take_a_serializer_and_go_with_each_other(
+    run: WorkflowRunContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Texts:
+        @staticmethod
+        def dumps(value: Any) -> bytes:
+            return json.dumps(value).encode()
+
+        loads = staticmethod(json.loads)
+
+    save, load = object_store.default_save_hook(Texts), object_store.default_load_hook(Texts)
+
+    object_store.put("key", {"a": 1}, artifact_only=True, save_artifact_hook=save)
+
+    assert object_store.get("key", artifact_only=True, load_artifact_hook=load) == {"a": 1}
+    artifact = Artifact.get_artifact("key", "of-run")
+    assert artifact.get_file("object").read() == b'{"a": 1}'
+    artifact["value_type"] = "other"
+    assert object_store.get("key", artifact_only=True, load_artifact_hook=load) == {"a": 1}
+    assert "saved by another hook, as 'other'" in caplog.text
+    object_store.put("key", 1, artifact_only=True)
+    assert object_store.default_load_hook()(Artifact.get_artifact("key", "of-run")) == 1
+
+
+# The memory
+
+
+def test_the_memory_is_that_of_the_run(run: WorkflowRunContext) -> None:
+    cluster_memory.put_in_cluster_memory("key", [1], backend="local", timeout=1)
+
+    assert cluster_memory.get_from_cluster_memory("key") == [1]
+    assert cluster_memory.check_for_key_in_cluster_memory("key", namespace="of-run")
+    assert object_store.get("key", strategy="cluster_memory") == [1]
+    cluster_memory.delete_from_cluster_memory("key")
+    assert not cluster_memory.check_for_key_in_cluster_memory("key")
+    with pytest.raises(KeyError):
+        cluster_memory.get_from_cluster_memory("key")
+
+
+@pytest.mark.parametrize("name", ["get_cluster_memory", "get_cluster_memory_backend"])
+def test_the_memory_is_an_object_as_well(run: WorkflowRunContext, name: str) -> None:
+    memory = getattr(cluster_memory, name)()
+
+    memory.put("a", 1)
+    memory.put("b", 2, namespace="other")
+
+    assert isinstance(memory, cluster_memory.ClusterMemory)
+    assert (memory.get("a"), memory.get("b", namespace="other")) == (1, 2)
+    memory.clear()
+    assert (memory.exists("a"), memory.exists("b", namespace="other")) == (False, True)
+    memory.delete("b", namespace="other")
+    assert not memory.exists("b", namespace="other")
