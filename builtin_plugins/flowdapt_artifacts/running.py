@@ -32,8 +32,8 @@ def placed() -> tuple[Configured, str]:
         found, namespace = None, "default"
     else:
         found, namespace = context.objects, context.namespace
-    found = found or offered("exports", "places")()
-    return Configured(**json.loads(found.artifacts.options)), namespace
+    at = (found or offered("exports", "places")()).artifacts
+    return Configured(**json.loads(at.options if at else "{}")), namespace
 
 
 def new_artifact(
