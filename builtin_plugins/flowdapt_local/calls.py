@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.context import Address
-from flowdapt_local.spool import Part, Spooled
+from flowdapt_local.spool import Part, Spooled, Woven
 
 Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pickled exception
 
@@ -84,7 +84,7 @@ class Done:
     """
 
     value: Value
-    json: Part | None = None
+    json: bytes | Spooled | None = None
     failures: tuple[Failed, ...] = ()
     failed_items: tuple[tuple[int, str, str], ...] = ()
     seconds: float = 0.0
@@ -99,7 +99,7 @@ class Done:
     def spooled(self) -> bool:
         """Whether anything of it lies in a file."""
         parts = (self.json, self.value.part, *(piece.part for piece in self.value.pieces or ()))
-        return any(isinstance(part, Spooled) for part in parts)
+        return any(isinstance(part, Spooled | Woven) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

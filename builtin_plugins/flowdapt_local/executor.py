@@ -196,9 +196,8 @@ class LocalExecutor(Executor):
     async def fetch(self, ref: Ref) -> Any:
         """Return the value of a reference, unpickled in this process."""
         if ref.part is not None:
-            return payloads.load(self._spool.content(ref.part))
-        parts = (self._spool.content(piece.part) for piece in ref.pieces)
-        return [x for part in parts for x in payloads.load(part)]
+            return self._spool.load(ref.part)
+        return [x for piece in ref.pieces for x in self._spool.load(piece.part)]
 
     async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
         """Import targets in a worker."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from flowdapt import payloads
 from flowdapt.objects import Memory, type_of
+from flowdapt_local.lending import Lent, Stretch
 
 INLINE_BYTES = 64 * 1024  #: results up to this size travel in messages
 
@@ -28,7 +30,19 @@ class Spooled:
     size: int
 
 
-Part = bytes | Spooled  #: a payload, wherever it is
+@dataclass(frozen=True, slots=True)
+class Woven:
+    """A payload of which some segments lie in other blocks of the same run.
+
+    :param own: a payload: the list of all segments, with nothing in the place of these
+    :param others: these, by their places
+    """
+
+    own: bytes | Spooled
+    others: tuple[tuple[int, Stretch], ...]
+
+
+Part = bytes | Spooled | Woven  #: a payload, wherever it is
 
 
 class Spool:
@@ -37,6 +51,7 @@ class Spool:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self._numbers = itertools.count()
+        self._lent = Lent()
 
     def store(self, run: str, segments: payloads.Segments, value: Any) -> Part:
         """Keep a payload and return where it is.
@@ -44,25 +59,55 @@ class Spool:
         :param value: what the payload is of
         :raises flowdapt.errors.MemoryFull: there is no room for it
         """
+        namespace = _namespace(run)
+        others = {
+            place: stretch
+            for place, segment in enumerate(segments[1:], 1)
+            if (stretch := self._lent.find(segment)) and stretch.block.namespace == namespace
+        }
+        if not others:
+            return self._kept(namespace, segments, type_of(value))
+        left = [
+            None if place in others else pickle.PickleBuffer(segment) if place else segment
+            for place, segment in enumerate(segments)
+        ]
+        own = self._kept(namespace, payloads.dump(left), type_of(value))
+        return Woven(own, tuple(others.items()))
+
+    def store_text(self, run: str, text: bytes) -> bytes | Spooled:
+        """Keep plain bytes, such as JSON, and return where they are."""
+        if len(text) <= INLINE_BYTES:
+            return text
+        return self._spooled(_namespace(run), [text], len(text), "json")
+
+    def _kept(self, namespace: str, segments: payloads.Segments, kind: str) -> bytes | Spooled:
         size = payloads.size(segments)
         if size <= INLINE_BYTES:
             return payloads.pack(segments)
-        return self._spooled(run, payloads.laid_out(segments), size, type_of(value))
+        return self._spooled(namespace, payloads.laid_out(segments), size, kind)
 
-    def store_text(self, run: str, text: bytes) -> Part:
-        """Keep plain bytes, such as JSON, and return where they are."""
-        return text if len(text) <= INLINE_BYTES else self._spooled(run, [text], len(text), "json")
-
-    def _spooled(self, run: str, pieces: Iterable[Any], size: int, kind: str) -> Spooled:
-        part = Spooled(_namespace(run), f"{os.getpid()}-{next(self._numbers)}", size)
-        self.memory.put(part.namespace, part.key, pieces, size=size, type=kind)
+    def _spooled(self, namespace: str, pieces: Iterable[Any], size: int, kind: str) -> Spooled:
+        part = Spooled(namespace, f"{os.getpid()}-{next(self._numbers)}", size)
+        self.memory.put(namespace, part.key, pieces, size=size, type=kind)
         return part
 
-    def content(self, part: Part) -> bytes | memoryview:
+    def load(self, part: Part) -> Any:
+        """Return the value of a payload; what is large in it can be written to, for us alone."""
+        if not isinstance(part, Woven):
+            return payloads.load(self.content(part))
+        segments = payloads.load(self.content(part.own))
+        for place, stretch in part.others:
+            block = memoryview(self.content(stretch.block))
+            segments[place] = block[stretch.start : stretch.start + stretch.size]
+        return pickle.loads(segments[0], buffers=segments[1:])  # noqa: S301 - from our own workers
+
+    def content(self, part: bytes | Spooled) -> bytes | memoryview:
         """Return the bytes of a part; those in memory can be written to, for this process alone."""
         if isinstance(part, bytes):
             return part
-        return self.memory.get(part.namespace, part.key, writable=True)
+        memory = self.memory.get(part.namespace, part.key, writable=True)
+        self._lent.add(part, memory)
+        return memory
 
     def forget(self, run: str) -> None:
         """Remove everything of a run; what is mapped elsewhere stays usable there."""

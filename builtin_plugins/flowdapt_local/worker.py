@@ -77,7 +77,7 @@ class _Mapping:
             or self._piece.first != piece.first
             or self._piece.part != piece.part
         ):
-            self._piece, self._elements = piece, payloads.load(self._spool.content(piece.part))
+            self._piece, self._elements = piece, self._spool.load(piece.part)
         return self._elements[start : start + count]
 
 
@@ -219,11 +219,11 @@ class Worker:
     def value(self, value: Value) -> Any:
         """Return an argument, assembled where it is kept in pieces."""
         if value.part is not None:
-            return payloads.load(self.spool.content(value.part))
+            return self.spool.load(value.part)
         elements: list[Any] = []
         for piece in value.pieces or ():
             assert piece.part is not None  # noqa: S101 - only the run's input comes without
-            elements += payloads.load(self.spool.content(piece.part))
+            elements += self.spool.load(piece.part)
         return elements
 
     def _call(self, number: int, task: Task) -> Done | None:

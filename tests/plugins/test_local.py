@@ -25,6 +25,7 @@ from flowdapt_local.ledger import Ledger
 from flowdapt_local.processes import Process
 from flowdapt_memory.owners import OwnMemory
 
+from flowdapt.context import Places
 from flowdapt.engine import Engine
 from flowdapt.errors import NeverFits
 from flowdapt.executors import Host
@@ -87,6 +88,23 @@ async def desk(tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Desk]:
     await engine.start()
     yield Desk(engine, executor, modules)
     await engine.stop()
+
+
+@pytest.fixture
+async def placed_desk(tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Desk]:
+    """One whose stages know where objects are."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    memory = OwnMemory(app_dir=tmp_path)
+    places = Places(memory.address, None)
+    snapshots = Snapshots([Root(modules)], tmp_path / "code")
+    executor = LocalExecutor(**options)
+    host = Host(app_dir=tmp_path, places=places, snapshots=snapshots)
+    engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
+    await engine.start()
+    yield Desk(engine, executor, modules)
+    await engine.stop()
+    memory.close()
 
 
 def stage(name: str, target: str | Callable[..., Any], *after: str, **facts: Any) -> dict[str, Any]:
@@ -435,6 +453,43 @@ async def test_a_file_that_is_written_after_the_end_of_its_run_does_not_stay(
     at_work = desk.executor._at_work
     await until(lambda: not any(p.units for p in at_work.crew.all) and not at_work._tasks)
     assert folders_of_runs(desk) == set()
+
+
+FRAMES = """
+    import numpy as np
+    from flowdapt import get_run_context
+    from flowdapt.objects import attached
+    def used(): return attached(get_run_context().objects.memory).stats()["used"]
+    def make(): return {"field": np.arange(500_000.0), "other": np.ones(300_000)}
+    def look(frames): return [frames, float(frames["field"].sum())]
+    def change(given):
+        given[0]["field"][7] = -1.0
+        return given
+    def tell(given): return [given[0]["field"][7], given[0]["field"][8], given[0]["other"].sum()]
+    def both(left, right): return [tell(left), tell(right)]
+    def measure(given): return [used(), tell(given)]
+"""
+
+
+async def test_what_a_stage_hands_on_untouched_is_not_copied(placed_desk: Desk) -> None:
+    placed_desk.write(FRAMES)
+
+    used, told = await placed_desk.result(
+        *(stage("a", "make"), stage("b", "look", "a"), stage("c", "measure", "b"))
+    )
+
+    assert told == [7.0, 8.0, 300_000.0]
+    assert 6_400_000 <= used < 1.1 * 6_400_000
+
+
+async def test_what_a_stage_changed_is_its_own_and_nobody_elses(placed_desk: Desk) -> None:
+    placed_desk.write(FRAMES)
+    first, look = stage("a", "make"), stage("b", "look", "a")
+    left, right = stage("c", "change", "b"), stage("d", "look", "a")
+
+    result = await placed_desk.result(first, look, left, right, stage("e", "both", "c", "d"))
+
+    assert result == [[-1.0, 8.0, 300_000.0], [7.0, 8.0, 300_000.0]]
 
 
 async def test_a_class_of_the_users_comes_back_from_where_it_was_made(desk: Desk) -> None:
