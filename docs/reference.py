@@ -284,7 +284,10 @@ def _class(one: type) -> Iterator[str]:
     if dataclasses.is_dataclass(one) and ":param" not in (one.__doc__ or ""):
         yield from (f"Fields: {', '.join(f'`{f.name}`' for f in dataclasses.fields(one))}.", "")
     for name, member in vars(one).items():
-        if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
+        if isinstance(member, classmethod) and not issubclass(one, Exception):
+            member = getattr(one, name)  # noqa: PLW2901 - without the class, which nobody passes
+        shown = inspect.isroutine(member) or isinstance(member, property)
+        if name.startswith("_") or not shown:
             continue
         if isinstance(member, property):
             yield from (f"### {name}", "", _plain(inspect.getdoc(member) or ""), "")

@@ -58,6 +58,10 @@ class LocalFiles(Files):
         for source, target in pairs.items():
             os.replace(source, target)
 
+    def hide(self, folder: str, draft: str) -> bool:
+        os.rename(folder, draft)
+        return True
+
     def copy(self, pairs: Mapping[str, str]) -> None:
         for source, target in pairs.items():
             os.makedirs(os.path.dirname(target), exist_ok=True)

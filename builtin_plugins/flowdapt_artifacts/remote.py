@@ -76,6 +76,9 @@ class RemoteFiles(Files):
         self.copy(pairs)
         self.remove(pairs)
 
+    def hide(self, folder: str, draft: str) -> bool:  # noqa: ARG002
+        return False
+
     def copy(self, pairs: Mapping[str, str]) -> None:
         system = self._system
         if not pairs:

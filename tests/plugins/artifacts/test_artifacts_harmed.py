@@ -221,6 +221,27 @@ def test_a_full_disk_is_named_and_changes_nothing(store: Store, tmp_path: Path) 
         assert store.load("here", "a") == b"new"
 
 
+def test_an_artifact_is_deleted_to_make_room(store: Store, tmp_path: Path) -> None:
+    with small_disk(tmp_path) as small:
+        store.save("here", "a", b"old" * 50_000)
+        filler = tmp_path / "filler"
+        with small, suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(b"x" * 4096):
+                pass
+
+        store.delete("here", "a")
+
+        assert not store.exists("here", "a")
+        store.save("here", "b", b"new" * 40_000)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("a file where a folder should be")
+
+    with pytest.raises(OSError, match=f"{tmp_path}/artifacts"):
+        Store("file", str(tmp_path)).save("here", "a", 1)
+
+
 # On a remote storage
 
 
