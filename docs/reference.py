@@ -286,8 +286,8 @@ def _class(one: type) -> Iterator[str]:
     for name, member in vars(one).items():
         if isinstance(member, classmethod) and not issubclass(one, Exception):
             member = getattr(one, name)  # noqa: PLW2901 - without the class, which nobody passes
-        shown = inspect.isroutine(member) or isinstance(member, property)
-        if name.startswith("_") or not shown:
+        shown = inspect.isfunction(member) or inspect.ismethod(member)
+        if name.startswith("_") or not (shown or isinstance(member, property)):
             continue
         if isinstance(member, property):
             yield from (f"### {name}", "", _plain(inspect.getdoc(member) or ""), "")
