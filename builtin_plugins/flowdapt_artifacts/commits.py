@@ -81,7 +81,7 @@ def delete(place: Place) -> None:
     :raises FileNotFoundError: there is none
     """
     with drafted(place) as draft, place.files.locked(place.lock):
-        _settle(place)
+        _settle(place, but=draft.name)
         if places.read_or_guess(place) is None:
             raise FileNotFoundError(f"no artifact {place}")
         # Without writing anything where that is possible: it may be done to make room.
@@ -149,9 +149,7 @@ def _move(place: Place, manifest: Manifest, names: list[str]) -> None:
 def _preserve(place: Place, manifest: Manifest, names: list[str]) -> None:
     """Keep what is in force as an earlier version."""
     folder = f"{place.versions}/{manifest.version}"
-    place.files.remove_folder(
-        folder
-    )  # of a writer that was killed before it put its draft in force
+    place.files.remove_folder(folder)  # a writer may have been killed here before
     place.files.copy({f"{place.folder}/{name}": f"{folder}/{name}" for name in names})
     place.files.copy({place.manifest: f"{folder}/{manifests.FILE}"})
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.context import get_run_context
-from flowdapt.plugins import offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +27,8 @@ def placed() -> tuple[Configured, str]:
         found, namespace = None, "default"
     else:
         found, namespace = context.objects, context.namespace
-    found = found or offered("exports", "places")()
+    if found is None:
+        from flowdapt.plugins import offered  # here, so that workers need not import it
+
+        found = offered("exports", "places")()
     return Configured(**json.loads(found.artifacts.options)), namespace

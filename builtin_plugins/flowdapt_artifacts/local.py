@@ -82,6 +82,11 @@ class LocalFiles(Files):
             return {e.name: _facts(e.stat()) for e in entries if e.is_file()}
         return {}
 
+    def names(self, path: str) -> set[str]:
+        with suppress(*ABSENT):
+            return {*os.listdir(path)}
+        return set()
+
     def remove(self, paths: Iterable[str]) -> None:
         for path in paths:
             with suppress(*ABSENT):

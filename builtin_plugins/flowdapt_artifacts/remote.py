@@ -144,7 +144,9 @@ class RemoteFiles(Files):
         try:
             yield
         finally:
-            self.remove([path])
+            with suppress(FileNotFoundError):
+                if self.read(path) == mine:  # else this took so long that somebody broke the lock
+                    self.remove([path])
 
     def _made(self, path: str, mine: bytes) -> bool:
         try:

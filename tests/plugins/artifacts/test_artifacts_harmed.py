@@ -259,6 +259,16 @@ def test_a_lock_of_a_writer_that_is_gone_is_broken(monkeypatch: pytest.MonkeyPat
     assert not files.exists(lock)
 
 
+def test_a_writer_whose_lock_was_broken_leaves_that_of_the_next_one_alone() -> None:
+    files = remote.RemoteFiles("memory", {})
+    system = fsspec.filesystem("memory")
+
+    with files.locked("/locks/a"):
+        system.pipe_file("/locks/a", b"the next one")
+
+    assert system.cat_file("/locks/a") == b"the next one"
+
+
 def test_a_draft_of_a_writer_that_is_gone_is_swept_once_it_is_old() -> None:
     store = Store("memory", "/swept", {})
     store.save("here", "a", 1)
