@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import flowdapt_rest
 import typer
+from flowdapt_artifacts import models, public
 from flowdapt_cli.app import flowdapt as overview
 from flowdapt_client.binding import Asking, Iterating
 from flowdapt_client.clients import Everything
@@ -28,7 +29,7 @@ from flowdapt_client.runs import Runs
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flowdapt import client, errors, executors, hooks, resources, settings, storage
+from flowdapt import artifacts, client, errors, executors, hooks, resources, settings, storage
 from flowdapt.plugins import Plugins
 
 FOLDER = Path(__file__).parent / "reference"
@@ -49,6 +50,7 @@ def pages() -> dict[str, str]:
         "resources": _resources,
         "storage": _storage,
         "executors": _executors,
+        "artifacts": _artifacts,
         "errors": _errors,
         "client": _client,
         "cli": _cli,
@@ -156,6 +158,22 @@ def _executors() -> Iterator[str]:
     answers = (executors.Handle, executors.Outcome, executors.Progress, executors.Node)
     for one in (*contract, *answers, executors.StageFailed):
         yield from _class(one)
+
+
+def _artifacts() -> Iterator[str]:
+    yield from _head("Artifacts", artifacts)
+    for one in (artifacts.Artifact, artifacts.ArtifactFile, artifacts.Store):
+        yield from _class(one)
+    functions = [getattr(artifacts, name) for name in vars(public)["__all__"]]
+    for function in functions:
+        if inspect.isfunction(function):
+            yield from _function(function, level=2)
+    for error in (artifacts.ArtifactCorrupt, artifacts.ArtifactNotWritten):
+        yield from _class(error)
+    yield from _head("Models", models)
+    yield from _class(models.Model)
+    for function in (models.save, models.load, models.versions, models.list):
+        yield from _function(function, level=2)
 
 
 def _errors() -> Iterator[str]:
@@ -266,7 +284,10 @@ def _class(one: type) -> Iterator[str]:
     if dataclasses.is_dataclass(one) and ":param" not in (one.__doc__ or ""):
         yield from (f"Fields: {', '.join(f'`{f.name}`' for f in dataclasses.fields(one))}.", "")
     for name, member in vars(one).items():
-        if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
+        if isinstance(member, classmethod) and not issubclass(one, Exception):
+            member = getattr(one, name)  # noqa: PLW2901 - without the class, which nobody passes
+        shown = inspect.isfunction(member) or inspect.ismethod(member)
+        if name.startswith("_") or not (shown or isinstance(member, property)):
             continue
         if isinstance(member, property):
             yield from (f"### {name}", "", _plain(inspect.getdoc(member) or ""), "")

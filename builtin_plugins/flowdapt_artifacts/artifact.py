@@ -14,7 +14,7 @@ from flowdapt_artifacts.errors import ArtifactChanged
 from flowdapt_artifacts.file import ArtifactFile
 from flowdapt_artifacts.manifests import Manifest
 from flowdapt_artifacts.names import checked_file
-from flowdapt_artifacts.places import LOCAL, Place, Root
+from flowdapt_artifacts.places import Place, Root
 from flowdapt_artifacts.snapshots import Snapshot
 
 TRIES = 100  #: of reading what others replace meanwhile
@@ -28,7 +28,7 @@ class Artifact:
     What others write is seen at once, and each file whole; in a :meth:`transaction` many changes
     become one. Made by the class methods, or by the functions of ``flowdapt.artifacts``.
 
-    :param snapshot: what to show, whatever is in force; then it cannot be changed
+    :param snapshot: what to show, whatever is in force, until it is changed
     """
 
     def __init__(self, place: Place, *, snapshot: Snapshot | None = None) -> None:
@@ -89,7 +89,7 @@ class Artifact:
         cls, namespace: str = "", protocol: str = "file", base_path: str = "", **params: Any
     ) -> list[Artifact]:
         """Return the artifacts of a namespace in the order of their names."""
-        root = _root(protocol, base_path, params)
+        root = Root.at(protocol, base_path, params)
         return [cls(place) for place, _ in snapshots.all_of(root, namespace or "default")]
 
     @classmethod
@@ -268,7 +268,7 @@ class Artifact:
 
     def delete(self) -> None:
         """Remove the artifact, with all its versions."""
-        self._refuse_if_frozen()
+        self._thaw()
         commits.delete(self._place)
 
     # Reading and writing, for files and stores
@@ -290,7 +290,7 @@ class Artifact:
         if self._draft is not None:
             yield self  # part of the one around it
             return
-        self._refuse_if_frozen()
+        self._thaw()
         found = places.read_or_guess(self._place) if create else self._seen().manifest
         before = Snapshot(self._place, found or Manifest(), self._place.folder)
         with commits.drafted(self._place) as draft:
@@ -311,7 +311,7 @@ class Artifact:
     @contextmanager
     def writing(self, name: str, content: bytes = b"") -> Iterator[IO[bytes]]:
         """Open a file to replace what is in it, beginning with ``content``."""
-        self._refuse_if_frozen()
+        self._thaw()
         checked_file(name)
         if self._draft is not None:
             with self._draft.writing(name, content) as stream:
@@ -345,7 +345,7 @@ class Artifact:
         return self._seen().names()
 
     def _change(self, change: Callable[[Draft], None]) -> None:
-        self._refuse_if_frozen()
+        self._thaw()
         if self._draft is not None:
             change(self._draft)
             return
@@ -353,20 +353,14 @@ class Artifact:
             change(draft)
             commits.commit(draft)
 
-    def _refuse_if_frozen(self) -> None:
-        if self._snapshot is not None:
+    def _thaw(self) -> None:
+        """Show what is in force from now on, to change it; earlier versions stay as they are."""
+        if self._snapshot and self._snapshot.folder != self._place.folder:
             raise PermissionError(f"a version of artifact {self._place} is read here, not changed")
+        self._snapshot = None
 
 
 def _place(
     name: str, namespace: str, protocol: str, base_path: str, params: dict[str, Any]
 ) -> Place:
-    return _root(protocol, base_path, params).place(namespace or "default", name)
-
-
-def _root(protocol: str, base_path: str, params: dict[str, Any]) -> Root:
-    if protocol in LOCAL and not base_path:
-        from flowdapt_artifacts.running import placed
-
-        base_path = placed()[0].base_path
-    return Root.at(protocol, base_path, params)
+    return Root.at(protocol, base_path, params).place(namespace or "default", name)

@@ -8,7 +8,7 @@ killed; the next one, or a sweep, does what is left to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from flowdapt_artifacts import manifests, places
 from flowdapt_artifacts.drafts import Draft
@@ -26,7 +26,9 @@ ABANDONED_SECONDS = 86_400.0  #: after which a draft on a remote storage has los
 def drafted(place: Place) -> Iterator[Draft]:
     """Begin a draft; what was not committed at the end is removed."""
     draft = Draft(place, place.new_draft())
-    with place.files.claimed(draft.folder):
+    with ExitStack() as stack:
+        with written(str(place)):
+            stack.enter_context(place.files.claimed(draft.folder))
         try:
             yield draft
         except BaseException:
@@ -79,11 +81,14 @@ def delete(place: Place) -> None:
     :raises FileNotFoundError: there is none
     """
     with drafted(place) as draft, place.files.locked(place.lock):
-        _settle(place)
+        _settle(place, but=draft.name)
         if places.read_or_guess(place) is None:
             raise FileNotFoundError(f"no artifact {place}")
-        gone = Manifest(deleted=True)
-        with written(str(place)):
+        # Without writing anything where that is possible: it may be done to make room.
+        if place.files.hide(place.folder, draft.folder):
+            place.files.remove_folder(draft.folder)
+        else:
+            gone = Manifest(deleted=True)
             place.files.replace(place.manifest, gone.to_bytes(), draft.folder)
         _bury(place)
 
@@ -144,9 +149,7 @@ def _move(place: Place, manifest: Manifest, names: list[str]) -> None:
 def _preserve(place: Place, manifest: Manifest, names: list[str]) -> None:
     """Keep what is in force as an earlier version."""
     folder = f"{place.versions}/{manifest.version}"
-    place.files.remove_folder(
-        folder
-    )  # of a writer that was killed before it put its draft in force
+    place.files.remove_folder(folder)  # a writer may have been killed here before
     place.files.copy({f"{place.folder}/{name}": f"{folder}/{name}" for name in names})
     place.files.copy({place.manifest: f"{folder}/{manifests.FILE}"})
 

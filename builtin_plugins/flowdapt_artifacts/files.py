@@ -69,6 +69,10 @@ class Files(ABC):
         """Move files, from the keys to the values; others may read either meanwhile."""
 
     @abstractmethod
+    def hide(self, folder: str, draft: str) -> bool:
+        """Move a folder to where nothing is, all at once; False where that cannot be done."""
+
+    @abstractmethod
     def copy(self, pairs: Mapping[str, str]) -> None:
         """Copy files that nobody writes to; there is nothing at the target."""
 

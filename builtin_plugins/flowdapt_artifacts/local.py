@@ -58,6 +58,10 @@ class LocalFiles(Files):
         for source, target in pairs.items():
             os.replace(source, target)
 
+    def hide(self, folder: str, draft: str) -> bool:
+        os.rename(folder, draft)
+        return True
+
     def copy(self, pairs: Mapping[str, str]) -> None:
         for source, target in pairs.items():
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -77,6 +81,11 @@ class LocalFiles(Files):
         with suppress(*ABSENT), os.scandir(path) as entries:
             return {e.name: _facts(e.stat()) for e in entries if e.is_file()}
         return {}
+
+    def names(self, path: str) -> set[str]:
+        with suppress(*ABSENT):
+            return {*os.listdir(path)}
+        return set()
 
     def remove(self, paths: Iterable[str]) -> None:
         for path in paths:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from flowdapt_artifacts import snapshots
 from flowdapt_artifacts.artifact import Artifact
+from flowdapt_artifacts.configured import placed
 from flowdapt_artifacts.manifests import Manifest
-from flowdapt_artifacts.running import placed
 from flowdapt_artifacts.store import Store
 from flowdapt_artifacts.values import save_object
 

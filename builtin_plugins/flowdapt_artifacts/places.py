@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowdapt_artifacts import manifests
+from flowdapt_artifacts.configured import placed
 from flowdapt_artifacts.errors import ArtifactCorrupt
 from flowdapt_artifacts.files import Files
 from flowdapt_artifacts.local import LocalFiles
@@ -37,9 +38,11 @@ class Root:
     def at(cls, protocol: str, base_path: str, parameters: Mapping[str, Any]) -> Root:
         """Return the place in a file system; nothing is read or made there.
 
-        :param base_path: the folder that ``artifacts`` is in
+        :param base_path: the folder that ``artifacts`` is in; for files by default as configured
         :param parameters: of the file system
         """
+        if protocol in LOCAL and not base_path:
+            base_path = placed()[0].base_path  # and not the root of the disk
         base = base_path.removeprefix(f"{protocol}://").rstrip("/")
         if protocol in LOCAL:
             return cls(LocalFiles(), os.path.abspath(os.path.expanduser(f"{base}/artifacts")))

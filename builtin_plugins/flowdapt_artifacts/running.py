@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.context import get_run_context
-from flowdapt.plugins import offered
 from flowdapt_artifacts import commits
 from flowdapt_artifacts.artifact import Artifact
 from flowdapt_artifacts.commits import ABANDONED_SECONDS
+from flowdapt_artifacts.configured import Configured, placed
 from flowdapt_artifacts.places import Root
-
-
-@dataclass(frozen=True, slots=True)
-class Configured:
-    """Where artifacts are, as the settings have it under ``storage``."""
-
-    protocol: str = "file"
-    base_path: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-
-def placed() -> tuple[Configured, str]:
-    """Return where artifacts are, and in which namespace: the run's or, without one, the usual."""
-    try:
-        context = get_run_context()
-    except RuntimeError:
-        found, namespace = None, "default"
-    else:
-        found, namespace = context.objects, context.namespace
-    at = (found or offered("exports", "places")()).artifacts
-    return Configured(**json.loads(at.options if at else "{}")), namespace
 
 
 def new_artifact(

@@ -119,6 +119,8 @@ class Store(Artifacts):
 
     def root(self, **params: Any) -> Root:
         """Return where all of them are."""
+        for name in ("keep", "version"):  # of the other calls, and given to all of them
+            params.pop(name, None)
         protocol = params.pop("protocol", "") or self._protocol
         base_path = params.pop("base_path", "") or (
             self._base_path if protocol == self._protocol else ""

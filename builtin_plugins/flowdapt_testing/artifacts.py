@@ -172,6 +172,16 @@ class ArtifactsSuite:
         names = artifacts.load("here", "a", hook=lambda artifact: [file.name for file in artifact])
         assert names == ["d"]
 
+    def test_a_hook_that_reads_may_make_a_note_of_it(self, artifacts: Artifacts) -> None:
+        artifacts.save("here", "a", "text", hook=save_parts)
+
+        def note(artifact: Any) -> list[str]:
+            artifact["read"] = True
+            return load_parts(artifact)
+
+        assert artifacts.load("here", "a", hook=note) == ["text"] * 4
+        assert artifacts.load("here", "a", hook=lambda artifact: artifact["read"]) is True
+
     def test_a_hook_that_fails_changes_nothing(self, artifacts: Artifacts) -> None:
         def fail(artifact: Any, value: Any) -> None:
             save_parts(artifact, value)
@@ -197,6 +207,7 @@ class ArtifactsSuite:
         kept = {number: artifacts.load("here", "a", hook=None, version=number) for number in (2, 3)}
 
         assert kept == {2: 2, 3: 3}
+        assert artifacts.exists("here", "a", keep=2)
         assert artifacts.load("here", "a", hook=None) == 4
         for number in (1, 5):
             with pytest.raises(FileNotFoundError, match=f"version {number}"):

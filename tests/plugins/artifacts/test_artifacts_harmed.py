@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -179,19 +180,20 @@ def test_a_folder_that_is_no_artifact_does_not_disturb(store: Store, tmp_path: P
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[AbstractContextManager[None]]:
+def small_disk(folder: Path) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Make a disk of 1 MiB of the folder or, where that is not allowed, files of 256 KiB at most.
 
-    Yields a context in which that is so.
+    Yields what makes a context in which that is so.
     """
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode == 0:
+    may = shutil.which("mount") is not None
+    if may and subprocess.run(mount, capture_output=True, check=False).returncode == 0:
         try:
-            yield nullcontext()
+            yield nullcontext
         finally:
             subprocess.run(["umount", str(folder)], check=True)
     else:
-        yield limited(2**18)
+        yield lambda: limited(2**18)
 
 
 @contextmanager
@@ -210,7 +212,7 @@ def test_a_full_disk_is_named_and_changes_nothing(store: Store, tmp_path: Path) 
         store.save("here", "a", b"old" * 1000)
 
         for name in ("a", "b"):
-            with small, pytest.raises(ArtifactNotWritten, match=f"'{name}'.* cannot be written"):
+            with small(), pytest.raises(ArtifactNotWritten, match=f"'{name}'.* cannot be written"):
                 store.save("here", name, b"x" * 2**21)
 
         assert store.load("here", "a") == b"old" * 1000
@@ -219,6 +221,27 @@ def test_a_full_disk_is_named_and_changes_nothing(store: Store, tmp_path: Path) 
         assert [path for path in hidden.rglob("*") if path.is_file()] == []
         store.save("here", "a", b"new")
         assert store.load("here", "a") == b"new"
+
+
+def test_an_artifact_is_deleted_to_make_room(store: Store, tmp_path: Path) -> None:
+    with small_disk(tmp_path) as small:
+        store.save("here", "a", b"old" * 50_000)
+        filler = tmp_path / "filler"
+        with small(), suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(b"x" * 4096):
+                pass
+
+        store.delete("here", "a")
+
+        assert not store.exists("here", "a")
+        store.save("here", "b", b"new" * 40_000)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("a file where a folder should be")
+
+    with pytest.raises(OSError, match=f"{tmp_path}/artifacts"):
+        Store("file", str(tmp_path)).save("here", "a", 1)
 
 
 # On a remote storage
@@ -236,6 +259,16 @@ def test_a_lock_of_a_writer_that_is_gone_is_broken(monkeypatch: pytest.MonkeyPat
 
     assert store.load("here", "a") == 1
     assert not files.exists(lock)
+
+
+def test_a_writer_whose_lock_was_broken_leaves_that_of_the_next_one_alone() -> None:
+    files = remote.RemoteFiles("memory", {})
+    system = fsspec.filesystem("memory")
+
+    with files.locked("/locks/a"):
+        system.pipe_file("/locks/a", b"the next one")
+
+    assert system.cat_file("/locks/a") == b"the next one"
 
 
 def test_a_draft_of_a_writer_that_is_gone_is_swept_once_it_is_old() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from flowdapt.artifacts import (
     Artifact,
+    Store,
     check_if_artifact_exists,
     get_artifact,
     list_artifacts,
@@ -51,6 +52,7 @@ def test_the_place_of_the_run_is_where_artifacts_are_without_a_base_path(
     new_artifact("a")
 
     assert Artifact.does_exist("a", "of-run")
+    assert Store().exists("of-run", "a")
     sweep()
 
 

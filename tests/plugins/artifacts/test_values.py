@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,6 +73,21 @@ def test_a_value_without_a_hook_is_a_pickle_that_earlier_releases_read(store: St
 
     found = store.load("here", "a", hook=look)
     assert found == ("object", {"value_type": "object"}, {"key": b"value"})
+
+
+def test_a_value_is_saved_without_any_heavy_library(tmp_path: Path) -> None:
+    code = (
+        "import sys; from flowdapt_artifacts.store import Store; store = Store('file', sys.argv[1])"
+        "; store.save('here', 'a', 1); store.load('here', 'a'); print(*sys.modules)"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+
+    heavy = {"fsspec", "numpy", "pandas", "polars", "pyarrow", "pydantic"}
+    loaded = {name.partition(".")[0] for name in told.stdout.split()}
+    assert loaded & heavy == set()
 
 
 def test_what_is_no_pickle_is_named(store: Store) -> None:
