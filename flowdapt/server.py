@@ -164,7 +164,8 @@ def memory(plugins: Plugins, settings: Settings, *, auto: str) -> Memory | None:
 def placed(plugins: Plugins, settings: Settings, memory: Memory | None) -> Places:
     """Return where objects are, with this memory and the artifacts that the settings mean."""
     storage = settings.storage.model_dump()
-    storage["base_path"] = storage["base_path"] or str(settings.app_dir)
+    if storage["protocol"] == "file" and not storage["base_path"]:
+        storage["base_path"] = str(settings.app_dir)
     artifacts = [
         Address(provider.target, json.dumps(storage))
         for provider in plugins.providers("artifacts").values()

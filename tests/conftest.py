@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowdapt_memory.owners import OwnMemory
 
 from flowdapt.context import (
     Address,
@@ -18,7 +19,6 @@ from flowdapt.context import (
     set_run_context,
 )
 from tests import object_storages
-from tests.memories import DictMemory
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +49,13 @@ def s3() -> Iterator[dict[str, Any]]:
 def run(tmp_path: Path) -> Iterator[WorkflowRunContext]:
     """A run that the test belongs to, with a memory of its own, and its artifacts on the disk."""
     options = {"protocol": "file", "base_path": str(tmp_path), "parameters": {}}
+    memory = OwnMemory(app_dir=tmp_path)
     places = Places(
-        memory=DictMemory(str(tmp_path)).address,
+        memory=memory.address,
         artifacts=Address("flowdapt_artifacts.store:Store", json.dumps(options)),
     )
     context = WorkflowRunContext(namespace="of-run", executor="local", objects=places)
     token = set_run_context(context)
     yield context
     reset_run_context(token)
+    memory.close()

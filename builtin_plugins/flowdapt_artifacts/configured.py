@@ -31,4 +31,5 @@ def placed() -> tuple[Configured, str]:
         from flowdapt.plugins import offered  # here, so that workers need not import it
 
         found = offered("exports", "places")()
-    return Configured(**json.loads(found.artifacts.options)), namespace
+    at = found.artifacts
+    return Configured(**json.loads(at.options if at else "{}")), namespace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+")  # with re.fullmatch: "$" lets a line end pass
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")  # with re.fullmatch: "$" lets a line end pass
 _FILE = re.compile(r"[^./\\\0-\x1f][^/\\\0-\x1f]*")
 
 
@@ -14,7 +14,9 @@ def checked(name: str, what: str = "an artifact") -> str:
     :raises ValueError: it is no name; nothing was read or written
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for {what}: use letters, digits, _ and - only")
+        raise ValueError(
+            f"{name!r} is no name for {what}: use letters, digits, _ and - only, and at most 200"
+        )
     return name
 
 
