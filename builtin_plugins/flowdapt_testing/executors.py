@@ -193,7 +193,7 @@ class ProcessExecutorSuite(ExecutorSuite):
             stage("whole", lambda: bytes(200_000)),
             stage("each", lambda x, whole: whole[:1000] * x, "list", "whole", **MAPPED),
             stage("list", lambda: [1, 2, 3]),
-            stage("last", lambda x: bytes(2000), "each", **MAPPED),
+            stage("last", lambda x: x[:500] * 4, "each", **MAPPED),
         )
 
         outcome = await walk.compute()
