@@ -61,7 +61,7 @@ class Stock:
         prefix: str = "",
         places: Collection[str] = (),
         after: Position = (),
-        limit: int | None = None,
+        limit: int,
     ) -> Sequence[Entry]:
         """Return what there is, ordered by namespace, key and place.
 
@@ -75,8 +75,6 @@ class Stock:
             for entry in self._all(namespace, places or [*Place])
             if entry.key.startswith(prefix) and position(entry) > after
         )
-        if limit is None:
-            return sorted(found, key=position)
         return heapq.nsmallest(limit, found, key=position)
 
     def find(self, namespace: str, key: str) -> Sequence[Entry]:
