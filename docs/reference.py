@@ -24,6 +24,7 @@ from flowdapt_client.binding import Asking, Iterating
 from flowdapt_client.clients import Everything
 from flowdapt_client.events import Events
 from flowdapt_client.keeping import Audit, Secrets
+from flowdapt_client.objects import Objects
 from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
 from pydantic import BaseModel
@@ -206,6 +207,7 @@ def _client() -> Iterator[str]:
         "client.runs": Runs,
         "client.events": Events,
         "client.workflows, client.configs, client.resources(MODEL)": Resources,
+        "client.objects": Objects,
         "client.secrets": Secrets,
         "client.audit": Audit,
     }
@@ -215,7 +217,8 @@ def _client() -> Iterator[str]:
         for member in vars(group).values():
             if isinstance(member, Asking | Iterating):
                 yield from _function(member.call, level=3)
-    for one in (client.Run, client.Event, client.LogLine, client.FailedItem, client.Revision):
+    models = (client.Run, client.Event, client.LogLine, client.FailedItem, client.Revision)
+    for one in (*models, client.ObjectEntry, client.ObjectStats, client.NamespaceSum):
         yield from _model(one)
     for error in (client.NoServer, client.Refused, client.RunFailed, client.Unreadable):
         yield from _class(error)

@@ -131,6 +131,8 @@ class Outcome:
     :param items: how many elements a mapped call had
     :param failures: elements that were left out, the first :data:`FAILURES_KEPT` of them
     :param failed_items: all of them, in their order
+    :param result_bytes: the size of the result as later stages have it; absent where that is not
+        known without pickling it
     """
 
     ref: Ref
@@ -143,6 +145,7 @@ class Outcome:
     attempts: int = 1
     worker: str | None = None
     cpu_seconds: float = 0.0
+    result_bytes: int | None = None
 
 
 class StageFailed(StageError):

@@ -135,6 +135,7 @@ class StageRecord(Model):
     failed_items: tuple[FailedItem, ...] = Field((), exclude=True)
     failure: Failure | None = None
     cpu_seconds: float = 0.0
+    result_bytes: int | None = Field(None, description="The size of what it hands on, if known.")
     result: bytes | None = Field(
         None, exclude=True, description="The pickled result where it is small; for resuming."
     )

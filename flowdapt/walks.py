@@ -165,6 +165,7 @@ class Walk:
             failures=outcome.failures,
             failed_items=outcome.failed_items,
             cpu_seconds=outcome.cpu_seconds,
+            result_bytes=outcome.result_bytes,
             result=outcome.stored,
         )
         self._outcomes[stage.name] = outcome

@@ -29,6 +29,7 @@ _COMMANDS = {
     "drain": ("server:drain", "Have a server accept no new runs."),
     "undrain": ("server:undrain", "Have a server accept runs again."),
     "audit": ("audit:audit", "Show who did what."),
+    "objects": ("objects:objects", "Show which objects stages share, and remove some."),
     "secrets": ("secrets:secrets", "List, set and delete secrets."),
     "contexts": ("contexts:contexts", "Name servers, and choose one."),
     "config": ("config:config", "Show and edit the settings; needs no server."),

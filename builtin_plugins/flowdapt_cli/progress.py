@@ -11,6 +11,7 @@ from rich.text import Text
 
 from flowdapt_cli.output import harmless
 from flowdapt_cli.render import console
+from flowdapt_cli.sizes import size
 from flowdapt_cli.times import duration, took
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Stages:
             if record["state"] in FINAL:
                 self._ended.add(name)
                 if self._bars.disable:
-                    facts = record["state"], _items(record), _failed(record), took(record)
+                    facts = record["state"], *_amounts(record), took(record)
                     self._console.print(f"{harmless(name)}: {', '.join(filter(None, facts))}")
 
     def _task(self, name: str) -> TaskID:
@@ -100,7 +101,7 @@ class _Bar(BarColumn):
 
 
 class _Facts(ProgressColumn):
-    """What is known beside the bar: items, failures, time."""
+    """What is known beside the bar: time, items, failures, the size of the result."""
 
     def render(self, task: Task) -> Text:
         record = task.fields["record"]
@@ -109,11 +110,15 @@ class _Facts(ProgressColumn):
         text = Text(f"{took(record) or duration(time.monotonic() - task.fields['since']):>8}")
         if record["state"] in ("failed", "cancelled"):
             text.append(f"  {record['state']}", style=_COLOURS[record["state"]])
-        if items := _items(record):
-            text.append(f"  {items}")
-        if failed := _failed(record):
-            text.append(f"  {failed}", style="red")
+        for amount, style in zip(_amounts(record), ("", "red", ""), strict=True):
+            if amount:
+                text.append(f"  {amount}", style=style)
         return text
+
+
+def _amounts(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return how many items there are, how many of them failed, and how large the result is."""
+    return _items(record), _failed(record), size(record.get("result_bytes"))
 
 
 def _items(record: Mapping[str, Any]) -> str:

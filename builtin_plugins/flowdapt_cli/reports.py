@@ -9,6 +9,7 @@ import typer
 
 from flowdapt_cli.errors import FAILED
 from flowdapt_cli.output import Form, dump, note, say
+from flowdapt_cli.sizes import size
 from flowdapt_cli.times import duration, took
 
 Record = Mapping[str, Any]  #: a run or a stage as the server has it
@@ -59,6 +60,7 @@ def _row(stage: Record) -> dict[str, Any]:
         "failed": stage["items_failed"] or None,
         "attempts": stage["attempts"],
         "cpu": duration(stage["cpu_seconds"]),
+        "result": size(stage.get("result_bytes")),
         "worker": stage["worker"],
     }
 

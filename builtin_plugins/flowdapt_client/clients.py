@@ -10,6 +10,7 @@ from flowdapt_client.binding import Asking, Group
 from flowdapt_client.events import Events
 from flowdapt_client.exchange import ANSWER_SECONDS, Exchange
 from flowdapt_client.keeping import Audit, Secrets
+from flowdapt_client.objects import Objects
 from flowdapt_client.records import Status, read
 from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
@@ -33,6 +34,7 @@ class Everything(Group[_S]):
         self.address = shell.exchange.address  #: without a token that may have stood in it
         self.runs: Runs[_S] = Runs(shell)
         self.events: Events[_S] = Events(shell)
+        self.objects: Objects[_S] = Objects(shell)
         self.secrets: Secrets[_S] = Secrets(shell)
         self.audit: Audit[_S] = Audit(shell)
         self.workflows: Resources[_S, Workflow] = Resources(shell, Workflow)

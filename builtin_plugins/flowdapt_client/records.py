@@ -106,6 +106,39 @@ class Secret(Model):
     updated_at: Timestamp
 
 
+class ObjectEntry(Model):
+    """What is known of an object in one place."""
+
+    namespace: str
+    key: str
+    place: str = Field(description="`memory`, `disk` for what it had no room for, or `artifact`.")
+    size: int = Field(description="Bytes.")
+    type: str = Field("", description="Of the value, such as `numpy.ndarray`, if known.")
+    created: Timestamp | None = None
+    expires: Timestamp | None = None
+
+
+class NamespaceSum(Model):
+    """What the objects of a namespace come to; sizes are in bytes, by place."""
+
+    namespace: str
+    objects: int
+    memory: int = 0
+    disk: int = 0
+    artifact: int = 0
+
+
+class ObjectStats(Model):
+    """How full the memory is, in bytes; what it does not know of itself is absent."""
+
+    capacity: int | None = None
+    used: int | None = Field(None, description="What runs hold for themselves included.")
+    free: int | None = Field(None, description="Part of `used`: ready to be written again.")
+    on_disk: int | None = Field(None, description="What the memory had no room for.")
+    objects: int | None = Field(None, description="In the memory, results of runs included.")
+    namespaces: tuple[NamespaceSum, ...] = ()
+
+
 class AuditEntry(Model):
     """Who did what."""
 
@@ -185,6 +218,13 @@ class LogPage(Model):
 
     blocks: tuple[LogBlock, ...]
     next: int
+
+
+class ObjectPage(Model):
+    """Some objects, and where to go on."""
+
+    objects: tuple[ObjectEntry, ...]
+    next: str | None = None
 
 
 class AuditPage(Model):

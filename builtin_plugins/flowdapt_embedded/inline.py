@@ -161,7 +161,7 @@ class InlineExecutor(Executor):
                 outcome = Outcome(await self._call(function, arguments, context))
             if call.final:
                 outcome = replace(outcome, json=payloads.to_json(outcome.ref))
-            return replace(outcome, worker=worker)
+            return replace(outcome, worker=worker, result_bytes=_size(outcome.ref))
         except StageError:
             raise
         except asyncio.CancelledError:
@@ -238,6 +238,15 @@ class InlineExecutor(Executor):
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:
             self.host.on_progress(Progress(call.run, call.stage, **facts))
+
+
+def _size(value: Any) -> int | None:
+    """Return how many bytes a value has, where it is nothing but bytes, such as an array."""
+    try:
+        view = memoryview(value)
+    except (TypeError, ValueError):  # ValueError of arrays whose elements have no form in C
+        return None
+    return None if view.format == "O" else view.nbytes  # those would be the bytes of pointers
 
 
 async def _numbered(call: MapCall) -> Sequence[tuple[int, Any]]:

@@ -51,6 +51,12 @@ class Value:
     part: Part | None = None
     pieces: list[Piece] | None = None
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has, pickled."""
+        parts = [piece.part for piece in self.pieces or ()] if self.part is None else [self.part]
+        return sum(_size(part) for part in parts if part is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -110,3 +116,7 @@ class Facts:
     snapshot: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     log_level: int = 20
+
+
+def _size(part: Part) -> int:
+    return len(part) if isinstance(part, bytes) else part.size

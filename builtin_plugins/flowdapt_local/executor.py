@@ -191,7 +191,13 @@ class LocalExecutor(Executor):
         whole.worker = job.worker  # no start that anybody is to hear of
         self._at_work.queue(whole, first=True)
         done = await whole.outcome
-        return replace(outcome, ref=done.ref, json=done.json, stored=done.stored)
+        return replace(
+            outcome,
+            ref=done.ref,
+            json=done.json,
+            stored=done.stored,
+            result_bytes=done.result_bytes,
+        )
 
     async def fetch(self, ref: Ref) -> Any:
         """Return the value of a reference, unpickled in this process."""

@@ -129,6 +129,7 @@ class Single(Job):
                     attempts=unit.attempt,
                     worker=self.worker,
                     cpu_seconds=done.cpu_seconds,
+                    result_bytes=done.value.size,
                 )
             )
 
@@ -270,9 +271,10 @@ class Mapped(Job):
     def _end_if_done(self) -> None:
         if self.outcome.done() or not self.closed or self._out or self.waiting():
             return
+        value = Value(pieces=[self.results[order] for order in sorted(self.results)])
         self.outcome.set_result(
             Outcome(
-                Value(pieces=[self.results[order] for order in sorted(self.results)]),
+                value,
                 items=self.counts.done,
                 items_failed=self.counts.failed,
                 failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),
@@ -280,6 +282,7 @@ class Mapped(Job):
                 attempts=self.attempts,
                 worker=self.worker,
                 cpu_seconds=self.cpu_seconds,
+                result_bytes=value.size,
             )
         )
         for listener in self.listeners:

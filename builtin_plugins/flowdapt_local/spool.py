@@ -41,6 +41,12 @@ class Woven:
     own: bytes | Spooled
     others: tuple[tuple[int, Stretch], ...]
 
+    @property
+    def size(self) -> int:
+        """How many bytes the payload would have as a block of its own, nearly."""
+        own = len(self.own) if isinstance(self.own, bytes) else self.own.size
+        return own + sum(stretch.size for _, stretch in self.others)
+
 
 Part = bytes | Spooled | Woven  #: a payload, wherever it is
 

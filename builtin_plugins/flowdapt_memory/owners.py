@@ -24,7 +24,7 @@ class OwnMemory(ShmMemory):
     """A memory that ends with this process.
 
     :param app_dir: where what memory has no room for goes
-    :param capacity: bytes that blocks may take, also as ``512Mi``; by default half of the shared
+    :param capacity: bytes that blocks may take, also as ``512MiB``; by default half of the shared
         memory that the system offers
     :param quotas: the same for single namespaces, by name; ``*`` for all others
     :param folder: where to make its folder; by default in ``/dev/shm``
@@ -40,6 +40,8 @@ class OwnMemory(ShmMemory):
         folder: str | None = None,
     ) -> None:
         shared = _usable(Path(folder) if folder else SHARED)
+        size = _half(shared) if capacity == "auto" else _amount("capacity", capacity)
+        limits = {name: _amount("quota", limit) for name, limit in (quotas or {}).items()}
         parent = shared / f"flowdapt-{os.getuid()}"
         sweep(parent)
         made = Path(tempfile.mkdtemp(dir=parent, prefix="memory-"))
@@ -55,8 +57,6 @@ class OwnMemory(ShmMemory):
         disk.mkdir(mode=PRIVATE, parents=True)
         for part in (OBJECTS, NEW):
             (disk / part).mkdir(mode=PRIVATE)
-        size = _half(shared) if capacity == "auto" else _amount("capacity", capacity)
-        limits = {name: _amount("quota", limit) for name, limit in (quotas or {}).items()}
         super().__init__(str(made), str(disk), capacity=size, quotas=limits)
         self._owner = os.getpid()
 
@@ -119,4 +119,4 @@ def _amount(what: str, given: float | str) -> int:
     try:
         return int(amounts({"memory": given})["memory"])
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{what} {given!r} is no number of bytes, such as 512Mi") from error
+        raise ValueError(f"{what} {given!r} is no number of bytes, such as 512MiB") from error

@@ -158,16 +158,14 @@ class ShmMemory(Memory):
 
     def stats(self) -> dict[str, Any]:
         arena = self.arena
-        sizes: dict[str, list[int]] = {}
-        for name, folder in (("memory", arena.objects), ("disk", arena.on_disk)):
-            files = [f for n in os.scandir(folder) for f in os.scandir(n.path)]
-            sizes[name] = [held(file.stat()) for file in files]
+        in_memory = [size for folder in _folders(arena.objects) for size in _sizes(folder)]
+        on_disk = [size for folder in _folders(arena.on_disk) for size in _sizes(folder)]
         return {
             "capacity": self.capacity,
             "used": arena.used,
-            "free": sum(held(file.stat()) for file in os.scandir(arena.free)),
-            "objects": sum(map(len, sizes.values())),
-            "on_disk": sum(sizes["disk"]),
+            "free": sum(_sizes(arena.free)),
+            "objects": len(in_memory) + len(on_disk),
+            "on_disk": sum(on_disk),
         }
 
     # Looking ---------------------------------------------------------------------------------
@@ -297,3 +295,16 @@ def _write_file(file: str, parts: list[Any], expires: float) -> int:
 def _head_of(file: str) -> Head | None:
     with open(file, "rb") as opened:
         return read_head(opened.read(HEAD))
+
+
+def _folders(parent: str) -> list[str]:
+    with os.scandir(parent) as entries:
+        return [entry.path for entry in entries]
+
+
+def _sizes(folder: str) -> Iterator[int]:
+    """Yield how many bytes each file of a folder takes, of those that do not go meanwhile."""
+    with suppress(FileNotFoundError), os.scandir(folder) as files:
+        for file in files:
+            with suppress(FileNotFoundError):
+                yield held(file.stat())

@@ -25,6 +25,10 @@ def flowdapt_routes() -> Iterable[Provider]:
     of the kind's schema that the client reads and makes the reply, and ``bodies``, which reads the
     body and the query. One that fails is left out, and logged with the plugin's name.
 
+    What comes in and goes out is described in the OpenAPI document where the route is an
+    ``Operation``: ``server.plugins.resolve("exports", "http")`` has it, see
+    :mod:`flowdapt_rest.public`.
+
     Reading needs a token with the role ``read`` where tokens are needed, and every other method one
     with ``admin``. A route with an attribute ``role`` asks for that one instead: ``read``,
     ``operate``, ``admin``, or ``anyone`` for what may be seen without a token. Who calls is
@@ -53,6 +57,12 @@ def flowdapt_layers() -> Iterable[Provider]:
 def flowdapt_commands() -> list[Provider]:
     text = "Make, list and revoke tokens, by which servers know who calls; needs no server."
     return [Provider("tokens", "flowdapt_rest.commands:tokens", text)]
+
+
+@hookimpl
+def flowdapt_exports() -> list[Provider]:
+    text = "What routes of other plugins are made of."
+    return [Provider("http", "flowdapt_rest.public:NAMES", text)]
 
 
 @hookimpl

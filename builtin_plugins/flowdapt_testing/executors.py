@@ -188,6 +188,22 @@ class ProcessExecutorSuite(ExecutorSuite):
 
         assert bench.messages == ["printed", "logged 1"]
 
+    async def test_how_large_results_are_is_on_record(self, bench: Bench) -> None:
+        walk = await bench.walk(
+            stage("whole", lambda: bytes(200_000)),
+            stage("each", lambda x, whole: whole[:1000] * x, "list", "whole", **MAPPED),
+            stage("list", lambda: [1, 2, 3]),
+            stage("last", lambda x: x[:500] * 4, "each", **MAPPED),
+        )
+
+        outcome = await walk.compute()
+
+        await bench.executor.release(walk.run.uid)
+        records = {name: record.result_bytes or 0 for name, record in walk.records.items()}
+        assert 200_000 < records["whole"] < 201_000
+        assert 6000 < records["each"] < 7000
+        assert 3 * 2000 < (outcome.result_bytes or 0) < 7000
+
     async def test_a_cancelled_run_stops_and_others_go_on(self, bench: Bench) -> None:
         def waits() -> None:
             print("waiting")  # noqa: T201 - tells the test that it began

@@ -596,7 +596,7 @@ async def test_a_record_has_what_the_executor_knows() -> None:
     run = walk.begin()
     await executor.submitted("a")
     failure = Failure(type="E", message="m", item=3)
-    facts = {"attempts": 2, "worker": "w1", "cpu_seconds": 0.5, "stored": b"p"}
+    facts = {"attempts": 2, "worker": "w1", "cpu_seconds": 0.5, "stored": b"p", "result_bytes": 1}
 
     executor.end("a", items=5, items_failed=1, failures=(failure,), **facts)
     await run
@@ -606,6 +606,7 @@ async def test_a_record_has_what_the_executor_knows() -> None:
     assert (record.state, record.attempts, record.worker) == (RunState.FINISHED, 2, "w1")
     assert (record.items, record.items_done, record.items_failed) == (5, 5, 1)
     assert (record.failures, record.cpu_seconds, record.result) == ((failure,), 0.5, b"p")
+    assert record.result_bytes == 1
     assert record.finished_at is not None
     assert record.finished_at >= record.started_at
 

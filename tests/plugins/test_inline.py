@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 from flowdapt_embedded.inline import AT_ONCE, InlineExecutor
 
@@ -54,6 +55,24 @@ async def test_a_result_is_its_own_reference(executor: InlineExecutor) -> None:
     assert await executor.fetch(outcome.ref) is result
     assert outcome.json is None
     assert outcome.worker == f"process {os.getpid()}"
+
+
+@pytest.mark.parametrize(
+    ("result", "size"),
+    [
+        (b"four", 4),
+        (np.zeros((2, 3)), 48),
+        (np.array([object()]), None),
+        (np.array(["2031-04-05"], "datetime64[D]"), None),
+        ([b"four"], None),
+    ],
+)
+async def test_the_size_of_what_is_nothing_but_bytes_is_known(
+    executor: InlineExecutor, result: Any, size: int | None
+) -> None:
+    outcome = await executor.submit(a_call(lambda *_: result)).outcome
+
+    assert outcome.result_bytes == size
 
 
 async def test_the_last_result_comes_as_json_too(executor: InlineExecutor) -> None:

@@ -276,6 +276,17 @@ def test_a_run_is_inspected_with_its_stages_and_its_failure(ask: Call) -> None:
     assert [stage["stage"] for stage in scripts["stages"]] == ["pick", "sort"]
 
 
+def test_a_run_is_inspected_with_the_sizes_of_what_its_stages_hand_on(ask: Call) -> None:
+    name = ask("run", "fruit", "-o", "json").json()["name"]
+
+    people = ask("inspect", "run", name)
+    scripts = ask("inspect", "run", name, "-o", "json").json()
+
+    sizes = [stage["result_bytes"] for stage in scripts["stages"]]
+    assert all(0 < size < 1000 for size in sizes)
+    assert all(f" {size} B " in people.out for size in sizes)
+
+
 def test_logs_are_printed_behind_the_stage_that_wrote_them(ask: Call) -> None:
     name = ask("run", "fruit", "-o", "json").json()["name"]
 

@@ -10,6 +10,7 @@ import pytest
 from flowdapt_cli.output import harmless, note, say, yaml_of
 from flowdapt_cli.progress import Stages
 from flowdapt_cli.render import LONGEST, result
+from flowdapt_cli.sizes import size
 from flowdapt_cli.times import age, duration
 
 Draw = Callable[[object], list[str]]
@@ -118,15 +119,33 @@ def test_an_age_is_rough(seconds: int, text: str) -> None:
     assert age(time.replace(tzinfo=None).isoformat()) == text
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1,023 B"),
+        (1024, "1.0 KiB"),
+        (12_345, "12 KiB"),
+        (2**20 - 1, "1.0 MiB"),
+        (5 * 2**40, "5.0 TiB"),
+        (2**53, "8,192 TiB"),
+        (None, ""),
+    ],
+)
+def test_a_size_has_the_unit_that_suits_it(count: int | None, text: str) -> None:
+    assert size(count) == text
+
+
 def test_without_a_terminal_each_stage_is_a_line_once_it_ended(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     running = {"stage": "train", "state": "running", "items": 4, "items_done": 1}
     ended = running | {"state": "finished", "items_done": 4, "items_failed": 1}
+    ended["result_bytes"] = 2_500_000
 
     with Stages(["load", "train"]) as stages:
         stages.show([running])
         stages.show([ended])
         stages.show([ended])
 
-    assert capsys.readouterr().err == "train: finished, 4 items, 1 failed\n"
+    assert capsys.readouterr().err == "train: finished, 4 items, 1 failed, 2.4 MiB\n"

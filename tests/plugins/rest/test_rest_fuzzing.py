@@ -11,8 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from flowdapt_memory.owners import OwnMemory
 from flowdapt_rest.service import RestService
 
+from flowdapt.context import Places
+from flowdapt.plugins import Plugins
 from flowdapt.server import Server
 
 pytestmark = pytest.mark.anyio
@@ -28,8 +31,13 @@ OPTIONS = [
 
 
 @pytest.fixture
-async def url(server: Server, workflows: httpx.AsyncClient) -> AsyncIterator[str]:
+async def url(server: Server, workflows: httpx.AsyncClient, tmp_path: Path) -> AsyncIterator[str]:
     """The address of a server with one of everything, each called `echo`."""
+    # Routes of plugins are tried, too; not those over secrets, which do not say what goes in.
+    server.plugins = Plugins.load(safe_mode=True, disabled=["flowdapt_secrets"])
+    server.memory = OwnMemory(app_dir=tmp_path)
+    server.places = Places(server.memory.address, None)
+    server.memory.put("echo", "echo", [b"echo"], size=4)
     for kind in ("configs", "gardens"):
         given = {"metadata": {"name": "echo"}, "spec": {"data": {}}}
         assert (await workflows.post(f"/{kind}/", json=given)).status_code == 200
@@ -37,6 +45,7 @@ async def url(server: Server, workflows: httpx.AsyncClient) -> AsyncIterator[str
     await service.start()
     yield server.addresses["rest"]
     await service.stop()
+    server.memory.close()
 
 
 async def test_schemathesis_finds_nothing(
