@@ -8,6 +8,11 @@ def flowdapt_artifacts() -> list[Provider]:
     return [Provider("fsspec", "flowdapt_artifacts.store:Store", "Files, wherever fsspec reaches.")]
 
 
+@hookimpl(optionalhook=True)  # there are no routes without the HTTP interface
+def flowdapt_routes() -> list[Provider]:
+    return [Provider("artifacts", f"{__name__}.routes:routes")]
+
+
 @hookimpl
 def flowdapt_exports() -> list[Provider]:
     return [

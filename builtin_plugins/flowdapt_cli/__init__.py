@@ -30,6 +30,7 @@ _COMMANDS = {
     "undrain": ("server:undrain", "Have a server accept runs again."),
     "audit": ("audit:audit", "Show who did what."),
     "objects": ("objects:objects", "Show which objects stages share, and remove some."),
+    "artifacts": ("artifacts:artifacts", "List artifacts, and bring their files here and there."),
     "secrets": ("secrets:secrets", "List, set and delete secrets."),
     "contexts": ("contexts:contexts", "Name servers, and choose one."),
     "config": ("config:config", "Show and edit the settings; needs no server."),

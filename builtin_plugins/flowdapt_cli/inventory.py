@@ -1,4 +1,4 @@
-"""What people read of objects, made of what a server tells."""
+"""What people read of objects and artifacts, made of what a server tells."""
 
 from __future__ import annotations
 
@@ -55,6 +55,30 @@ def sums(stats: Facts) -> Sequence[dict[str, Any]]:
         }
         for one in stats["namespaces"]
     ]
+
+
+def artifact_row(entry: Facts) -> dict[str, Any]:
+    """Return what a table says of an artifact."""
+    return {
+        "name": entry["name"],
+        "namespace": entry["namespace"],
+        "size": size(entry["size"]),
+        "type": entry["type"],
+        "saved": age(entry["saved"]),
+    }
+
+
+def artifact_facts(artifact: Facts) -> dict[str, Any]:
+    """Return all that is known of an artifact but its files."""
+    known = {name: value for name, value in artifact.items() if name != "files"}
+    versions = ", ".join(map(str, artifact["versions"]))
+    exact = f"{size(artifact['size'])} ({artifact['size']:,} bytes)"
+    return known | {"size": exact, "saved": _clock(artifact["saved"]), "versions": versions}
+
+
+def file_rows(artifact: Facts) -> Sequence[dict[str, Any]]:
+    """Return the rows of a table of files."""
+    return [{"file": file["name"], "size": size(file["size"])} for file in artifact["files"]]
 
 
 def _clock(time: str | None) -> str:

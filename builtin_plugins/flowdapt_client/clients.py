@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from flowdapt.resources import Config, Resource, Workflow
+from flowdapt_client.artifacts import Artifacts
 from flowdapt_client.binding import Asking, Group
 from flowdapt_client.events import Events
 from flowdapt_client.exchange import ANSWER_SECONDS, Exchange
@@ -35,6 +36,7 @@ class Everything(Group[_S]):
         self.runs: Runs[_S] = Runs(shell)
         self.events: Events[_S] = Events(shell)
         self.objects: Objects[_S] = Objects(shell)
+        self.artifacts: Artifacts[_S] = Artifacts(shell)
         self.secrets: Secrets[_S] = Secrets(shell)
         self.audit: Audit[_S] = Audit(shell)
         self.workflows: Resources[_S, Workflow] = Resources(shell, Workflow)

@@ -31,6 +31,7 @@ ANSWER_SECONDS = 120.0  #: until an answer counts as never coming
 SILENCE_SECONDS = 45.0  #: until a stream counts as lost; servers give a sign of life every 15 s
 
 EVENT_STREAM = "text/event-stream"
+BYTES = "application/octet-stream"
 
 
 class Exchange:
@@ -80,6 +81,8 @@ class Exchange:
         :raises InvalidInput: JSON has no word for its body
         """
         headers = {"X-API-Version": f"{asked.kind}.v1"} if asked.kind else {}
+        if asked.content is not None:
+            headers["Content-Type"] = BYTES
         timeout: Any = httpx.USE_CLIENT_DEFAULT
         if stream:
             headers |= {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
@@ -89,6 +92,7 @@ class Exchange:
                 asked.method,
                 asked.path,
                 json=asked.body,
+                content=asked.content,
                 params=_query(asked.query),
                 headers={**headers, **asked.headers},
                 timeout=timeout,
@@ -96,11 +100,14 @@ class Exchange:
         except (TypeError, ValueError) as error:  # such as NaN
             raise InvalidInput(f"what is to be sent is no JSON: {error}") from None
 
-    def answer(self, reply: httpx.Response) -> Any:
+    def answer(self, reply: httpx.Response, *, raw: bool = False) -> Any:
         """Return what a server answers.
 
+        :param raw: as the bytes that it is, and not as JSON
         :raises Refused: it is an error
         """
+        if raw and reply.headers.get("content-type") == BYTES:
+            return reply.content
         try:
             answer = reply.json()
         except ValueError:

@@ -8,6 +8,9 @@ from flowdapt_client.clients import AsyncClient, Client
 from flowdapt_client.errors import BadAddress, NoServer, Refused, RunFailed, Unreadable
 from flowdapt_client.records import (
     Applied,
+    Artifact,
+    ArtifactEntry,
+    ArtifactFile,
     AuditEntry,
     Event,
     FailedItem,
@@ -25,6 +28,9 @@ from flowdapt_client.streams import AsyncStream, Stream
 
 __all__ = [
     "Applied",
+    "Artifact",
+    "ArtifactEntry",
+    "ArtifactFile",
     "AsyncClient",
     "AsyncStream",
     "AuditEntry",

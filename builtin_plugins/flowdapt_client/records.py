@@ -139,6 +139,33 @@ class ObjectStats(Model):
     namespaces: tuple[NamespaceSum, ...] = ()
 
 
+class ArtifactEntry(Model):
+    """An artifact in a list."""
+
+    namespace: str
+    name: str
+    size: int = Field(description="Bytes.")
+    type: str = Field("", description="Of the value, where it was saved as one.")
+    saved: Timestamp | None = None
+
+
+class ArtifactFile(Model):
+    """A file of an artifact."""
+
+    name: str
+    size: int = Field(description="Bytes.")
+
+
+class Artifact(ArtifactEntry):
+    """What is known of one version of an artifact."""
+
+    uri: str = Field(description="The folder with its files.")
+    version: int = Field(description="0 of what an earlier release wrote.")
+    versions: tuple[int, ...] = Field(description="Those that can be read, the newest last.")
+    metadata: dict[str, Any]
+    files: tuple[ArtifactFile, ...]
+
+
 class AuditEntry(Model):
     """Who did what."""
 
@@ -224,6 +251,13 @@ class ObjectPage(Model):
     """Some objects, and where to go on."""
 
     objects: tuple[ObjectEntry, ...]
+    next: str | None = None
+
+
+class ArtifactPage(Model):
+    """Some artifacts, and where to go on."""
+
+    artifacts: tuple[ArtifactEntry, ...]
     next: str | None = None
 
 

@@ -19,6 +19,8 @@ class Request:
     :param body: anything that JSON has a word for
     :param query: values that are ``None`` are left out; those of a sequence are repeated
     :param kind: asks for our own version of it, where the route has several
+    :param content: what is sent as it is, instead of JSON
+    :param raw: the answer is wanted as the bytes that it is
     """
 
     method: str
@@ -27,6 +29,8 @@ class Request:
     query: Mapping[str, Any] = field(default_factory=dict)
     kind: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

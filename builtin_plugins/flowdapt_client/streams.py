@@ -119,7 +119,7 @@ class Stream(Iterator[_T]):
             return self._closed.wait(step.seconds)
         with exchange.trouble():
             if isinstance(step, Request):
-                return exchange.answer(http.send(exchange.request(http, step)))
+                return exchange.answer(http.send(exchange.request(http, step)), raw=step.raw)
             if isinstance(step, Listen):
                 return self._listen(step)
             return next(self._bytes, None)
@@ -233,7 +233,8 @@ class AsyncStream(AsyncIterator[_T]):
             return await asyncio.sleep(step.seconds)
         with exchange.trouble():
             if isinstance(step, Request):
-                return exchange.answer(await http.send(exchange.request(http, step)))
+                reply = await http.send(exchange.request(http, step))
+                return exchange.answer(reply, raw=step.raw)
             if isinstance(step, Listen):
                 return await self._listen(step)
             return await anext(self._bytes, None) if self._bytes else None

@@ -150,7 +150,7 @@ def _operation(operation: Operation, schemas: _Schemas) -> Shape:
     if operation.body is not None:
         described["requestBody"] = {
             "required": not operation.optional,
-            "content": {JSON: {"schema": schemas.of(operation.body, IN)}},
+            "content": {operation.body_type: {"schema": schemas.of(operation.body, IN)}},
         }
     return described
 

@@ -42,6 +42,7 @@ class Operation(Route):
     :param kind: what clients name the version of; without one the reply has no versions
     :param versions: which there are; the first is for clients that name none
     :param body: the type of the request's JSON
+    :param body_type: the media type of a body that is no JSON
     :param optional: whether the body may be left out
     :param media_type: of replies that are no JSON
     :param role: what a caller needs to have; absent, reading needs ``read`` and all else ``admin``
@@ -61,6 +62,7 @@ class Operation(Route):
         versions: Sequence[str] = VERSIONS,
         query: Sequence[Query[Any]] = (),
         body: Any = None,
+        body_type: str = "application/json",
         optional: bool = False,
         media_type: str = "application/json",
         role: Role | None = None,
@@ -71,7 +73,8 @@ class Operation(Route):
         self.method, path = call.split()
         super().__init__(path, endpoint, methods=[self.method], name=name)
         self.reply, self.kind, self.versions, self.query = reply, kind, versions, query
-        self.body, self.optional, self.media_type = body, optional, media_type
+        self.body, self.body_type, self.optional = body, body_type, optional
+        self.media_type = media_type
         self.role, self.refusals = role or role_by_method(self.method), refusals
         self.stream, self.if_match = stream, if_match
 
