@@ -20,6 +20,7 @@ import flowdapt_rest
 import typer
 from flowdapt_artifacts import models, public
 from flowdapt_cli.app import flowdapt as overview
+from flowdapt_client.artifacts import Artifacts
 from flowdapt_client.binding import Asking, Iterating
 from flowdapt_client.clients import Everything
 from flowdapt_client.events import Events
@@ -208,6 +209,7 @@ def _client() -> Iterator[str]:
         "client.events": Events,
         "client.workflows, client.configs, client.resources(MODEL)": Resources,
         "client.objects": Objects,
+        "client.artifacts": Artifacts,
         "client.secrets": Secrets,
         "client.audit": Audit,
     }
@@ -218,7 +220,8 @@ def _client() -> Iterator[str]:
             if isinstance(member, Asking | Iterating):
                 yield from _function(member.call, level=3)
     models = (client.Run, client.Event, client.LogLine, client.FailedItem, client.Revision)
-    for one in (*models, client.ObjectEntry, client.ObjectStats, client.NamespaceSum):
+    stored = (client.ObjectEntry, client.ObjectStats, client.NamespaceSum, client.Artifact)
+    for one in (*models, *stored):
         yield from _model(one)
     for error in (client.NoServer, client.Refused, client.RunFailed, client.Unreadable):
         yield from _class(error)

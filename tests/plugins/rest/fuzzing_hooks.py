@@ -30,8 +30,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         case.query["fieldValidation"] = "Warn"
     if case.method != "DELETE" and "identifier" in (case.path_parameters or {}):
         case.path_parameters["identifier"] = RUN if "/run/{" in case.path else "echo"
-    if case.method != "DELETE" and case.path == "/objects/{namespace}/{key}":
-        case.path_parameters.update(namespace="echo", key="echo")
+    if case.method != "DELETE" and case.path.startswith(("/objects/{", "/artifacts/{")):
+        case.path_parameters.update(dict.fromkeys(case.path_parameters, "echo"))
 
 
 def _within_64_bits(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from flowdapt_artifacts.artifact import Artifact
 from flowdapt_memory.owners import OwnMemory
 from flowdapt_rest.service import RestService
 
-from flowdapt.context import Places
+from flowdapt.context import Address, Places
 from flowdapt.plugins import Plugins
 from flowdapt.server import Server
 
@@ -36,8 +38,12 @@ async def url(server: Server, workflows: httpx.AsyncClient, tmp_path: Path) -> A
     # Routes of plugins are tried, too; not those over secrets, which do not say what goes in.
     server.plugins = Plugins.load(safe_mode=True, disabled=["flowdapt_secrets"])
     server.memory = OwnMemory(app_dir=tmp_path)
-    server.places = Places(server.memory.address, None)
+    options = json.dumps({"protocol": "file", "base_path": str(tmp_path)})
+    store = Address("flowdapt_artifacts.store:Store", options)
+    server.places = Places(server.memory.address, store)
     server.memory.put("echo", "echo", [b"echo"], size=4)
+    artifact = Artifact.new_artifact("echo", "echo", "file", str(tmp_path))
+    artifact.new_file("echo", b"echo")
     for kind in ("configs", "gardens"):
         given = {"metadata": {"name": "echo"}, "spec": {"data": {}}}
         assert (await workflows.post(f"/{kind}/", json=given)).status_code == 200
