@@ -149,6 +149,7 @@ class ArtifactRoutes:
                 reply=info,
                 body=bytes,
                 body_type=BYTES,
+                optional=True,  # a file may be empty
                 role=http.Role.ADMIN,
             ),
         ]
