@@ -16,8 +16,8 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 
 from flowdapt.objects import attached
 from flowdapt.resources import WIRE_TIME, timestamp
+from flowdapt_artifacts.configured import Configured
 from flowdapt_artifacts.places import Root
-from flowdapt_artifacts.running import Configured
 from flowdapt_artifacts.shown import KIND, ArtifactFacts, FileFacts, Shown
 
 if TYPE_CHECKING:
