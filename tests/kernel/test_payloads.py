@@ -351,16 +351,17 @@ FORMS: list[tuple[Any, Any]] = [
     (np.array([{"a": 1}, None], dtype=object), [{"a": 1}, None]),
     (np.array([1 + 2j]), ["(1+2j)"]),
 ]
+NAMES = [repr(value).partition(" at 0x")[0][:40] for value, _ in FORMS]
 
 
-@pytest.mark.parametrize(("value", "form"), FORMS, ids=[repr(value)[:40] for value, _ in FORMS])
+@pytest.mark.parametrize(("value", "form"), FORMS, ids=NAMES)
 def test_everything_else_has_a_form(value: Any, form: Any) -> None:
     form = f"<class '{__name__}.Words'>" if value is Words else form
 
     assert as_json(value) == form
 
 
-@pytest.mark.parametrize(("value", "form"), FORMS, ids=[repr(value)[:40] for value, _ in FORMS])
+@pytest.mark.parametrize(("value", "form"), FORMS, ids=NAMES)
 def test_it_has_the_same_form_beside_something_that_json_has_no_place_for(
     value: Any, form: Any
 ) -> None:
