@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -89,7 +90,7 @@ def test_the_overview_names_every_command_and_imports_none_of_them() -> None:
 
     modules = set(done.stderr.split())
     assert "Start a server here" in done.stdout
-    assert "plugins   Show what is installed" in done.stdout
+    assert re.search(r"\n  plugins +Show what is installed", done.stdout)
     assert not modules & HEAVY
     assert not [name for name in modules if name.startswith("flowdapt_cli.commands")]
 
@@ -104,8 +105,8 @@ def test_an_unknown_command_is_answered_with_names_that_are_near(flowdapt: Call)
 def test_commands_of_other_plugins_stand_in_the_overview(with_stranger: Call) -> None:
     done = with_stranger("--help")
 
-    assert "greet     Greet somebody." in done.out
-    assert "farm      Work on the farm." in done.out
+    assert re.search(r"\n  greet +Greet somebody\.", done.out)
+    assert re.search(r"\n  farm +Work on the farm\.", done.out)
 
 
 def test_a_command_of_another_plugin_asks_the_server_that_is_meant(
