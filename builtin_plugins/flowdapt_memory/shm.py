@@ -62,9 +62,15 @@ class ShmMemory(Memory):
 
     @property
     def arena(self) -> Arena:
-        """The folders, as this process has them open."""
+        """The folders, as this process has them open.
+
+        :raises ConnectionError: they are gone
+        """
         if self._pid != os.getpid():
-            self._arena = Arena(self.folder, self.disk)
+            try:
+                self._arena = Arena(self.folder, self.disk)
+            except FileNotFoundError as error:
+                raise self._gone() from error
             self._segments, self._reader = Segments(self._arena), Reader()
             self._pid = os.getpid()
         return self._arena
@@ -75,6 +81,12 @@ class ShmMemory(Memory):
             self._segments.close()
             self._arena.close()
             self._pid = 0
+
+    def _gone(self) -> ConnectionError:
+        # Not a FileNotFoundError: users take that for an object that is not there.
+        return ConnectionError(
+            f"the memory at {self.folder} is gone: the server that it belonged to has ended"
+        )
 
     # Blocks ----------------------------------------------------------------------------------
 
@@ -98,10 +110,7 @@ class ShmMemory(Memory):
             if not self._written(new):
                 self._write_to_disk(new)
         except FileNotFoundError as error:
-            # Not as it is: users take that for an object that is not there.
-            raise ConnectionError(
-                f"the memory at {self.folder} is gone: the server that it belonged to has ended"
-            ) from error
+            raise self._gone() from error
 
     def get(self, namespace: str, key: str, *, writable: bool = False) -> memoryview:
         path = self.arena.path(namespace, key)
