@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+LONGEST = 200  #: characters of a name; its drafts have longer ones, and 255 is what systems take
 _NAME = re.compile(r"[A-Za-z0-9_-]+")  # with re.fullmatch: "$" lets a line end pass
 _FILE = re.compile(r"[^./\\\0-\x1f][^/\\\0-\x1f]*")
 
@@ -15,6 +16,11 @@ def checked(name: str, what: str = "an artifact") -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for {what}: use letters, digits, _ and - only")
+    if len(name) > LONGEST:
+        raise ValueError(
+            f"{name[:40]!r}... is no name for {what}: it has {len(name)} characters, "
+            f"and at most {LONGEST} go"
+        )
     return name
 
 
