@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,3 +114,63 @@ def test_an_object_saved_with_a_hook_says_how_it_is_read(run: WorkflowRunContext
 
     with pytest.raises(FileNotFoundError, match="saved with a hook, as 'mine'"):
         objects.get("cow")
+
+
+STARTS = """
+    import asyncio, subprocess, sys, threading
+    from concurrent.futures import ThreadPoolExecutor
+    from multiprocessing import get_context
+
+    import flowdapt
+    from flowdapt import models, objects
+
+    def keep(key):
+        objects.put(key, key, strategy="cluster_memory")
+        models.save(key, key)
+
+    async def waits():
+        await asyncio.to_thread(keep, "to_thread")
+        keep("async")
+
+    def starts():
+        thread = threading.Thread(target=keep, args=["thread"])
+        thread.start()
+        thread.join()
+        with ThreadPoolExecutor() as pool:
+            pool.submit(keep, "pool").result()
+        child = get_context("fork").Process(target=keep, args=["fork"])
+        child.start()
+        child.join()
+        code = "from flowdapt.objects import put; put('child', 1, strategy='cluster_memory')"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def finds(*_):
+        entries = objects.list(strategy="cluster_memory")
+        return sorted(entry.key for entry in entries), [model.key for model in models.list()]
+
+    if __name__ == "__main__":
+        stages = [
+            {"name": "starts", "target": starts},
+            {"name": "waits", "target": waits},
+            {"name": "finds", "target": finds, "depends_on": ["starts", "waits"]},
+        ]
+        print(*flowdapt.run({"spec": {"stages": stages}}, executor="local"), sep="\\n")
+"""
+
+
+def test_what_a_stage_starts_shares_with_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(STARTS))
+
+    done = subprocess.run(
+        [sys.executable, script],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FLOWDAPT__APP_DIR": str(tmp_path / "app")},
+    )
+
+    assert done.returncode == 0, done.stderr
+    objects_there, models_there = map(ast.literal_eval, done.stdout.splitlines())
+    assert models_there == ["async", "fork", "pool", "thread", "to_thread"]
+    assert objects_there == sorted([*models_there, "child"])
