@@ -44,6 +44,11 @@ class Address(NamedTuple):
     options: str = "{}"
 
 
+#: the environment variable with a :class:`Places` as an array of JSON: for the threads and children
+#: that stages start
+PLACES = "FLOWDAPT_PLACES"
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where objects are kept, see :mod:`flowdapt.objects`.

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from flowdapt_objects.calls import *  # noqa: F403
 
 Hook = Callable[..., Any] | None  #: reads or writes the files of an artifact
-MISSING = (KeyError, FileNotFoundError)  #: what :func:`get` raises for a key that is not there
 
 
 class Strategy(StrEnum):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from importlib import metadata
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
@@ -313,6 +314,7 @@ class Plugins:
                     yield hook.name.removeprefix("flowdapt_"), provider
 
 
+@cache  # built-in plugins stay what they are as long as the process
 def offered(part: str, name: str) -> Any:
     """Return what a built-in plugin offers, where there are no plugins loaded to ask.
 

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
@@ -188,8 +189,9 @@ def _locked(app_dir: Path) -> Iterator[IO[str]]:
 
     :raises ServerError: another server holds it, or it cannot be written to
     """
+    private = partial(os.open, mode=0o600)  # it says how to reach artifacts, with the password
     try:
-        lock = open(app_dir / LOCK, "a+")  # noqa: SIM115 - closed below
+        lock = open(app_dir / LOCK, "a+", opener=private)  # noqa: SIM115 - closed below
     except OSError as error:
         raise ServerError(
             f"the application directory {app_dir} cannot be written to ({error.strerror}); "

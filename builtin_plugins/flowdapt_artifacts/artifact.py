@@ -291,6 +291,8 @@ class Artifact:
             yield self  # part of the one around it
             return
         self._thaw()
+        if keep is not None and not (isinstance(keep, int) and keep >= 0):
+            raise ValueError(f"keep {keep!r} is no number of versions: give 0 or more")
         found = places.read_or_guess(self._place) if create else self._seen().manifest
         before = Snapshot(self._place, found or Manifest(), self._place.folder)
         with commits.drafted(self._place) as draft:

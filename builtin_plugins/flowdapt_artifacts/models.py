@@ -5,8 +5,9 @@ A model is an artifact whose metadata tells how good it is, and whose earlier ve
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -49,7 +50,7 @@ def save(
     model: Any,
     *,
     metrics: Mapping[str, float] | None = None,
-    features: Sequence[str] | None = None,
+    features: Iterable[str] | None = None,
     trained_at: datetime | None = None,
     namespace: str = "",
     keep: int = KEPT,
@@ -61,12 +62,12 @@ def save(
     :param trained_at: aware; by default now
     :param namespace: by default the run's, or ``default`` outside a run
     :param keep: how many versions before it stay
-    :raises ValueError: the key is no name
+    :raises ValueError: the key is no name, or what is to be known of the model is not as above
     """
     facts = {
-        "metrics": {name: float(value) for name, value in (metrics or {}).items()},
-        "features": [*(features or ())],
-        "trained_at": (trained_at or datetime.now(UTC)).astimezone(UTC).isoformat(),
+        "metrics": {name: _number(key, name, value) for name, value in (metrics or {}).items()},
+        "features": _names(features),
+        "trained_at": _moment(trained_at).astimezone(UTC).isoformat(),
     }
 
     def to_artifact(artifact: Artifact, value: Any) -> None:
@@ -83,22 +84,22 @@ def load(key: str, which: Which = "latest", *, namespace: str = "") -> Any:
     :param which: the latest, or one by its number, or that with the ``best`` (highest) or the
         ``least`` value of a metric, such as ``("least", "error")``; of equals the latest
     :raises FileNotFoundError: there is none under the key, or no such version
-    :raises KeyError: no version has that metric
+    :raises KeyError: no version has that metric, as a number
     """
+    match which:
+        case "latest":
+            version = None
+        case int():
+            version = which
+        case ("best" | "least" as how, str(metric)):
+            version = _chosen(key, how, metric, namespace=namespace)
+        case _:
+            raise ValueError(
+                f"{which!r} is no version of a model: give 'latest', a number, "
+                "('best', METRIC) or ('least', METRIC)"
+            )
     store, named = _store(namespace)
-    if which == "latest":
-        return store.load(named, key)
-    if isinstance(which, int):
-        return store.load(named, key, version=which)
-    how, metric = which
-    if how not in ("best", "least"):
-        raise ValueError(f"{how!r} is no way to choose by a metric: best or least")
-    rated = [one for one in versions(key, namespace=namespace) if metric in one.metrics]
-    if not rated:
-        raise KeyError(f"no version of model {key!r} has the metric {metric!r}")
-    sign = 1 if how == "best" else -1
-    chosen = max(rated, key=lambda one: (sign * one.metrics[metric], one.version))
-    return store.load(named, key, version=chosen.version)
+    return store.load(named, key, version=version)
 
 
 def versions(key: str, *, namespace: str = "") -> Sequence[Model]:
@@ -120,8 +121,46 @@ def list(*, namespace: str = "") -> Iterator[Model]:  # noqa: A001 - models.list
             yield _model(place.name, manifest)
 
 
+def _chosen(key: str, how: str, metric: str, *, namespace: str) -> int:
+    """Return the number of the best version, or of that with the least value, by a metric."""
+    sign = 1 if how == "best" else -1
+    rated = [
+        (sign * one.metrics[metric], one.version)
+        for one in versions(key, namespace=namespace)
+        if not math.isnan(one.metrics.get(metric, math.nan))
+    ]
+    if not rated:
+        raise KeyError(f"no version of model {key!r} has the metric {metric!r}")
+    return max(rated)[1]
+
+
+def _number(key: str, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"metric {name!r} of model {key!r} is no number: {value!r}") from None
+
+
+def _names(features: Any) -> Sequence[str]:
+    # Often columns of a frame, or an array of their names, which are neither true nor false.
+    if isinstance(features, str):
+        raise ValueError(f"features {features!r} are one text: give a list of names")
+    return [] if features is None else [*features]
+
+
+def _moment(trained_at: datetime | None) -> datetime:
+    if trained_at is None:
+        return datetime.now(UTC)
+    if trained_at.tzinfo is None:
+        raise ValueError(f"trained_at {trained_at} has no time zone: give it one, such as UTC")
+    return trained_at
+
+
 def _model(key: str, manifest: Manifest) -> Model:
     facts = dict(manifest.metadata.get(_FACTS) or {})
+    # JSON has no form for a number that is none, such as the error of a model that diverged.
+    given = facts.get("metrics", {}).items()
+    facts["metrics"] = {name: math.nan if value is None else value for name, value in given}
     if trained_at := facts.get("trained_at"):
         facts["trained_at"] = datetime.fromisoformat(trained_at)
     return Model(key, manifest.version, **facts, type=manifest.type, size=manifest.size)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")  # with re.fullmatch: "$" lets a line end pass
+LONGEST = 200  #: characters of a name; its drafts have longer ones, and 255 is what systems take
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # with re.fullmatch: "$" lets a line end pass
 _FILE = re.compile(r"[^./\\\0-\x1f][^/\\\0-\x1f]*")
 
 
@@ -14,8 +15,11 @@ def checked(name: str, what: str = "an artifact") -> str:
     :raises ValueError: it is no name; nothing was read or written
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for {what}: use letters, digits, _ and - only")
+    if len(name) > LONGEST:
         raise ValueError(
-            f"{name!r} is no name for {what}: use letters, digits, _ and - only, and at most 200"
+            f"{name[:40]!r}... is no name for {what}: it has {len(name)} characters, "
+            f"and at most {LONGEST} go"
         )
     return name
 

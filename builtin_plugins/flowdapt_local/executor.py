@@ -9,9 +9,10 @@ follow the measured time, and our bare protocol is five times as quick as any of
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from uuid import UUID
 import cloudpickle
 
 from flowdapt import payloads
+from flowdapt.context import PLACES
 from flowdapt.errors import StageError
 from flowdapt.executors import (
     Call,
@@ -123,6 +125,8 @@ class LocalExecutor(Executor):
     def _facts(self, kind: Kind) -> Facts:
         """Return what a new worker is told."""
         environment = {}
+        if self._host.places is not None:
+            environment[PLACES] = json.dumps(astuple(self._host.places))
         if self._devices:
             visible = [self._devices[gpu] for gpu in kind.gpus]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, visible))

@@ -62,7 +62,10 @@ class ShmMemory(Memory):
 
     @property
     def arena(self) -> Arena:
-        """The folders, as this process has them open."""
+        """The folders, as this process has them open.
+
+        :raises ConnectionError: they are gone
+        """
         if self._pid != os.getpid():
             try:
                 self._arena = Arena(self.folder, self.disk)
@@ -72,18 +75,18 @@ class ShmMemory(Memory):
             self._pid = os.getpid()
         return self._arena
 
-    def _gone(self) -> ConnectionError:
-        # No FileNotFoundError: users take that for an object that is not there.
-        return ConnectionError(
-            f"the memory at {self.folder} is gone: the server that it belonged to has ended"
-        )
-
     def close(self) -> None:
         """Close what this process has open; arrays that it was given stay as they are."""
         if self._pid == os.getpid():
             self._segments.close()
             self._arena.close()
             self._pid = 0
+
+    def _gone(self) -> ConnectionError:
+        # Not a FileNotFoundError: users take that for an object that is not there.
+        return ConnectionError(
+            f"the memory at {self.folder} is gone: the server that it belonged to has ended"
+        )
 
     # Blocks ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 
 from flowdapt import payloads
 from flowdapt.context import Address, get_run_context
-from flowdapt.errors import PluginError
+from flowdapt.errors import PluginError, nearest
 from flowdapt.objects import Artifacts, Entry, Hook, Memory, Strategy, attached
 from flowdapt_objects.outside import places
 
@@ -43,9 +44,11 @@ def put(
     :param artifact_params: where artifacts are, if not where the settings say, and ``keep``: how
         many earlier versions stay readable
     :raises flowdapt.errors.ResultNotPicklable: naming the type at fault
-    :raises ValueError: the key is no name
+    :raises ValueError: the key is no name, or the ``ttl`` no time to live
     """
     at = _here(namespace, strategy)
+    if ttl is not None and not (isinstance(ttl, int | float) and 0 < ttl < math.inf):
+        raise ValueError(f"ttl {ttl!r} is no time to live: give seconds, more than 0")
     if at.memory is not None:
         try:
             segments = payloads.dump(value, f"object {key!r}")
@@ -81,7 +84,14 @@ def get(
         except Exception as error:
             at.fall_back(key, error)
     params = dict(artifact_params or {})
-    return at.artifacts.load(at.namespace, key, hook=load_artifact_hook, **params)
+    try:
+        return at.artifacts.load(at.namespace, key, hook=load_artifact_hook, **params)
+    except (FileNotFoundError, ValueError):
+        if at.memory is None or at.is_artifact(key, params):
+            raise
+        raise FileNotFoundError(
+            f"no object {key!r} in namespace {at.namespace!r}, neither in memory nor as an artifact"
+        ) from None
 
 
 def exists(
@@ -95,8 +105,7 @@ def exists(
     at = _here(namespace, strategy)
     if at.memory is not None and at.memory.exists(at.namespace, key):
         return True
-    params = dict(artifact_params or {})
-    return at.in_artifacts and at.artifacts.exists(at.namespace, key, **params)
+    return at.in_artifacts and at.is_artifact(key, dict(artifact_params or {}))
 
 
 def delete(
@@ -110,8 +119,9 @@ def delete(
     at = _here(namespace, strategy)
     if at.memory is not None:
         at.memory.delete(at.namespace, key)
-    if at.in_artifacts:
-        at.artifacts.delete(at.namespace, key, **(artifact_params or {}))
+    params = dict(artifact_params or {})
+    if at.in_artifacts and at.is_artifact(key, params):
+        at.artifacts.delete(at.namespace, key, **params)
 
 
 def list(*, namespace: str = "", strategy: str | None = None) -> Iterator[Entry]:  # noqa: A001
@@ -151,9 +161,18 @@ class _At:
     def in_artifacts(self) -> bool:
         return self.strategy is not Strategy.CLUSTER_MEMORY
 
+    def is_artifact(self, key: str, params: dict[str, Any]) -> bool:
+        """Tell whether there is an artifact of that name; some keys are names in memory only."""
+        try:
+            return self.artifacts.exists(self.namespace, key, **params)
+        except ValueError:
+            if self.memory is None:
+                raise
+            return False
+
     def fall_back(self, key: str, error: Exception) -> None:
-        """Go on to the artifacts after an error of the memory, or raise it."""
-        if not self.in_artifacts:
+        """Go on to the artifacts after an error of the memory; raise it if it is the caller's."""
+        if not self.in_artifacts or isinstance(error, ValueError):
             raise error
         if not isinstance(error, KeyError):
             logger.warning("object %r goes by the artifacts: %s", key, error)
@@ -164,7 +183,7 @@ def _here(namespace: str, strategy: str | None) -> _At:
     with suppress(RuntimeError):
         context = get_run_context()
     found = (context and context.objects) or places()
-    chosen = Strategy(strategy or found.strategy)
+    chosen = _strategy(strategy or found.strategy)
     memory = None
     if chosen is not Strategy.ARTIFACT and found.memory is not None:
         memory = attached(found.memory)
@@ -172,3 +191,12 @@ def _here(namespace: str, strategy: str | None) -> _At:
         raise PluginError("no plugin here offers a memory; flowdapt_memory does")
     named = namespace or (context.namespace if context else "default")
     return _At(named, chosen, memory, found.artifacts)
+
+
+def _strategy(name: str) -> Strategy:
+    try:
+        return Strategy(name)
+    except ValueError:
+        there = [one.value for one in Strategy]
+        near = nearest(str(name), there)
+        raise ValueError(f"{name!r} is no strategy{near}; there are {', '.join(there)}") from None

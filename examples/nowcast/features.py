@@ -1,6 +1,7 @@
 """What is known at each hour of a station, and which hours serve to learn from or to test on."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]  # pandas ships no types
@@ -24,6 +25,11 @@ class Features:
     inputs: pd.DataFrame  #: what was known at the hour
     measured: pd.DataFrame  #: what was measured at the hour, with no gap filled
     held_out: Mask  #: whether the hour lies in a week that no model may learn from
+
+    @cached_property
+    def latest(self) -> pd.DataFrame:
+        """The last hour at which all inputs are known, as the only row."""
+        return self.inputs.dropna().tail(1)
 
     def now(self, variable: str) -> pd.Series:
         """Return the last known value at each hour, which is also what persistence forecasts."""

@@ -1,10 +1,11 @@
 """Forecasts the next hours at each station: one small model for each station, variable and hour.
 
-Every function here is a stage of ``workflow.yaml``, in the order of that file.
+The functions down to ``summary`` are stages of ``workflow.yaml``, in the order of that file; two
+more, which hand on what other runs need, are in ``handover.py``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,7 @@ def evaluate(model: Model, stations: Sequence[Features]) -> dict[str, Any]:
     if not rows.any():
         raise ValueError(f"no complete held-out hours to evaluate {spec} on")
     truth = station.target(spec.variable, spec.horizon)[rows]
-    return {
-        "variable": spec.variable,
-        "horizon": spec.horizon,
+    return asdict(spec) | {
         "hours": len(truth),
         "model": float(np.sum((model.predict(station.inputs[rows]) - truth) ** 2)),
         "persistence": float(np.sum((station.now(spec.variable)[rows] - truth) ** 2)),
@@ -96,14 +95,11 @@ def evaluate(model: Model, stations: Sequence[Features]) -> dict[str, Any]:
 def forecast(model: Model, stations: Sequence[Features]) -> dict[str, Any]:
     """Forecast one number from the latest hour at which all inputs are known."""
     spec, station = model.spec, _station(stations, model.spec)
-    latest = station.inputs.dropna().tail(1)
-    return {
-        "station": spec.station,
-        "time": f"{latest.index[0]:%Y-%m-%d %H:%M}",
-        "variable": spec.variable,
-        "now": round(float(station.now(spec.variable)[latest.index[0]]), 2),
-        "horizon": spec.horizon,
-        "value": round(float(model.predict(latest)[0]), 2),
+    hour = station.latest.index[0]
+    return asdict(spec) | {
+        "time": f"{hour:%Y-%m-%d %H:%M}",
+        "now": round(float(station.now(spec.variable)[hour]), 2),
+        "value": round(float(model.predict(station.latest)[0]), 2),
     }
 
 
@@ -112,15 +108,27 @@ def summary(scores: list[dict[str, Any]], forecasts: list[dict[str, Any]]) -> di
     shown = get_run_context().config["shown_horizons"]
     return {
         "skill": _skill_table(scores, shown),
-        "forecast": _forecast_table(forecasts, shown),
+        "forecast": forecast_table(forecasts, shown),
         "models": len(scores),
     }
+
+
+def forecast_table(forecasts: list[dict[str, Any]], shown: list[int]) -> list[dict[str, Any]]:
+    """Return a row for each station and variable, a column for each hour ahead that is shown."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in forecasts:
+        key = one["station"], one["variable"]
+        row = rows.setdefault(key, {k: one[k] for k in ("station", "time", "variable", "now")})
+        if one["horizon"] in shown:
+            row[f"+{one['horizon']}h"] = one["value"]
+    return list(rows.values())
 
 
 def _skill_table(scores: list[dict[str, Any]], shown: list[int]) -> list[dict[str, Any]]:
     """Return a row for each variable: skill is 1 for a perfect model, 0 for one no better than
     persistence, below 0 for a worse one."""
-    total = pd.DataFrame(scores).groupby(["variable", "horizon"], sort=False).sum()
+    by_horizon = pd.DataFrame(scores).groupby(["variable", "horizon"], sort=False)
+    total = by_horizon[["hours", "model", "persistence"]].sum()
     skill = 1 - np.sqrt(total["model"] / total["persistence"])
     rmse = np.sqrt(total["model"] / total["hours"])
     return [
@@ -130,16 +138,6 @@ def _skill_table(scores: list[dict[str, Any]], shown: list[int]) -> list[dict[st
         | {"worse_at": ", ".join(f"{h}h" for (_, h), value in of_variable.items() if value <= 0)}
         for variable, of_variable in skill.groupby(level="variable", sort=False)
     ]
-
-
-def _forecast_table(forecasts: list[dict[str, Any]], shown: list[int]) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in forecasts:
-        key = one["station"], one["variable"]
-        row = rows.setdefault(key, {k: one[k] for k in ("station", "time", "variable", "now")})
-        if one["horizon"] in shown:
-            row[f"+{one['horizon']}h"] = one["value"]
-    return list(rows.values())
 
 
 def _station(stations: Sequence[Features], spec: Spec) -> Features:

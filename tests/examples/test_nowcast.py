@@ -17,13 +17,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from flowdapt import models, objects
 from flowdapt.context import WorkflowRunContext, reset_run_context, set_run_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FOLDER = Path(__file__).parents[2] / "examples" / "nowcast"
-MODULES = ("weather", "features", "nowcast")
+MODULES = ("weather", "features", "nowcast", "handover", "forecast")
 
 
 class Example(NamedTuple):
@@ -32,6 +33,8 @@ class Example(NamedTuple):
     weather: Any
     features: Any
     nowcast: Any
+    handover: Any
+    forecast: Any
 
 
 @pytest.fixture(scope="module")
@@ -225,13 +228,15 @@ def test_the_applied_config_asks_for_324_models(example: Example, config: dict[s
     assert len(set(specs)) == len(specs) == 3 * 6 * 18
 
 
-def test_every_stage_of_the_workflow_is_a_function_here(example: Example) -> None:
-    stages = _resource("workflow.yaml")["stages"]
+@pytest.mark.parametrize("file", ["workflow.yaml", "forecast.yaml"])
+def test_every_stage_of_a_workflow_is_a_function_here(example: Example, file: str) -> None:
+    stages = _resource(file)["stages"]
 
     targets = [stage["target"].split(".") for stage in stages]
 
-    assert all(module == "nowcast" for module, _ in targets)
-    assert all(callable(getattr(example.nowcast, function)) for _, function in targets)
+    assert all(
+        callable(getattr(getattr(example, module), function)) for module, function in targets
+    )
 
 
 @pytest.mark.usefixtures("config")
@@ -303,6 +308,72 @@ def test_a_model_without_hours_to_learn_from_is_named(example: Example) -> None:
 
     with pytest.raises(ValueError, match="station='EWR', variable='temp', horizon=3"):
         example.nowcast.train(example.nowcast.Spec("EWR", "temp", 3), [features])
+
+
+# What one run hands on to another
+
+
+@pytest.fixture
+def shared(run: WorkflowRunContext) -> dict[str, Any]:
+    """The config of a run with a memory and artifacts: one station, two models."""
+    config: dict[str, Any] = _resource("config.yaml")["data"]
+    config["stations"] = config["stations"][:1]
+    config |= {"variables": ["temp"], "horizons": [3, 6], "shown_horizons": [3]}
+    run.config = config
+    return config
+
+
+def test_an_answer_is_what_the_training_run_forecast(
+    example: Example, shared: dict[str, Any]
+) -> None:
+    nowcast, handover = example.nowcast, example.handover
+    stations = [nowcast.features(record) for record in nowcast.load()]
+    models = [nowcast.train(spec, stations) for spec in nowcast.specs()]
+    scores = [nowcast.evaluate(model, stations) for model in models]
+    for model in models:
+        handover.save(model, scores)
+    handover.share(stations[0])
+    shared["source"] = "none"  # nothing can be read any more
+
+    answer = example.forecast.answer("EWR")
+
+    forecasts = [nowcast.forecast(model, stations) for model in models]
+    assert [answer["+3h"], answer["+6h"]] == [forecast["value"] for forecast in forecasts]
+
+
+@pytest.mark.usefixtures("shared")
+def test_features_that_are_no_longer_there_are_worked_out_and_shared(example: Example) -> None:
+    found = example.handover.shared("EWR")
+
+    (record,) = example.nowcast.load()
+    pd.testing.assert_frame_equal(found.inputs, example.nowcast.features(record).inputs)
+    assert [entry.key for entry in objects.list()] == ["features-EWR"]
+
+
+@pytest.mark.usefixtures("shared")
+def test_of_the_versions_of_a_model_that_with_the_least_error_forecasts(example: Example) -> None:
+    nowcast, handover = example.nowcast, example.handover
+    features = example.features.build(_noise(example), hold_out_every=5)
+    model = nowcast.train(nowcast.Spec("EWR", "temp", 3), [features])
+    score = nowcast.evaluate(model, [features])
+    handover.save(model, [score])
+    worse = replace(model, pipeline=nowcast.make_pipeline(*model.pipeline, "passthrough"))
+    handover.save(worse, [score | {"model": 2 * score["model"]}])
+
+    found = handover.saved(model.spec)
+
+    assert len(found.pipeline) == 2
+    latest = models.versions("EWR-temp-3h")[-1]
+    assert list(latest.features) == list(features.inputs)
+    assert latest.metrics["rmse"] == pytest.approx((2 * score["model"] / score["hours"]) ** 0.5)
+
+
+@pytest.mark.usefixtures("shared")
+def test_what_there_is_no_forecast_of_is_named(example: Example) -> None:
+    with pytest.raises(example.weather.WeatherError, match="no station named 'SFO'; there are EWR"):
+        example.forecast.answer("SFO")
+    with pytest.raises(LookupError, match=r"no model for .*'temp'.* run the workflow `nowcast`"):
+        example.forecast.answer("EWR")
 
 
 # Open-Meteo, played by a server on this machine

@@ -396,6 +396,11 @@ async def test_a_second_server_is_refused_and_told_of_the_first(
     )
 
 
+async def test_nobody_else_reads_how_to_reach_the_artifacts(serve: Serve, app_dir: Path) -> None:
+    async with serve():
+        assert (app_dir / "server.lock").stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_server_that_is_only_starting_is_told_from_the_one_before_it(
     serve: Serve, app_dir: Path
 ) -> None:

@@ -54,7 +54,7 @@ def test_artifacts_are_listed_by_namespace_in_the_order_of_their_names(where: Wh
     assert Artifact.list_artifacts(**where) == []
 
 
-@pytest.mark.parametrize("name", ["", "..", "../b", "a/b", "a.b", "a b", "é", "a\n"])
+@pytest.mark.parametrize("name", ["", "..", "../b", "a/b", "a.b", "a b", "é", "a\n", "x" * 201])
 def test_a_name_that_is_none_is_refused_before_anything_is_touched(where: Where, name: str) -> None:
     for call in (Artifact.new_artifact, Artifact.get_artifact, Artifact.does_exist):
         with pytest.raises(ValueError, match="is no name for an artifact"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
+import pandas
 import pytest
 
 from flowdapt import models
@@ -48,8 +51,50 @@ def test_the_best_by_a_metric_is_loaded() -> None:
     assert models.load("oslo", ("least", "error")) == "d"
     with pytest.raises(KeyError, match="no version of model 'oslo' has the metric 'f1'"):
         models.load("oslo", ("best", "f1"))
-    with pytest.raises(ValueError, match="'worst' is no way to choose"):
-        models.load("oslo", ("worst", "r2"))  # type: ignore[arg-type]  # as a user may
+
+
+@pytest.mark.parametrize("which", ["best", "newest", None, ("worst", "r2"), ("best",), "2"])
+def test_a_choice_that_is_none_says_which_there_are(which: Any) -> None:
+    models.save("oslo", 1, metrics={"r2": 0.5})
+
+    with pytest.raises(ValueError, match=r"is no version of a model: give 'latest', a number, "):
+        models.load("oslo", which)
+
+
+def test_a_model_whose_metric_is_no_number_is_kept_and_not_chosen() -> None:
+    models.save("oslo", "good", metrics={"error": 1.0})
+    models.save("oslo", "diverged", metrics={"error": float("nan")})
+
+    assert models.load("oslo", ("least", "error")) == "good"
+    assert math.isnan(models.versions("oslo")[-1].metrics["error"])
+
+
+def test_features_may_be_the_columns_of_a_frame() -> None:
+    frame = pandas.DataFrame({"rain": [1], "hour": [2]})
+
+    models.save("oslo", 1, features=frame.columns)
+
+    (model,) = models.list()
+    assert list(model.features) == ["rain", "hour"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"metrics": {"r2": "high"}}, "metric 'r2' of model 'oslo' is no number: 'high'"),
+        ({"features": "rain"}, "features 'rain' are one text: give a list of names"),
+        ({"trained_at": datetime(2026, 1, 2)}, "trained_at .* has no time zone"),
+        ({"keep": -1}, "keep -1 is no number of versions"),
+        ({"keep": "all"}, "keep 'all' is no number of versions"),
+    ],
+)
+def test_what_is_wrong_about_a_model_is_named_and_nothing_kept(
+    wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        models.save("oslo", 1, **wrong)
+
+    assert list(models.list()) == []
 
 
 def test_as_many_versions_are_kept_as_asked_for() -> None:

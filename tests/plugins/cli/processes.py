@@ -117,6 +117,10 @@ class Process:
     def text(self) -> str:
         return "\n".join(self.seen)
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 

@@ -331,3 +331,6 @@ def test_the_memory_of_an_owner_that_is_gone_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match=r"memory .* is gone"):
         put(other, "farm", "cow", SIZE, 1)
     other.close()
+    for call in (other.get, other.exists, other.delete):
+        with pytest.raises(ConnectionError, match=r"memory .* is gone"):
+            call("farm", "cow")

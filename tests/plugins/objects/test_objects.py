@@ -149,8 +149,8 @@ def test_the_strategy_of_the_settings_counts_where_none_is_given(places: Places)
 
 
 def test_an_unknown_strategy_is_refused() -> None:
-    with pytest.raises(ValueError, match="'memroy' is not a valid Strategy"):
-        objects.put("cow", 1, strategy="memroy")
+    with pytest.raises(ValueError, match="'cluster_memroy' is no strategy .*'cluster_memory'"):
+        objects.put("cow", 1, strategy="cluster_memroy")
 
 
 def test_without_a_plugin_that_keeps_them_it_says_what_is_missing() -> None:
@@ -175,10 +175,17 @@ def test_the_namespace_is_the_runs_unless_another_is_given() -> None:
     assert [e.namespace for e in objects.list(namespace="zoo")] == ["zoo"]
 
 
-def test_a_value_is_gone_after_its_time() -> None:
-    objects.put("cow", 1, ttl=-1)
+def test_a_value_says_when_it_will_be_gone() -> None:
+    objects.put("cow", 1, ttl=60)
 
-    assert not objects.exists("cow")
+    (entry,) = objects.list()
+    assert entry.expires == pytest.approx(entry.created + 60)
+
+
+@pytest.mark.parametrize("ttl", [-1, 0, float("inf"), float("nan"), "1h"])
+def test_what_is_no_time_to_live_is_refused(ttl: Any) -> None:
+    with pytest.raises(ValueError, match="is no time to live"):
+        objects.put("cow", 1, ttl=ttl)
 
 
 def test_arrays_come_back_without_a_copy_and_read_only(memory: OwnMemory) -> None:

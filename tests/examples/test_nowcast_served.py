@@ -1,0 +1,89 @@
+"""The nowcast example on a server: one workflow trains, another forecasts with what that left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from flowdapt.client import Client, RunFailed
+from tests.plugins.cli.processes import Process
+
+FOLDER = Path(__file__).parents[2] / "examples" / "nowcast"
+SMALL = {"variables": ["temp", "humid"], "horizons": [3, 6], "shown_horizons": [3, 6]}
+ASKED = {"station": "EWR", "variable": "humid"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server with the example's workflows."""
+
+    process: psutil.Process
+    client: Client
+
+    def configure(self, **change: Any) -> None:
+        """Apply the example's config, for one station and few models, with a change."""
+        config = yaml.safe_load((FOLDER / "config.yaml").read_text())
+        data = config["spec"]["data"]
+        data["stations"] = data["stations"][:1]
+        data |= SMALL | change
+        self.client.configs.apply(config)
+
+    def run(self, workflow: str, values: Mapping[str, Any] | None = None) -> Any:
+        """Return the result of a run."""
+        return self.client.runs.run(workflow, dict(values or {})).value()
+
+    def kill_workers(self) -> None:
+        """Kill the processes that nobody else descends from, as ``kill -9`` does."""
+        processes = self.process.children(recursive=True)
+        workers = [process for process in processes if not process.children()]
+        assert workers
+        for worker in workers:
+            worker.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def serving(app_dir: Path) -> Iterator[Served]:
+    process = Process("-d", app_dir, "-o", "rpc.api.port=0", "serve")
+    try:
+        address = process.line("serves at").split("serves at ")[1].split(",")[0]
+        with Client(address) as client:
+            served = Served(psutil.Process(process.pid), client)
+            served.configure()
+            for name in ("workflow", "forecast"):
+                client.workflows.apply(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+            yield served
+    finally:
+        process.kill()
+
+
+@pytest.fixture(autouse=True)
+def _example_is_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER))
+
+
+def test_forecasts_are_made_of_what_another_run_left(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with pytest.raises(RunFailed, match=r"no model for .* yet: run the workflow `nowcast`"):
+            server.run("forecast", ASKED)
+        _, trained = server.run("nowcast")["forecast"]
+
+        server.configure(source="none")  # nothing can be read any more
+        answers = [server.run("forecast", ASKED)]
+        server.kill_workers()
+        answers.append(server.run("forecast", ASKED))
+
+        assert answers == [trained, trained]
+        assert list(trained) == ["station", "time", "variable", "now", "+3h", "+6h"]
+
+    with serving(tmp_path) as server:  # the memory ended with its server, the models stayed
+        assert server.run("forecast", ASKED) == trained
+        server.configure(source="none")
+        assert server.run("forecast", ASKED) == trained
