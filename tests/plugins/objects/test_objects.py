@@ -149,7 +149,7 @@ def test_the_strategy_of_the_settings_counts_where_none_is_given(places: Places)
 
 
 def test_an_unknown_strategy_is_refused() -> None:
-    with pytest.raises(ValueError, match="'cluster_memroy' is no strategy .*'cluster_memory'"):
+    with pytest.raises(ValueError, match=r"'cluster_memroy' is no strategy .*'cluster_memory'"):
         objects.put("cow", 1, strategy="cluster_memroy")
 
 
