@@ -262,7 +262,7 @@ class Dispatch:
         process.send("lookup", number, list(targets))
         process.exited.add_done_callback(lambda _: future.cancel())
         try:
-            return await future
+            problems = await future
         except asyncio.CancelledError:
             process.signal(signal.SIGKILL)  # it hangs in a user's module, or is dead already
             if process.exited.done():
@@ -270,8 +270,9 @@ class Dispatch:
             raise
         finally:
             del self._lookups[number]
-            if not process.exited.done():
-                self._became_idle(process)
+        if not process.exited.done():
+            self._became_idle(process)
+        return problems
 
     # Cancelling and releasing ----------------------------------------------------------------
 

@@ -295,6 +295,18 @@ async def test_a_module_that_cannot_be_preloaded_is_left_out(
     await executor.stop()
 
 
+@pytest.mark.parametrize("options", [{"cpus": 1}])
+async def test_a_worker_that_hung_over_targets_is_used_for_nothing_else(desk: Desk) -> None:
+    desk.write("while True: pass", module="endless")
+    code = desk.engine.snapshots.take()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(desk.executor.lookup(["endless.run"], code=code), 0.5)
+    found = await asyncio.wait_for(desk.executor.lookup(["json.dumps"], code=code), 30)
+
+    assert found == {}
+
+
 async def test_what_was_in_use_when_it_stopped_is_free_when_it_starts_again(
     desk: Desk, tmp_path: Path
 ) -> None:
