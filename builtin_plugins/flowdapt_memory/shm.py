@@ -152,16 +152,16 @@ class ShmMemory(Memory):
 
     def stats(self) -> dict[str, Any]:
         arena = self.arena
-        sizes: dict[str, list[int]] = {}
-        for name, folder in (("memory", arena.objects), ("disk", arena.on_disk)):
-            files = [f for n in os.scandir(folder) for f in os.scandir(n.path)]
-            sizes[name] = [held(file.stat()) for file in files]
+        in_memory, on_disk = (
+            [size for namespace in os.scandir(folder) for size in _sizes(namespace.path)]
+            for folder in (arena.objects, arena.on_disk)
+        )
         return {
             "capacity": self.capacity,
             "used": arena.used,
-            "free": sum(held(file.stat()) for file in os.scandir(arena.free)),
-            "objects": sum(map(len, sizes.values())),
-            "on_disk": sum(sizes["disk"]),
+            "free": sum(_sizes(arena.free)),
+            "objects": len(in_memory) + len(on_disk),
+            "on_disk": sum(on_disk),
         }
 
     # Looking ---------------------------------------------------------------------------------
@@ -286,6 +286,14 @@ def _write_file(file: str, parts: list[Any], expires: float) -> int:
         raise
     finally:
         os.close(fd)
+
+
+def _sizes(folder: str) -> Iterator[int]:
+    """Yield how many bytes each file in a folder takes; others may remove them meanwhile."""
+    with suppress(FileNotFoundError), os.scandir(folder) as files:
+        for file in files:
+            with suppress(FileNotFoundError):
+                yield held(file.stat())
 
 
 def _head_of(file: str) -> Head | None:
