@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,9 +159,10 @@ class _At:
 
 
 def _here(namespace: str, strategy: str | None) -> _At:
-    context = None
-    with suppress(RuntimeError):
+    try:
         context = get_run_context()
+    except RuntimeError:
+        context = None
     found = (context and context.objects) or places()
     chosen = Strategy(strategy or found.strategy)
     memory = None
