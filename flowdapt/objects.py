@@ -17,7 +17,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
     from flowdapt_objects.calls import *  # noqa: F403
 
 Hook = Callable[..., Any] | None  #: reads or writes the files of an artifact
-
-
-class Strategy(StrEnum):
-    """Where an object is kept: the memory, the artifacts, or those if the memory fails."""
-
-    FALLBACK = "fallback"
-    ARTIFACT = "artifact"
-    CLUSTER_MEMORY = "cluster_memory"
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,7 +320,12 @@ def offered(part: str, name: str) -> Any:
 
     :raises ProviderNotFound: none does
     """
-    return Plugins.load(safe_mode=True).resolve(part, name)
+    return _built_in().resolve(part, name)
+
+
+@cache  # a process asks for several, one at a time, and each loading takes tens of milliseconds
+def _built_in() -> Plugins:
+    return Plugins.load(safe_mode=True)
 
 
 def _failure_of(call: Callable[..., object], *args: Any) -> BaseException | None:

@@ -49,8 +49,8 @@ class Arena:
     def changing(self) -> Iterator[None]:
         """Keep all other processes, and threads, from changing anything meanwhile."""
         with self._thread_lock:  # threads share the descriptor, and so the lock
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
             try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX)  # a stage may be interrupted right after it
                 yield
             finally:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
@@ -162,5 +162,5 @@ def _moved(file: str, to: str) -> None:
 
 
 def _unlinked(file: str) -> None:
-    with suppress(FileNotFoundError):
+    if os.access(file, os.F_OK):  # mostly it is not there, and an exception takes longer
         os.unlink(file)

@@ -6,22 +6,30 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from flowdapt import payloads
 from flowdapt.context import Address, get_run_context
 from flowdapt.errors import PluginError, nearest
-from flowdapt.objects import Artifacts, Entry, Hook, Memory, Strategy, attached
+from flowdapt.objects import Artifacts, Entry, Hook, Memory, attached
 from flowdapt_objects.outside import places
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["delete", "exists", "get", "list", "put"]
+__all__ = ["Strategy", "delete", "exists", "get", "list", "put"]
 
 Params = Mapping[str, Any] | None
 NAMES = sys.modules[__name__]  #: what is exported as one
+
+
+class Strategy(StrEnum):
+    """Where an object is kept: the memory, the artifacts, or those if the memory fails."""
+
+    FALLBACK = "fallback"
+    ARTIFACT = "artifact"
+    CLUSTER_MEMORY = "cluster_memory"
 
 
 def put(
@@ -179,9 +187,10 @@ class _At:
 
 
 def _here(namespace: str, strategy: str | None) -> _At:
-    context = None
-    with suppress(RuntimeError):
+    try:
         context = get_run_context()
+    except RuntimeError:
+        context = None
     found = (context and context.objects) or places()
     chosen = _strategy(strategy or found.strategy)
     memory = None

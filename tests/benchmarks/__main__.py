@@ -37,6 +37,9 @@ LINES = {
     "soak": "soak",
     "telemetry": "telemetry",
     "models": "models",
+    "objects": "objects",
+    "handed_on": "handed_on",
+    "stores": "stores",
 }
 
 

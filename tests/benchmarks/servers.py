@@ -60,14 +60,23 @@ def app_dir() -> Iterator[Path]:
 async def engine(
     *workflows: Mapping[str, Any], folder: Path | None = None
 ) -> AsyncIterator[Engine]:
-    """Yield the engine of a server without services: local executor, SQLite, real settings."""
+    """Yield the engine of such a server as :func:`server` has."""
+    async with server(*workflows, folder=folder) as made:
+        yield made.engine
+
+
+@asynccontextmanager
+async def server(
+    *workflows: Mapping[str, Any], folder: Path | None = None
+) -> AsyncIterator[Server]:
+    """Yield a server without services: local executor, SQLite, real settings."""
     with app_dir() as made:
         settings = load(folder or made, "-", environ={})
         plugins = Plugins.load(cache_dir=made / "cache")
-        async with Server(settings, plugins, only=frozenset()) as server:
+        async with Server(settings, plugins, only=frozenset()) as started:
             for one in workflows:
-                await server.engine.create(Workflow, one)
-            yield server.engine
+                await started.engine.create(Workflow, one)
+            yield started
 
 
 async def run(engine: Engine, name: str, **values: Any) -> bytes | None:

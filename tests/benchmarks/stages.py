@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import cache
+from typing import Any
 
 BURN_SECONDS = 0.5  #: of processor time
 SLEEP_SECONDS = 0.4
@@ -48,3 +50,41 @@ def slow(x: object) -> object:
 def large() -> list[str]:
     """Return 10 MB, in many small texts."""
     return [f"{n:>96}" for n in range(105_000)]
+
+
+def frame(megabytes: int) -> Any:
+    """Return a frame of numbers."""
+    import numpy as np
+    import pandas as pd
+
+    return pd.DataFrame(np.ones((megabytes * 10**6 // 64, 8)), copy=False)
+
+
+def add_up(frame: Any) -> float:
+    """Read a whole frame."""
+    return float(frame.to_numpy().sum())
+
+
+def send(megabytes: int) -> tuple[Any, float, float]:
+    """Return an array, what it takes to copy it to memory that was written to, and the time."""
+    import numpy as np
+
+    array = np.ones(megabytes * 10**6 // 8)
+    target = _written(len(array))
+    begun = time.perf_counter()
+    np.copyto(target, array)
+    sent = time.perf_counter()
+    return array, sent - begun, sent
+
+
+def receive(made: tuple[Any, float, float]) -> tuple[float, float]:
+    """Return how long what :func:`send` returned was under way, and what a copy takes."""
+    _, copied, sent = made
+    return time.perf_counter() - sent, copied
+
+
+@cache
+def _written(size: int) -> Any:
+    import numpy as np
+
+    return np.ones(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -202,6 +203,34 @@ def test_more_blocks_than_open_files_can_be_in_use(memory: OwnMemory) -> None:
         put(memory, "farm", f"cow-{number}", SIZE, number)
 
     assert run(script, *memory.address) == [60, True]
+
+
+def test_facts_are_told_while_blocks_go(memory: OwnMemory) -> None:
+    put(memory, "farm", "cow", SIZE, 1)
+    for folder in (f"{memory.arena.objects}/farm", memory.arena.free):
+        os.symlink("nowhere", f"{folder}/gone")  # like one that goes once its name was read
+
+    facts = memory.stats()
+
+    assert (facts["objects"], facts["free"]) == (1, 0)
+
+
+def test_who_is_interrupted_as_they_get_the_lock_keeps_nobody_waiting(
+    memory: OwnMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def interrupted(fd: int, operation: int) -> None:
+        real(fd, operation)
+        if operation == fcntl.LOCK_EX:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memory.delete("farm", "cow")
+
+    with open(f"{memory.folder}/lock", "rb") as lock:
+        real(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises as long as somebody has it
 
 
 # Whose it is, and what is left -----------------------------------------------------------------
