@@ -37,6 +37,7 @@ class Reader:
         """Return what a file holds; nothing if it was emptied or given away meanwhile.
 
         :raises FileNotFoundError: there is no such file
+        :raises OSError: it is something else
         """
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -53,6 +54,8 @@ class Reader:
         finally:
             os.close(fd)
         if head is None:
+            if not is_large(status):  # which nobody empties
+                raise OSError(f"{file} is no block of a memory; remove it")
             return None
         return Block(head, memoryview(memory)[head.begin : head.begin + head.size])
 

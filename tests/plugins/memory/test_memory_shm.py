@@ -363,3 +363,13 @@ def test_the_memory_of_an_owner_that_is_gone_says_so(tmp_path: Path) -> None:
     for call in (other.get, other.exists, other.delete):
         with pytest.raises(ConnectionError, match=r"memory .* is gone"):
             call("farm", "cow")
+
+
+def test_a_file_that_is_no_block_is_named(memory: OwnMemory) -> None:
+    put(memory, "farm", "cow", 100, 1)
+    file = Path(memory.arena.objects) / "farm" / "cow"
+    file.write_bytes(b"somebody else was here")
+    os.utime(file, (2**33, 2**33))
+
+    with pytest.raises(OSError, match="farm/cow is no block of a memory"):
+        memory.get("farm", "cow")
