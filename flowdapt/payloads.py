@@ -85,14 +85,17 @@ def _reducers(numpy: bool, polars: bool) -> dict[Any, Callable[[Any], Any]]:
     if polars and find_spec("pyarrow"):
         module = import_module("polars")
         newest = module.CompatLevel.newest()  # another one copies strings
-        found[module.DataFrame] = lambda frame: (
-            module.from_arrow,
-            (frame.to_arrow(compat_level=newest),),
-        )
-        found[module.Series] = lambda series: (
-            module.Series,
-            (series.name, series.to_arrow(compat_level=newest)),
-        )
+
+        def reduced(frame: Any) -> Any:
+            kinds = frame.dtypes if hasattr(frame, "dtypes") else [frame.dtype]
+            if any(kind.base_type() not in plain for kind in kinds) or not kinds:
+                return frame.__reduce_ex__(5)
+            return module.from_arrow, (frame.to_arrow(compat_level=newest),)
+
+        names = "Boolean Date Datetime Duration Float32 Float64 Int8 Int16 Int32 Int64 String Time"
+        names += " UInt8 UInt16 UInt32 UInt64 Binary"
+        plain = {getattr(module, name) for name in names.split()}  # Arrow has the same
+        found[module.DataFrame] = reduced
     return found
 
 

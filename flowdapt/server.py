@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import astuple
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
@@ -189,9 +188,8 @@ def _locked(app_dir: Path) -> Iterator[IO[str]]:
 
     :raises ServerError: another server holds it, or it cannot be written to
     """
-    private = partial(os.open, mode=0o600)  # it says how to reach artifacts, with the password
     try:
-        lock = open(app_dir / LOCK, "a+", opener=private)  # noqa: SIM115 - closed below
+        lock = open(app_dir / LOCK, "a+")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ServerError(
             f"the application directory {app_dir} cannot be written to ({error.strerror}); "
@@ -202,6 +200,7 @@ def _locked(app_dir: Path) -> Iterator[IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ServerError(_held(app_dir, lock)) from None
+        os.fchmod(lock.fileno(), 0o600)  # it says how to reach artifacts, with the password
         _note(lock, {}, None)
         yield lock
 

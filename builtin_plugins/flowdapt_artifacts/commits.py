@@ -128,8 +128,14 @@ def _settle(place: Place, age: float = ABANDONED_SECONDS, *, but: str = "") -> N
         if draft.partition(".")[0] == place.name and place.files.abandoned(folder, age):
             if draft == before.draft:
                 left = place.files.files(folder)
-                _move(place, before, [name for name in left if name in before.files])
+                _move(place, before, [name for name in left if _is_of(before, folder, place, name)])
             place.files.remove_folder(folder)
+
+
+def _is_of(manifest: Manifest, folder: str, place: Place, name: str) -> bool:
+    """Tell whether a file of a draft is what a version has, and no half of it."""
+    digest = manifest.files.get(name)
+    return digest is not None and not digest.fault(place.files.read(f"{folder}/{name}"))
 
 
 def _raw(place: Place) -> Manifest:

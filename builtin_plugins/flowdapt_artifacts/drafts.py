@@ -50,14 +50,20 @@ class Draft:
 
         :param content: what is in it to begin with; the position is the beginning
         """
-        with written(str(self.place)), self.place.files.writing(f"{self.folder}/{name}") as stream:
-            stream.write(content)
-            stream.seek(0)
-            yield stream
-            stream.seek(0)
-            # An IO has no readinto() for the type checker, but those that there are have it.
-            found = hashlib.file_digest(cast("Any", stream), "sha256")
-            digest = Digest(stream.tell(), found.hexdigest())
+        path = f"{self.folder}/{name}"
+        self.written.pop(name, None)  # if this fails, what was written before is gone, too
+        try:
+            with written(str(self.place)), self.place.files.writing(path) as stream:
+                stream.write(content)
+                stream.seek(0)
+                yield stream
+                stream.seek(0)
+                # An IO has no readinto() for the type checker, but those that there are have it.
+                found = hashlib.file_digest(cast("Any", stream), "sha256")
+                digest = Digest(stream.tell(), found.hexdigest())
+        except BaseException:
+            self.place.files.remove([path])
+            raise
         self.written[name] = digest
         self.removed.discard(name)
 

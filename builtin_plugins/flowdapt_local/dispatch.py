@@ -206,7 +206,7 @@ class Dispatch:
     def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
         unit = process.units.pop(number)
         job = unit.job
-        if isinstance(answer, Done) and answer.spooled:
+        if not isinstance(answer, Done) or answer.spooled:  # what failed may have written, too
             self._wrote(job.task.run)
         if not isinstance(answer, Done):
             job.failed(_raised(answer))

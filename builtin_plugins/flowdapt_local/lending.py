@@ -46,20 +46,25 @@ class Lent:
         :param memory: the whole of the block
         """
         if isinstance(memory.obj, mmap.mmap) and (begin := _address(memory)) is not None:
-            gone = weakref.ref(memory.obj, lambda _: self._blocks.pop(begin, None))
-            self._blocks[begin] = gone, block, memory.nbytes
+            self._blocks[begin] = weakref.ref(memory.obj, self._forget), block, memory.nbytes
+
+    def _forget(self, gone: weakref.ref[mmap.mmap]) -> None:
+        for begin, (known, _, _) in list(self._blocks.items()):
+            if known is gone:  # and not another that was mapped at the same place
+                del self._blocks[begin]
 
     def find(self, buffer: memoryview) -> Stretch | None:
         """Return where a buffer lies in a block, if it does and nobody wrote to it here."""
         if buffer.nbytes < LEAST or not self._blocks or (at := _address(buffer)) is None:
             return None
-        begins = sorted(self._blocks)
+        begins = sorted(list(self._blocks))  # noqa: C414 - another thread may add one
         index = bisect_right(begins, at) - 1
         if index < 0:
             return None
-        _, block, size = self._blocks[begins[index]]
+        known, block, size = self._blocks.get(begins[index], (None, None, 0))
+        mapping = known and known()  # it may be gone by now, and must not go while we look
         start = at - begins[index]
-        if start + buffer.nbytes > size or not _untouched(at, buffer.nbytes):
+        if mapping is None or start + buffer.nbytes > size or not _untouched(at, buffer.nbytes):
             return None
         return Stretch(block, start, buffer.nbytes)
 

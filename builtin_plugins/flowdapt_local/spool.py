@@ -8,11 +8,11 @@ made, and a stage may still write to its arguments.
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from flowdapt import payloads
 from flowdapt.objects import Memory, type_of
@@ -56,7 +56,7 @@ class Spool:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self._numbers = itertools.count()
+        self._token, self._numbers = uuid4().hex, itertools.count()  # pids come again
         self._lent = Lent()
 
     def store(self, run: str, segments: payloads.Segments, value: Any) -> Part:
@@ -93,7 +93,7 @@ class Spool:
         return self._spooled(namespace, payloads.laid_out(segments), size, kind)
 
     def _spooled(self, namespace: str, pieces: Iterable[Any], size: int, kind: str) -> Spooled:
-        part = Spooled(namespace, f"{os.getpid()}-{next(self._numbers)}", size)
+        part = Spooled(namespace, f"{self._token}-{next(self._numbers)}", size)
         self.memory.put(namespace, part.key, pieces, size=size, type=kind)
         return part
 
@@ -102,9 +102,14 @@ class Spool:
         if not isinstance(part, Woven):
             return payloads.load(self.content(part))
         segments = payloads.load(self.content(part.own))
-        for place, stretch in part.others:
-            block = memoryview(self.content(stretch.block))
-            segments[place] = block[stretch.start : stretch.start + stretch.size]
+        blocks: dict[Spooled, memoryview] = {}
+        end = 0
+        for place, stretch in sorted(part.others, key=lambda other: other[1].start):
+            # Once for each block; but what overlaps must not be one memory that is written to.
+            if stretch.block not in blocks or stretch.start < end:
+                blocks[stretch.block] = memoryview(self.content(stretch.block))
+            end = max(end, stretch.start + stretch.size)
+            segments[place] = blocks[stretch.block][stretch.start :][: stretch.size]
         return pickle.loads(segments[0], buffers=segments[1:])  # noqa: S301 - from our own workers
 
     def content(self, part: bytes | Spooled) -> bytes | memoryview:

@@ -39,11 +39,15 @@ class Arena:
         self.on_disk, self.new_on_disk = f"{disk}/{OBJECTS}", f"{disk}/{NEW}"
         self._numbers = itertools.count()
         self._thread_lock = threading.Lock()
-        self._lock = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        opened = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.fdopen(opened, "r+b", buffering=0)
+        self._lock = self._file.fileno()
+        # A child would hold the lock on when this process is killed; it opens its own.
+        os.register_at_fork(after_in_child=self._file.close)
 
     def close(self) -> None:
         """Let go of the lock."""
-        os.close(self._lock)
+        self._file.close()
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from flowdapt.resources import amounts
 from flowdapt_memory.arena import FREE, NEW, OBJECTS
@@ -18,6 +19,7 @@ from flowdapt_memory.shm import ShmMemory
 SHARED = Path("/dev/shm")  # noqa: S108 - private folders below it
 DISK = "memory"  #: the folder, in the application directory, for what memory has no room for
 PRIVATE = 0o700
+PARTS = (OBJECTS, NEW, FREE)
 
 
 class OwnMemory(ShmMemory):
@@ -43,20 +45,9 @@ class OwnMemory(ShmMemory):
         size = _half(shared) if capacity == "auto" else _amount("capacity", capacity)
         limits = {name: _amount("quota", limit) for name, limit in (quotas or {}).items()}
         parent = shared / f"flowdapt-{os.getuid()}"
-        sweep(parent)
-        made = Path(tempfile.mkdtemp(dir=parent, prefix="memory-"))
-        # Held as long as this process lives, however it ends; the folder is swept once it is not.
-        self._lock = open(made / "owner", "wb", opener=private)  # noqa: SIM115 - until close
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        # A child has the same lock, and would hold it when this process is gone.
-        os.register_at_fork(after_in_child=self._lock.close)
-        disk = app_dir / DISK / made.name
-        _sweep_disk(app_dir / DISK, parent)
-        for part in (OBJECTS, NEW, FREE):
-            (made / part).mkdir(mode=PRIVATE)
-        disk.mkdir(mode=PRIVATE, parents=True)
-        for part in (OBJECTS, NEW):
-            (disk / part).mkdir(mode=PRIVATE)
+        (app_dir / DISK).mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        made, self._lock = _owned(parent)
+        disk, self._disk_lock = _owned(app_dir / DISK)
         super().__init__(str(made), str(disk), capacity=size, quotas=limits)
         self._owner = os.getpid()
 
@@ -67,6 +58,25 @@ class OwnMemory(ShmMemory):
             for folder in (self.folder, self.disk):
                 shutil.rmtree(folder, ignore_errors=True)
             self._lock.close()
+            self._disk_lock.close()
+
+
+def _owned(parent: Path) -> tuple[Path, IO[bytes]]:
+    """Return a new folder and its lock, after removing those that nobody holds any more."""
+    sweep(parent)
+    while True:
+        made = Path(tempfile.mkdtemp(dir=parent, prefix="memory-"))
+        with suppress(FileNotFoundError):
+            # Held as long as this process lives, however it ends; then the folder is swept.
+            lock = open(made / "owner", "wb", opener=private)  # noqa: SIM115 - until it is closed
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # A child has the same lock, and would hold it when this process is gone.
+            os.register_at_fork(after_in_child=lock.close)
+            if os.fstat(lock.fileno()).st_nlink:
+                for part in PARTS:
+                    (made / part).mkdir(mode=PRIVATE)
+                return made, lock
+            lock.close()  # a sweep came between the two
 
 
 def sweep(parent: Path) -> int:
@@ -77,9 +87,9 @@ def sweep(parent: Path) -> int:
             with open(folder / "owner", "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # The lock goes last: somebody may still write, and then it is for the next sweep.
-                for part in (OBJECTS, NEW, FREE):
+                for part in PARTS:
                     shutil.rmtree(folder / part, ignore_errors=True)
-                if not any((folder / part).exists() for part in (OBJECTS, NEW, FREE)):
+                if not any((folder / part).exists() for part in PARTS):
                     shutil.rmtree(folder, ignore_errors=True)
                     removed += 1
         except BlockingIOError:
@@ -90,13 +100,6 @@ def sweep(parent: Path) -> int:
                 if folder.stat().st_mtime < parent.stat().st_mtime - 60:
                     shutil.rmtree(folder, ignore_errors=True)
     return removed
-
-
-def _sweep_disk(disk: Path, parent: Path) -> None:
-    """Remove what memories that are gone left on disk."""
-    for folder in disk.glob("memory-*"):
-        if not (parent / folder.name).exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _usable(wanted: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from flowdapt.payloads import Buffer
-from flowdapt_memory.blocks import Head, is_large, read_head
+from flowdapt_memory.blocks import LARGE, Head, is_large, read_head
 
 ASKED_SECONDS = 1.0  #: how exactly it is noted when a block was last asked for
 
@@ -42,46 +42,49 @@ class Reader:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)
-            memory: Buffer | None = None
             if is_large(status):
+                fcntl.flock(fd, fcntl.LOCK_SH)
+                # While we waited it may have been replaced, emptied, or half written again.
+                status = os.fstat(fd)
+                if not os.path.samestat(status, os.stat(file)):
+                    return None
                 memory = self._mapping(fd, status, writable)
-            if memory is None:
+            else:
                 memory = _copied(fd, status.st_size, writable)
-            head = read_head(memory)
             now = time.time()
             if now - status.st_atime > ASKED_SECONDS:
                 os.utime(fd, ns=(int(now * 1e9), status.st_mtime_ns))
         finally:
             os.close(fd)
+        head = read_head(memory)
         if head is None:
-            if not is_large(status):  # which nobody empties
-                raise OSError(f"{file} is no block of a memory; remove it")
-            return None
+            raise OSError(f"{file} is no block of a memory; remove it")
         return Block(head, memoryview(memory)[head.begin : head.begin + head.size])
 
-    def _mapping(self, fd: int, status: os.stat_result, writable: bool) -> mmap.mmap | None:
-        """Map a file under its lock; nothing if there is no descriptor left to do that with."""
+    def _mapping(self, fd: int, status: os.stat_result, writable: bool) -> Buffer:
+        """Map a file that is locked; copy it if there is no descriptor left to do that with."""
         identity = status.st_dev, status.st_ino
         known = None if writable else self._mapped.get(identity)
         if known is not None:  # as long as it is mapped no other file has this identity
             return known
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        size = os.fstat(fd).st_size
-        if size == 0:  # emptied while we waited
-            return None
         access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
         try:
-            mapped = mmap.mmap(fd, size, access=access)
+            mapped = mmap.mmap(fd, status.st_size, access=access)
         except OSError:  # too many files are open, or mapped
-            return None
+            return _copied(fd, status.st_size, writable)
         if not writable:
             self._mapped[identity] = mapped
         return mapped
 
 
-def _copied(fd: int, size: int, writable: bool) -> bytes | bytearray:
-    if not writable:
+def _copied(fd: int, size: int, writable: bool) -> Buffer:
+    if size < LARGE and not writable:
         return os.read(fd, size)
-    memory = bytearray(size)
-    os.readv(fd, [memory])
-    return memory
+    memory = memoryview(bytearray(size))
+    place = 0
+    while place < size:  # the system reads 2 GiB at once, at most
+        count = os.preadv(fd, [memory[place:]], place)
+        if not count:
+            raise OSError("a file of a memory ended while it was read")
+        place += count
+    return memory if writable else memory.toreadonly()

@@ -53,8 +53,11 @@ class Room:
     def _alone(self) -> Iterator[None]:
         # A file of its own: while a block is copied to disk, the others go on to change things.
         with open(f"{self._arena.folder}/room", "ab", opener=private) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)  # a child may have it open, too
 
     def _freed(self, size: int, candidates: list[_Found]) -> int:
         freed = 0
@@ -101,17 +104,18 @@ class Room:
         """Free the memory of a file; return how much that is."""
         fd = os.open(found.file, os.O_RDWR | os.O_CLOEXEC)
         try:
+            if is_large(os.fstat(fd)):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             status = os.fstat(fd)
             if status.st_ino != found.status.st_ino:
                 return 0
-            if is_large(status):
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if found.path is None:
                 return self._let_go(fd, found.file)
             return self._spill(fd, found.path, status)
         except BlockingIOError:  # somebody has it mapped
             return 0
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
             os.close(fd)
 
     def _let_go(self, fd: int, file: str) -> int:

@@ -11,6 +11,7 @@ import fcntl
 import mmap
 import os
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -53,7 +54,7 @@ class Segment:
             for start in range(0, len(view), STEP):
                 place = self._write(view[start : start + STEP], place)
         self.size = max(self.size, place)
-        os.utime(self._fd, (expires, expires))
+        os.utime(self._fd, (time.time(), expires))
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _write(self, view: memoryview, place: int) -> int:

@@ -115,8 +115,6 @@ class ShmMemory(Memory):
     def get(self, namespace: str, key: str, *, writable: bool = False) -> memoryview:
         path = self.arena.path(namespace, key)
         block = self._read(path, writable=writable)
-        while block is not None and (block.head.namespace, block.head.key) != (namespace, key):
-            block = self._read(path, writable=writable)  # the file was used for another meanwhile
         if block is None:
             raise KeyError(f"no object {key!r} in the memory of namespace {namespace!r}")
         return block.memory
@@ -286,7 +284,7 @@ def _write_file(file: str, parts: list[Any], expires: float) -> int:
             view = memoryview(part).cast("B")
             while view:
                 view = view[os.write(fd, view) :]
-        os.utime(fd, (expires, expires))
+        os.utime(fd, (time.time(), expires))
         return held(os.fstat(fd))
     except BaseException:
         os.unlink(file)

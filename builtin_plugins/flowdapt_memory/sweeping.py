@@ -88,6 +88,7 @@ def _remove(arena: Arena, path: str) -> None:
         if last:
             os.truncate(fd, 0)  # who wrote it has it mapped, and so its memory would stay
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has it open, too
         os.close(fd)
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,6 +68,9 @@ def put(
             at.fall_back(key, error)
     params = dict(artifact_params or {})
     at.artifacts.save(at.namespace, key, value, hook=save_artifact_hook, **params)
+    if at.memory is not None:
+        with suppress(OSError):  # the memory may be gone
+            at.memory.delete(at.namespace, key)  # or an older value would hide this one
 
 
 def get(

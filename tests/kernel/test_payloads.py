@@ -452,3 +452,24 @@ def test_a_mapping_keeps_every_key_of_its_own() -> None:
     value = {f"k{i}": [i, 2**64] for i in range(1000)}
 
     assert as_json(value) == {f"k{i}": [i, str(2**64)] for i in range(1000)}
+
+
+def test_polars_values_come_back_with_their_types() -> None:
+    import polars as pl
+    from polars.testing import assert_frame_equal, assert_series_equal
+
+    frame = pl.DataFrame(
+        {
+            "enum": pl.Series(["a", "b"], dtype=pl.Enum(["a", "b"])),
+            "category": pl.Series(["x", "y"], dtype=pl.Categorical),
+            "large": pl.Series([2**100, 1], dtype=pl.Int128),
+            "list": [[1], [2, 3]],
+            "text": ["barn", None],
+        }
+    )
+
+    for value in (frame, frame.select("text"), frame.select("list")):
+        assert_frame_equal(load(pack(dump(value))), value)
+    for name in frame.columns:
+        loaded = load(pack(dump(frame[name])))
+        assert_series_equal(loaded, frame[name])

@@ -23,6 +23,7 @@ from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
 from flowdapt_local.processes import Process
+from flowdapt_local.spool import Spool, Woven
 from flowdapt_memory.owners import OwnMemory
 
 from flowdapt.context import Places
@@ -943,3 +944,26 @@ async def test_an_idle_executor_uses_no_processor_time(desk: Desk) -> None:
     await asyncio.sleep(0.5)  # what is measured is this very time
 
     assert sum(sum(p.cpu_times()[:2]) for p in family) - before < 0.1
+
+
+async def test_nothing_is_left_of_what_a_failed_stage_wrote(placed_desk: Desk) -> None:
+    placed_desk.write("""
+        import threading
+        def make(): return [bytes(100_000)] * 200 + [threading.Lock()]
+        def use(x): return 1
+    """)
+
+    stored = await placed_desk.run(stage("a", "make"), mapped_stage("b", "use", "a"))
+
+    assert stored.run.failure is not None
+    await until(lambda: folders_of_runs(placed_desk) == set())
+
+
+def test_workers_with_the_same_number_do_not_write_over_one_another(tmp_path: Path) -> None:
+    memory = OwnMemory(app_dir=tmp_path)
+    one, other = Spool(memory), Spool(memory)  # in one process, as after a number came again
+
+    parts = [spool.store("run", [bytes([n]) * 100_000], n) for n, spool in enumerate((one, other))]
+
+    assert [bytes(one.content(part))[-1] for part in parts if not isinstance(part, Woven)] == [0, 1]
+    memory.close()

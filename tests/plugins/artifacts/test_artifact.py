@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,24 @@ def fail_after_changes(artifact: Artifact) -> None:
     artifact.get_file("old").write("2")
     artifact.new_file("new", "2")
     raise ZeroDivisionError
+
+
+def test_a_file_that_could_not_be_written_in_a_transaction_stays_what_it_was(
+    artifact: Artifact,
+) -> None:
+    artifact.new_file("first", b"good")
+    artifact.new_file("second", b"good")
+
+    with artifact.transaction():
+        artifact.get_file("second").write(b"better")
+        for name in ("first", "second"):
+            with suppress(ZeroDivisionError), artifact.get_file(name).open("wb") as stream:
+                stream.write(b"ha")
+                stream.write(bytes(1 // 0))
+        artifact.new_file("third", b"new")
+    artifact["later"] = True
+
+    assert [file.read() for file in artifact] == [b"good", b"good", b"new"]
 
 
 def test_a_transaction_that_fails_changes_nothing(artifact: Artifact) -> None:

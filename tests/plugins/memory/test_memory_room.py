@@ -61,7 +61,7 @@ def test_what_went_to_disk_is_replaced_in_memory_and_deleted_like_any_other(tmp_
     assert memory.get("farm", "cow")[-1] == 3
     assert not memory.exists("farm", "pig")
     on_disk = [file for file in Path(memory.disk).rglob("*") if file.is_file()]
-    assert {file.name for file in on_disk} <= {"hen"}
+    assert {file.name for file in on_disk} <= {"hen", "owner"}
     memory.close()
 
 
@@ -139,7 +139,9 @@ def in_small_file_systems(script: str, tmp_path: Path, *, memory: str, disk: str
         # The system has more room for blocks than this says, so that it is the system that is full.
         memory = OwnMemory(app_dir=disk, folder=str(shared), capacity="1GiB")
         def places(): return {e.key: e.place for e in memory.list("farm")}
-        def files(folder): return [p.name for p in Path(folder).rglob("*") if p.is_file()]
+        def files(folder):
+            found = [p.name for p in Path(folder).rglob("*") if p.is_file()]
+            return [name for name in found if name != "owner"]
     """
     for name in ("shared", "disk"):
         (tmp_path / name).mkdir()
@@ -221,4 +223,31 @@ def test_blocks_are_whole_after_they_were_moved_while_others_read_and_write(tmp_
 
     assert torn == 0
     assert all(is_whole(memory.get("farm", f"cow-{n}")) for n in range(12))
+    memory.close()
+
+
+def test_what_was_never_asked_for_goes_before_what_was(tmp_path: Path) -> None:
+    memory = OwnMemory(app_dir=tmp_path, capacity=4 * LARGE)
+    for key in ("cow", "pig", "hen"):
+        put(memory, "farm", key, LARGE, 1)
+        file = f"{memory.arena.objects}/farm/{key}"
+        times = os.stat(file)
+        os.utime(file, (times.st_atime - 60, times.st_mtime))  # a minute goes by
+
+    memory.get("farm", "cow")
+    put(memory, "farm", "ape", LARGE, 1)
+    put(memory, "farm", "cat", LARGE, 1)
+
+    assert places(memory)["cow"] == places(memory)["cat"] == "memory"
+    assert places(memory)["pig"] == "disk"
+    memory.close()
+
+
+def test_what_is_on_disk_is_not_taken_for_that_of_somebody_who_is_gone(tmp_path: Path) -> None:
+    memory = OwnMemory(app_dir=tmp_path, capacity=0)
+    put(memory, "farm", "cow", LARGE, 1)
+
+    OwnMemory(app_dir=tmp_path, folder=str(tmp_path / "elsewhere")).close()
+
+    assert memory.get("farm", "cow")[-1] == 1
     memory.close()

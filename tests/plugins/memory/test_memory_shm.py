@@ -373,3 +373,47 @@ def test_a_file_that_is_no_block_is_named(memory: OwnMemory) -> None:
 
     with pytest.raises(OSError, match="farm/cow is no block of a memory"):
         memory.get("farm", "cow")
+
+
+def test_a_reader_who_waited_for_a_writer_that_was_killed_gets_what_is_in_force(
+    memory: OwnMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(memory, "farm", "cow", SIZE, 1)
+    old = f"{memory.arena.objects}/farm/cow"
+    real, waited = fcntl.flock, list[int]()
+
+    def flock(fd: int, how: int) -> None:
+        if how == fcntl.LOCK_SH and not waited:  # it has the file open, and not the lock
+            waited.append(fd)
+            with memory.arena.changing():
+                os.rename(old, f"{memory.arena.new}/half")
+            with open(f"{memory.arena.new}/half", "r+b") as half:
+                half.seek(SIZE // 2)
+                half.write(b"half written again")
+            put(memory, "farm", "cow", SIZE, 2)
+        real(fd, how)
+
+    monkeypatch.setattr("flowdapt_memory.reading.fcntl.flock", flock)
+
+    found = memory.get("farm", "cow")
+
+    assert waited
+    assert (is_whole(found), found[-1]) == (True, 2)
+
+
+def test_a_child_does_not_hold_on_to_a_lock(memory: OwnMemory) -> None:
+    put(memory, "farm", "cow", 100, 1)
+    read, write = os.pipe()
+    with memory.arena.changing():
+        child = os.fork()
+        if child == 0:
+            os.read(read, 1)
+            os._exit(0)
+
+    with Elsewhere(memory) as elsewhere:
+        elsewhere.do("put", "farm", "pig", 100, 2)
+
+    os.write(write, b"x")
+    os.waitpid(child, 0)
+    os.close(read)
+    os.close(write)

@@ -317,3 +317,21 @@ def test_the_functions_are_named_where_they_are_looked_for() -> None:
     assert flowdapt.get_run_context().namespace == "farm"
     with pytest.raises(AttributeError, match="no attribute 'putt'"):
         _ = objects.putt
+
+
+def test_what_went_to_the_artifacts_is_not_hidden_by_what_was_in_memory(
+    memory: OwnMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.put("cow", "old")
+    with monkeypatch.context() as patch:
+        patch.setattr("flowdapt_memory.shm.ShmMemory._written", lambda *_: False)
+        patch.setattr("flowdapt_memory.shm._write_file", _no_room)
+        objects.put("cow", "new")
+
+    assert objects.get("cow") == "new"
+    assert where("cow") == ["artifact"]
+    assert memory.stats()["objects"] == 0
+
+
+def _no_room(*_: Any) -> int:
+    raise OSError(28, "No space left on device")
