@@ -16,18 +16,18 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from flowdapt_workers.calls import Done, Facts, Failed
+from flowdapt_workers.crew import Crew
+from flowdapt_workers.jobs import Job, Mapped, Unit
+from flowdapt_workers.processes import Kind, Process
+from flowdapt_workers.spool import Spool
+from flowdapt_workers.wire import Message
 
 from flowdapt.errors import RunCancelled, StageError, WorkerLost
 from flowdapt.executors import Host, Progress, StageFailed
 from flowdapt.runs import Failure
 from flowdapt.storage import LogBlock
-from flowdapt_local.calls import Done, Facts, Failed
-from flowdapt_local.crew import Crew
-from flowdapt_local.jobs import Job, Mapped, Unit
 from flowdapt_local.ledger import Ledger, Taken
-from flowdapt_local.processes import Kind, Process
-from flowdapt_local.spool import Spool
-from flowdapt_local.wire import Message
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,10 @@ from typing import Any
 from uuid import UUID
 
 import cloudpickle
+from flowdapt_workers.calls import Facts, Piece, Task
+from flowdapt_workers.jobs import MapHandle, Mapped, Single
+from flowdapt_workers.processes import Kind
+from flowdapt_workers.spool import Spool
 
 from flowdapt import payloads
 from flowdapt.context import PLACES
@@ -39,12 +43,8 @@ from flowdapt.executors import (
 from flowdapt.objects import attached
 from flowdapt.plugins import offered
 from flowdapt.runs import Failure
-from flowdapt_local.calls import Facts, Piece, Task
 from flowdapt_local.dispatch import Dispatch
-from flowdapt_local.jobs import MapHandle, Mapped, Single
 from flowdapt_local.ledger import LEAST_CPUS, Ledger
-from flowdapt_local.processes import Kind
-from flowdapt_local.spool import Spool
 
 SOME_GPU = (-1,)  #: of a kind, until it is settled which device
 

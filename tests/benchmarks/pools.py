@@ -27,7 +27,7 @@ from typing import Any
 from uuid import uuid4
 
 from flowdapt_local.executor import LocalExecutor
-from flowdapt_local.wire import Channel, Pipe
+from flowdapt_workers.wire import Channel, Pipe
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.executors import Call, Host, MapCall

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from flowdapt_local.failures import reported
+from flowdapt_workers.failures import reported
 from flowdapt_secrets import keys
 from flowdapt_secrets.sealed import SealedConfig
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.context import Address
-from flowdapt_local.spool import Part, Spooled, Woven
+from flowdapt_workers.parts import Held, Part, Spooled, Woven
 
 Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pickled exception
 
@@ -90,7 +90,7 @@ class Done:
     """
 
     value: Value
-    json: bytes | Spooled | None = None
+    json: bytes | Spooled | Held | None = None
     failures: tuple[Failed, ...] = ()
     failed_items: tuple[tuple[int, str, str], ...] = ()
     seconds: float = 0.0

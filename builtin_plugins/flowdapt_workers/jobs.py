@@ -13,8 +13,8 @@ from typing import Any
 from flowdapt.errors import WorkerLost
 from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
 from flowdapt.runs import FailedItem, Failure
-from flowdapt_local.calls import Done, Piece, Task, Value
-from flowdapt_local.processes import Kind
+from flowdapt_workers.calls import Done, Piece, Task, Value
+from flowdapt_workers.processes import Kind
 
 CHUNK_SECONDS = 0.01  #: how much work a message of a mapped stage should hold
 ASYNC_CHUNK = 8  #: elements of an async stage in a message

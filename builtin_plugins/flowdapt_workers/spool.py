@@ -10,45 +10,13 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from flowdapt import payloads
 from flowdapt.objects import Memory, type_of
-from flowdapt_local.lending import Lent, Stretch
-
-INLINE_BYTES = 64 * 1024  #: results up to this size travel in messages
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A payload in memory."""
-
-    namespace: str
-    key: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Woven:
-    """A payload of which some segments lie in other blocks of the same run.
-
-    :param own: a payload: the list of all segments, with nothing in the place of these
-    :param others: these, by their places
-    """
-
-    own: bytes | Spooled
-    others: tuple[tuple[int, Stretch], ...]
-
-    @property
-    def size(self) -> int:
-        """How many bytes the payload would have as a block of its own, nearly."""
-        own = len(self.own) if isinstance(self.own, bytes) else self.own.size
-        return own + sum(stretch.size for _, stretch in self.others)
-
-
-Part = bytes | Spooled | Woven  #: a payload, wherever it is
+from flowdapt_workers.lending import Lent
+from flowdapt_workers.parts import INLINE_BYTES, Held, Part, Spooled, Woven
 
 
 class Spool:
@@ -112,10 +80,11 @@ class Spool:
             segments[place] = blocks[stretch.block][stretch.start :][: stretch.size]
         return pickle.loads(segments[0], buffers=segments[1:])  # noqa: S301 - from our own workers
 
-    def content(self, part: bytes | Spooled) -> bytes | memoryview:
+    def content(self, part: bytes | Spooled | Held) -> bytes | memoryview:
         """Return the bytes of a part; those in memory can be written to, for this process alone."""
         if isinstance(part, bytes):
             return part
+        assert isinstance(part, Spooled)  # noqa: S101 - what is held by a cluster comes otherwise
         memory = self.memory.get(part.namespace, part.key, writable=True)
         self._lent.add(part, memory)
         return memory

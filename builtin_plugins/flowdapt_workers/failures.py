@@ -9,7 +9,7 @@ from flowdapt import payloads, stages
 
 if TYPE_CHECKING:
     from flowdapt.context import WorkflowRunContext
-    from flowdapt_local.calls import Failed
+    from flowdapt_workers.calls import Failed
 
 
 class Interrupted(BaseException):

@@ -7,11 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from flowdapt_local import wire
-from flowdapt_local.calls import Facts
-from flowdapt_local.jobs import ASYNC_AT_ONCE
-from flowdapt_local.processes import Kind, Process, Zygote
-from flowdapt_local.wire import Message
+from flowdapt_workers import wire
+from flowdapt_workers.calls import Facts
+from flowdapt_workers.jobs import ASYNC_AT_ONCE
+from flowdapt_workers.processes import Kind, Process, Zygote
+from flowdapt_workers.wire import Message
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from flowdapt_local import wire, worker
+from flowdapt_workers import wire, worker
 
 _DIE_WITH_PARENT = 1  #: PR_SET_PDEATHSIG of Linux
 

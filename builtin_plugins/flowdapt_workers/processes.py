@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt_local import wire
-from flowdapt_local.calls import Facts
+from flowdapt_workers import wire
+from flowdapt_workers.calls import Facts
 
 EXIT_SECONDS = 1.0  #: how long to wait for the cause of a death after its socket closed
 # Imports from where the server does, whatever its PYTHONPATH and current folder are.
-_BOOT = "import sys; sys.path[:] = {path!r}; from flowdapt_local.zygote import main; main()"
+_BOOT = "import sys; sys.path[:] = {path!r}; from flowdapt_workers.zygote import main; main()"
 
 STOP_SECONDS = 2.0  #: how long a stopping zygote may take
 

@@ -1,0 +1,19 @@
+"""Computes stages on a Ray cluster."""
+
+from flowdapt.hooks import Provider, hookimpl
+
+
+@hookimpl
+def flowdapt_executors() -> list[Provider]:
+    return [
+        Provider(
+            "ray",
+            "flowdapt_ray.executor:RayExecutor",
+            "A Ray cluster.",
+            extra="ray",
+            aliases=(
+                "flowdapt.compute.executor.ray.RayExecutor",
+                "flowdapt.compute.executor.ray.executor.RayExecutor",
+            ),
+        ),
+    ]

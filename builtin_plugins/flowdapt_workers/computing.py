@@ -1,0 +1,221 @@
+"""What a process does with a call, or with a chunk of a mapped one, wherever it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Coroutine, Sequence
+from contextvars import copy_context
+from typing import Any
+
+from flowdapt import payloads, stages
+from flowdapt.context import WorkflowRunContext, set_run_context
+from flowdapt.errors import ResultNotPicklable
+from flowdapt.executors import FAILURES_KEPT
+from flowdapt.hooks import load
+from flowdapt.runs import FailedItem
+from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
+from flowdapt_workers.failures import reported
+from flowdapt_workers.output import Output
+from flowdapt_workers.parts import Part, Store
+
+PIECES = 128  #: a list that is mapped over is kept in about so many pieces
+
+Computed = Done | Coroutine[Any, Any, Done]  #: what an async function is computed by is awaited
+
+
+class Mapping:
+    """A mapped stage as a process knows it: what every element shares is loaded once."""
+
+    def __init__(self, task: Task, computing: Computing) -> None:
+        self.task, self.function = task, computing.function(task)
+        self._store, context = computing.store, computing.contexts[task.run]
+        values = context.input if task.takes_input else {}
+        rest = [computing.value(arg) for arg in task.args]
+        self.bind = self.function.by_element(rest, values, task.map_on)
+        self.input: Sequence[Any] = ()
+        if task.map_on is not None:
+            given = context.input[task.map_on]
+            self.input = given if isinstance(given, list) else list(given)
+        self._piece: Piece | None = None
+        self._elements: list[Any] = []
+
+    def elements(self, piece: Piece, start: int, count: int) -> Sequence[Any]:
+        """Return some elements of a piece, which is kept unpickled while it is in use."""
+        if piece.part is None:
+            return self.input[piece.first + start : piece.first + start + count]
+        if (
+            self._piece is None
+            or self._piece.first != piece.first
+            or self._piece.part != piece.part
+        ):
+            self._piece, self._elements = piece, self._store.load(piece.part)
+        return self._elements[start : start + count]
+
+
+class Computing:
+    """Computes stages in this process, one after another.
+
+    :param store: where results go
+    :param output: is told which stage and element is at work
+    """
+
+    def __init__(self, store: Store, output: Output) -> None:
+        self.store, self.output = store, output
+        self.contexts: dict[str, WorkflowRunContext] = {}
+        self._functions: dict[tuple[str, str | bytes], stages.Function] = {}
+
+    def mask(self, run: str | None, text: str) -> str:
+        """Take the secrets of a run out of a text; those of all runs where it may be any."""
+        runs = self.contexts.copy() if run is None else {run}  # the main thread changes them
+        for context in filter(None, map(self.contexts.get, runs)):
+            text = context.mask(text)
+        return text
+
+    def function(self, task: Task) -> stages.Function:
+        """Return what a stage is computed with."""
+        key = (task.type, task.target)
+        if key not in self._functions or task.options:
+            target = (
+                task.target if isinstance(task.target, str) else pickle.loads(task.target)  # noqa: S301
+            )
+            made = load(task.type)().function(target, task.options)
+            self._functions[key] = stages.Function(made, task.name)
+        return self._functions[key]
+
+    def value(self, value: Value) -> Any:
+        """Return an argument, assembled where it is kept in pieces."""
+        if value.part is not None:
+            return self.store.load(value.part)
+        elements: list[Any] = []
+        for piece in value.pieces or ():
+            assert piece.part is not None  # noqa: S101 - only the run's input comes without
+            elements += self.store.load(piece.part)
+        return elements
+
+    def call(self, task: Task) -> Computed:
+        """Compute a call; what an async function takes longer for is returned to be awaited."""
+        function, context = self.function(task), self.contexts[task.run].at(task.stage)
+        if task.takes_input:
+            arguments = function.by_keyword(context.input)
+        else:
+            arguments = function.by_position([self.value(arg) for arg in task.args])
+        if function.is_async:
+
+            async def work() -> Done:
+                return self._kept(task, await function.enter_async(arguments))
+
+            return work()
+        variables = copy_context()
+        variables.run(set_run_context, context)
+        return self._kept(task, variables.run(function.enter, arguments))
+
+    def _kept(self, task: Task, result: Any) -> Done:
+        """Pickle a result, as later stages and the run want it."""
+        what = f"what stage {task.stage!r} returned"
+        json = self.store.store_text(task.run, payloads.to_json(result)) if task.final else None
+        if not task.mapped_on:
+            return Done(Value(self._store(task.run, result, what)), json)
+        if isinstance(result, list):
+            return Done(Value(pieces=self._pieces(task.run, result, what)), json)
+        whole = self._store(task.run, result, what)
+        try:
+            elements = list(result)
+        except TypeError:
+            return Done(Value(whole), json)  # the stage that maps over it says what is wrong
+        return Done(Value(whole, self._pieces(task.run, elements, what)), json)
+
+    def _pieces(self, run: str, elements: list[Any], what: str) -> list[Piece]:
+        step = max(1, -(-len(elements) // PIECES))
+        return [
+            Piece(first, len(some), self._store(run, some, what))
+            for first in range(0, len(elements), step)
+            if (some := elements[first : first + step])
+        ]
+
+    def _store(self, run: str, value: Any, what: str) -> Part:
+        return self.store.store(run, payloads.dump(value, what), value)
+
+    def chunk(self, mapping: Mapping, piece: Piece, start: int, count: int) -> Computed:
+        """Compute some elements of a mapped stage; like :meth:`call` where it is async."""
+        task, function = mapping.task, mapping.function
+        context = self.contexts[task.run].at(task.stage)
+        indexes = piece.indexes(start, count)
+        elements = mapping.elements(piece, start, count)
+        if function.is_async:
+            return self._gather(mapping, context, dict(zip(indexes, elements, strict=True)))
+        results: dict[int, Any] = {}
+        failures, failed = [], list[FailedItem]()
+        variables = copy_context()
+        variables.run(set_run_context, context)
+        for index, element in zip(indexes, elements, strict=True):
+            context.item = index  # one context for the chunk: elements come one by one
+            self.output.main = (task.run, task.stage, index)
+            try:
+                results[index] = variables.run(function.enter, mapping.bind(element))
+            except Exception as error:
+                failed.append(stages.brief(error, context))
+                if len(failed) <= FAILURES_KEPT:
+                    failures.append(reported(error, context))
+                if not task.allow_partial_failure:
+                    break
+        return self._chunk_kept(task, context, results, failures, failed=failed)
+
+    def _chunk_kept(
+        self,
+        task: Task,
+        context: WorkflowRunContext,
+        results: dict[int, Any],
+        failures: list[Failed],
+        *,
+        failed: list[FailedItem],
+    ) -> Done:
+        """Pickle results, which are given by the indexes of their elements."""
+        if failed and not task.allow_partial_failure:
+            return Done(Value(), failures=tuple(failures[:1]), failed_items=tuple(failed))
+        what = f"what stage {task.stage!r} returned"
+        try:
+            part = self._store(task.run, [*results.values()], what)
+        except ResultNotPicklable:
+            kept = {}
+            for index, result in results.items():  # find which, and keep the others
+                try:
+                    payloads.dump(result, what)
+                    kept[index] = result
+                except ResultNotPicklable as error:
+                    at = context.at(task.stage, index)
+                    failures.append(reported(error, at))
+                    failed.append(stages.brief(error, at))
+            return self._chunk_kept(task, context, kept, failures, failed=failed)
+        return Done(
+            Value(pieces=[Piece.of([*results], part)]),
+            failures=tuple(failures),
+            failed_items=tuple(failed),
+        )
+
+    async def _gather(
+        self, mapping: Mapping, context: WorkflowRunContext, elements: dict[int, Any]
+    ) -> Done:
+        """Compute the elements of an async chunk, all at once."""
+
+        async def one(index: int, element: Any) -> Any:
+            set_run_context(context.at(context.stage, index))
+            self.output.belongs_to((mapping.task.run, context.stage, index))
+            return await mapping.function.enter_async(mapping.bind(element))
+
+        answers = await asyncio.gather(
+            *(one(index, element) for index, element in elements.items()), return_exceptions=True
+        )
+        results: dict[int, Any] = {}
+        failures, failed = [], list[FailedItem]()
+        for index, answer in zip(elements, answers, strict=True):
+            if isinstance(answer, Exception):
+                at = context.at(context.stage, index)
+                failed.append(stages.brief(answer, at))
+                if len(failed) <= FAILURES_KEPT:
+                    failures.append(reported(answer, at))
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                results[index] = answer
+        return self._chunk_kept(mapping.task, context, results, failures, failed=failed)

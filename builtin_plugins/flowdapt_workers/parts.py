@@ -1,0 +1,71 @@
+"""Where the bytes of arguments and results are: the words in which executors speak of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flowdapt import payloads
+from flowdapt_workers.lending import Stretch
+
+INLINE_BYTES = 64 * 1024  #: results up to this size travel in messages
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A payload in memory."""
+
+    namespace: str
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Woven:
+    """A payload of which some segments lie in other blocks of the same run.
+
+    :param own: a payload: the list of all segments, with nothing in the place of these
+    :param others: these, by their places
+    """
+
+    own: bytes | Spooled
+    others: tuple[tuple[int, Stretch], ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes the payload would have as a block of its own, nearly."""
+        own = len(self.own) if isinstance(self.own, bytes) else self.own.size
+        return own + sum(stretch.size for _, stretch in self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A payload that stays on the cluster where it was made.
+
+    :param block: the number of what a unit gave there
+    :param place: which payload of that block
+    """
+
+    block: int
+    place: int
+    size: int
+
+
+Part = bytes | Spooled | Woven | Held  #: a payload, wherever it is
+
+
+class Store(Protocol):
+    """Where a process that computes puts results, and finds arguments."""
+
+    def store(self, run: str, segments: payloads.Segments, value: Any) -> Part:
+        """Keep a payload and return where it is.
+
+        :param value: what the payload is of
+        :raises flowdapt.errors.MemoryFull: there is no room for it
+        """
+
+    def store_text(self, run: str, text: bytes) -> bytes | Spooled | Held:
+        """Keep plain bytes, such as JSON, and return where they are."""
+
+    def load(self, part: Part) -> Any:
+        """Return the value of a payload; what is large in it can be written to, for us alone."""
