@@ -193,7 +193,10 @@ class Handle:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A call moved on: it started on a worker, or elements of it were computed."""
+    """A call moved on: it started on a worker, or elements of it were computed.
+
+    :param waiting: for what it waits, where that is not there at present
+    """
 
     run: UUID
     stage: str
@@ -202,6 +205,7 @@ class Progress:
     items_done: int = 0
     items_failed: int = 0
     attempts: int = 1
+    waiting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ from uuid import UUID
 import orjson
 from flowdapt_workers.calls import Done, Facts, Failed
 from flowdapt_workers.crew import Crew
+from flowdapt_workers.failures import raised
 from flowdapt_workers.jobs import Job, Mapped, Unit
 from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.wire import Message
 
 from flowdapt.errors import RunCancelled, StageError, WorkerLost
-from flowdapt.executors import Host, Progress, StageFailed
-from flowdapt.runs import Failure
+from flowdapt.executors import Host, Progress
 from flowdapt.storage import LogBlock
 from flowdapt_local.ledger import Ledger, Taken
 
@@ -41,6 +41,7 @@ class Dispatch:
 
     :param facts: returns what a worker of a kind is told when it is made
     :param spool: holds the large results of runs
+    :param contexts: pickled, by run; a worker gets one before the first call of the run
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Dispatch:
         preload: Sequence[str],
         facts: Callable[[Kind], Facts],
         spool: Spool,
+        *,
+        contexts: dict[str, bytes],
     ) -> None:
         self._host, self._ledger, self._spool = host, ledger, spool
         self.crew = Crew(
@@ -60,8 +63,7 @@ class Dispatch:
             lost=lambda process: self.later(self._bury(process)),
         )
         self.numbers = itertools.count(1)
-        #: pickled contexts by run; a worker gets one before the first call of the run
-        self.contexts: dict[str, bytes] = {}
+        self.contexts = contexts
         self._jobs: deque[Job] = deque()
         self._spooled: set[str] = set()
         self._taken: dict[int, Taken] = {}
@@ -209,9 +211,9 @@ class Dispatch:
         if not isinstance(answer, Done) or answer.spooled:  # what failed may have written, too
             self._wrote(job.task.run)
         if not isinstance(answer, Done):
-            job.failed(_raised(answer))
+            job.failed(raised(answer))
         elif answer.items_failed and not job.task.allow_partial_failure:
-            job.failed(_raised(answer.failures[0]))
+            job.failed(raised(answer.failures[0]))
         elif not job.over:
             text = answer.json
             job.done(unit, answer, text and memoryview(self._spool.content(text)))
@@ -372,10 +374,3 @@ def _of(process: Process, run: UUID) -> list[Unit]:
 def _unmap(process: Process, number: int) -> None:
     process.mappings.discard(number)
     process.send("unmap", number)
-
-
-def _raised(failed: Failed) -> StageError:
-    failure, pickled = failed
-    if failure["type"] == "RunCancelled":
-        return RunCancelled()
-    return StageFailed(Failure.model_validate(failure), pickled=pickled)

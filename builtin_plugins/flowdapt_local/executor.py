@@ -12,18 +12,17 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import cloudpickle
-from flowdapt_workers.calls import Facts, Piece, Task
-from flowdapt_workers.jobs import MapHandle, Mapped, Single
+from flowdapt_workers.calls import Facts
+from flowdapt_workers.jobs import Job
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.spool import Spool
+from flowdapt_workers.submitting import SubmittingExecutor
 
-from flowdapt import payloads
 from flowdapt.context import PLACES
 from flowdapt.errors import StageError
 from flowdapt.executors import (
@@ -31,20 +30,13 @@ from flowdapt.executors import (
     Executor,
     Handle,
     Host,
-    MapCall,
     Node,
-    Outcome,
     Ref,
-    StageFailed,
-    check_count,
-    elements_of,
-    name_of,
 )
 from flowdapt.objects import attached
 from flowdapt.plugins import offered
-from flowdapt.runs import Failure
 from flowdapt_local.dispatch import Dispatch
-from flowdapt_local.ledger import LEAST_CPUS, Ledger
+from flowdapt_local.ledger import Ledger
 
 SOME_GPU = (-1,)  #: of a kind, until it is settled which device
 
@@ -58,7 +50,7 @@ def local(*, use_processes: bool = True, **options: Any) -> Executor:
     return threads
 
 
-class LocalExecutor(Executor):
+class LocalExecutor(SubmittingExecutor):
     """Worker processes, one for each processor, forked when they are needed and kept.
 
     :param cpus: how many calls with one processor each are computed at once
@@ -79,6 +71,7 @@ class LocalExecutor(Executor):
         resources: Mapping[str, float] | None = None,
         preload: Sequence[str] = (),
     ) -> None:
+        super().__init__()
         self._devices = _gpus() if gpus == "auto" else list(range(int(_number("gpus", gpus))))
         cpu, most = (
             float(_cpus(cpus)),
@@ -100,7 +93,9 @@ class LocalExecutor(Executor):
         else:
             self._own_memory = offered("memories", self.memory)(app_dir=host.app_dir)
             self._spool = Spool(self._own_memory)
-        self._dispatch = Dispatch(host, self._ledger, self._preload, self._facts, self._spool)
+        self._dispatch = Dispatch(
+            host, self._ledger, self._preload, self._facts, self._spool, contexts=self.contexts
+        )
         self._dispatch.later(self._warm_up(self._dispatch))
 
     async def _warm_up(self, dispatch: Dispatch) -> None:
@@ -140,68 +135,27 @@ class LocalExecutor(Executor):
 
     # Calls -----------------------------------------------------------------------------------
 
+    def wanted(self, call: Call) -> dict[str, float]:
+        """Return what a call needs, if this machine has as much."""
+        return self._ledger.wanted(call.stage, call.resources)
+
+    def workers_for(self, call: Call, wanted: dict[str, float]) -> Kind:
+        """Return which workers may compute a call."""
+        return Kind(call.code, SOME_GPU if wanted.get("gpus") else ())
+
     def submit(self, call: Call) -> Handle:
         """Queue a call; it starts as soon as what it asks for is free."""
-        dispatch, run = self._at_work, call.run.hex
-        wanted = self._ledger.wanted(call.stage, call.resources)
-        kind = Kind(call.code, SOME_GPU if wanted.get("gpus") else ())
-        if run not in dispatch.contexts:
-            segments = payloads.dump(call.context, f"the input of run {call.run}")
-            dispatch.contexts[run] = payloads.pack(segments)
-            self._codes[run] = call.code
-        task = Task(
-            run=run,
-            stage=call.stage,
-            target=call.target if isinstance(call.target, str) else cloudpickle.dumps(call.target),
-            name=name_of(call),
-            type=call.type,
-            options=call.options,
-            args=call.args,
-            takes_input=call.takes_input,
-            final=call.final,
-            mapped_on=call.mapped_on,
-        )
-        if not isinstance(call, MapCall):
-            single = Single(call, task, kind, wanted)
-            dispatch.queue(single)
-            return Handle(single.outcome)
-        task = replace(task, map_on=call.map_on, allow_partial_failure=call.allow_partial_failure)
-        job = Mapped(call, task, kind, wanted, number=next(dispatch.numbers))
-        try:
-            _feed(job)
-        except ValueError as error:
-            failure = Failure(type="ValueError", message=str(error), stage=call.stage)
-            job.failed(StageFailed(failure, error))
-        dispatch.moved(job)
-        dispatch.queue(job)
-        if call.final:
-            return Handle(asyncio.ensure_future(self._put_together(job)))
-        return MapHandle(job.outcome, job)
+        handle = super().submit(call)
+        self._codes[call.run.hex] = call.code
+        return handle
 
-    async def _put_together(self, job: Mapped) -> Outcome:
-        """Have the results of the run's last stage, a mapped one, put together as JSON."""
-        outcome = await job.outcome
-        task = Task(
-            run=job.task.run,
-            stage=job.task.stage,
-            target="builtins.list",
-            name="list",
-            type="flowdapt.stages:Simple",
-            options={},
-            args=(outcome.ref,),
-            final=True,
-        )
-        whole = Single(job.call, task, job.kind, {"cpus": LEAST_CPUS})
-        whole.worker = job.worker  # no start that anybody is to hear of
-        self._at_work.queue(whole, first=True)
-        done = await whole.outcome
-        return replace(
-            outcome,
-            ref=done.ref,
-            json=done.json,
-            stored=done.stored,
-            result_bytes=done.result_bytes,
-        )
+    def queue(self, job: Job, *, first: bool = False) -> None:
+        """Have a job computed."""
+        self._at_work.queue(job, first=first)
+
+    def moved(self, job: Job) -> None:
+        """Tell how far a job is."""
+        self._at_work.moved(job)
 
     async def fetch(self, ref: Ref) -> Any:
         """Return the value of a reference, unpickled in this process."""
@@ -242,31 +196,6 @@ class LocalExecutor(Executor):
     @property
     def _workers(self) -> int:
         return len(self._dispatch.crew.all) if self._dispatch is not None else 0
-
-
-def _feed(job: Mapped) -> None:
-    """Give a mapped stage the elements that are there, or have them come.
-
-    :raises ValueError: what it maps over is no list
-    """
-    over: Any = job.call.over
-    if over is None:
-        count = len(list(elements_of(job.call)))
-        check_count(job.call, count)
-        job.add(Piece(0, count), (0,))
-    elif isinstance(over, MapHandle):
-        for order, piece in sorted(over.job.results.items()):
-            job.add(piece, order)
-        if not over.job.over:
-            over.job.listeners.append(job)
-            return
-    elif over.pieces is None:
-        raise ValueError(f"stage {job.call.stage!r} maps over a result that is no list")
-    else:
-        check_count(job.call, sum(piece.count for piece in over.pieces))
-        for i, piece in enumerate(over.pieces):
-            job.add(piece, (i,))
-    job.close()
 
 
 # The machine -----------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from flowdapt_workers.submitting import LEAST_CPUS
+
 from flowdapt.errors import NeverFits
 
-LEAST_CPUS = 0.001  #: what a call that asks for none counts as
 _SLACK = 1e-9  #: sums of fractions are not exact
 
 

@@ -52,10 +52,16 @@ class Value:
     pieces: list[Piece] | None = None
 
     @property
+    def parts(self) -> list[Part]:
+        """Where it is: as a whole, or else piece by piece."""
+        if self.part is not None:
+            return [self.part]
+        return [piece.part for piece in self.pieces or () if piece.part is not None]
+
+    @property
     def size(self) -> int:
         """How many bytes it has, pickled."""
-        parts = [piece.part for piece in self.pieces or ()] if self.part is None else [self.part]
-        return sum(_size(part) for part in parts if part is not None)
+        return sum(_size(part) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,8 @@ class Done:
     :param failures: elements that were left out, the first few of them
     :param failed_items: all of them: index, type and the begin of the message
     :param seconds: wall time in the function
+    :param is_async: the function was one that is awaited; told, like ``worker``, where no
+        other message says it
     """
 
     value: Value
@@ -95,6 +103,8 @@ class Done:
     failed_items: tuple[tuple[int, str, str], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    is_async: bool = False
+    worker: str | None = None
 
     @property
     def items_failed(self) -> int:
@@ -106,6 +116,37 @@ class Done:
         """Whether anything of it lies in a file."""
         parts = (self.json, self.value.part, *(piece.part for piece in self.value.pieces or ()))
         return any(isinstance(part, Spooled | Woven) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A call, or a chunk of one, for a cluster to compute.
+
+    :param number: of this order; no other has it
+    :param block: under which number the cluster is to hold what comes of it
+    :param code: names the source of user modules to use
+    :param wanted: resources
+    :param piece: elements of a mapped call, ``count`` of them from the one at ``start``
+    :param mapping: what is the same for all chunks of a mapped call has the same number
+    """
+
+    number: int
+    block: int
+    task: Task
+    code: str = ""
+    wanted: Mapping[str, float] = field(default_factory=dict)
+    piece: Piece | None = None
+    start: int = 0
+    count: int = 1
+    mapping: int = 0
+
+    @property
+    def needs(self) -> tuple[int, ...]:
+        """The numbers of the blocks that it takes."""
+        parts = [part for value in self.task.args for part in value.parts]
+        if self.piece is not None and self.piece.part is not None:
+            parts.append(self.piece.part)
+        return tuple({part.block: None for part in parts if isinstance(part, Held)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from flowdapt import payloads, stages
+from flowdapt.errors import RunCancelled, StageError
+from flowdapt.executors import StageFailed
+from flowdapt.runs import Failure
 
 if TYPE_CHECKING:
     from flowdapt.context import WorkflowRunContext
@@ -30,3 +33,11 @@ def reported(error: BaseException, context: WorkflowRunContext) -> Failed:
         return failure, None
     said = pickled.decode(errors="replace")  # texts stand in a pickle as they are
     return failure, pickled if context.mask(said) == said else None
+
+
+def raised(failed: Failed) -> StageError:
+    """Return the error that a call ends in, of what :func:`reported` made."""
+    failure, pickled = failed
+    if failure["type"] == "RunCancelled":
+        return RunCancelled()
+    return StageFailed(Failure.model_validate(failure), pickled=pickled)

@@ -16,7 +16,6 @@ from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers.calls import Done, Piece, Task, Value
 from flowdapt_workers.processes import Kind
 
-CHUNK_SECONDS = 0.01  #: how much work a message of a mapped stage should hold
 ASYNC_CHUNK = 8  #: elements of an async stage in a message
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
 
@@ -173,6 +172,7 @@ class Mapped(Job):
     """
 
     call: MapCall
+    chunk_seconds = 0.01  #: how much work a message should hold
 
     def __init__(self, *args: Any, number: int) -> None:
         super().__init__(*args, number=number)
@@ -224,7 +224,7 @@ class Mapped(Job):
             return 1 if self.held else min(fair, ASYNC_CHUNK)
         if self._seconds is None:
             return 1
-        return max(1, min(fair, int(CHUNK_SECONDS / max(self._seconds, 1e-7))))
+        return max(1, min(fair, int(self.chunk_seconds / max(self._seconds, 1e-7))))
 
     def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """Note a chunk's results and failures, and hand the results on to who maps over them."""

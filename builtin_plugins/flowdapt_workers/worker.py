@@ -24,15 +24,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from flowdapt import payloads, snapshots, stages
+from flowdapt import payloads, snapshots
 from flowdapt.context import WorkflowRunContext, set_run_context
-from flowdapt.errors import StageError
 from flowdapt.objects import attached
 from flowdapt_workers import wire
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.computing import Computed, Computing, Mapping
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import Interrupted, reported
+from flowdapt_workers.lookups import problems_of
 from flowdapt_workers.output import Output, end_lines
 from flowdapt_workers.spool import Spool
 
@@ -118,14 +118,7 @@ class Worker:
             task.cancel()
 
     def _on_lookup(self, number: int, targets: Sequence[str]) -> None:
-        problems: dict[str, StageError] = {}
-        for target in targets:
-            try:
-                stages.resolve(target)
-            except StageError as error:
-                error.__cause__ = error.__context__ = error.__traceback__ = None
-                problems[target] = error
-        self._send("found", number, problems)
+        self._send("found", number, problems_of(targets))
 
     def _on_call(self, number: int, task: Task) -> None:
         self._attempt(number, task, partial(self._at_work.call, task))

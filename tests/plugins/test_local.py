@@ -22,9 +22,10 @@ from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
-from flowdapt_workers.processes import Process
-from flowdapt_workers.spool import Spool, Woven
 from flowdapt_memory.owners import OwnMemory
+from flowdapt_workers.parts import Woven
+from flowdapt_workers.processes import Process
+from flowdapt_workers.spool import Spool
 
 from flowdapt.context import Places
 from flowdapt.engine import Engine

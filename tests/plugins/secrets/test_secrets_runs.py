@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from flowdapt_workers.failures import reported
 from flowdapt_secrets import keys
 from flowdapt_secrets.sealed import SealedConfig
+from flowdapt_workers.failures import reported
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.events import STAGE_CHANGED

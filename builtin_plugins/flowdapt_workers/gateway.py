@@ -1,0 +1,258 @@
+"""A process between the server and a cluster, which holds what the cluster computed.
+
+The engines' own clients are not for a process that must not end: Ray's ends its process a minute
+after the head node was lost, and Dask's takes the event loop for tenths of a second. Here that
+costs the gateway; the server starts another one.
+
+From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
+``("code", name, bytes)``, ``("submit", Order)``, ``("cancel", numbers)``, ``("release", run)``,
+``("fetch", id, parts)``, ``("stop",)``.
+To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
+``("nodes", [Node])`` whenever they changed, ``("started", number, worker)``,
+``("done", number, Done)``, ``("failed", number, Failed)``, ``("lost", number, cause)``,
+``("gone", number)`` where blocks are lost for good, ``("fetched", id, payloads or None)``,
+``("log", run, stage, lines, count)``, ``("down", reason)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from flowdapt.executors import LOST_ATTEMPTS
+from flowdapt.hooks import load
+from flowdapt_workers import wire
+from flowdapt_workers.calls import Done, Order
+from flowdapt_workers.clusters import (
+    Answer,
+    Block,
+    BlocksLost,
+    Cluster,
+    ClusterUnavailable,
+    OrderLost,
+    Surroundings,
+)
+from flowdapt_workers.parts import Held
+
+logger = logging.getLogger(__name__)
+
+NODES_SECONDS = 1.0  #: how often the cluster is asked for its nodes
+CLOSE_SECONDS = 10.0  #: how long a cluster may take to end
+
+
+def main() -> None:
+    """Serve until the server is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is for the server alone
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    asyncio.run(Gateway().serve(socket.socket(fileno=int(sys.argv[1]))))
+
+
+class Gateway:
+    """Passes orders on to a cluster, and answers back."""
+
+    def __init__(self) -> None:
+        self._cluster: Cluster | None = None
+        self._channel: wire.Channel
+        self._contexts: dict[str, bytes] = {}
+        self._codes: dict[str, bytes] = {"": b""}
+        self._blocks: dict[int, Block] = {}
+        self._made: dict[int, Order] = {}  # what makes a block once more
+        self._again: dict[int, asyncio.Task[None]] = {}
+        self._of_run: dict[str, set[int]] = {}
+        self._computing: dict[int, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+
+    async def serve(self, end: socket.socket) -> None:
+        """Work until the server is gone, or the cluster."""
+        self._channel = await wire.Channel.over(end, self._received, self._ended.set)
+        await self._ended.wait()
+        for task in (*self._computing.values(), *self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._computing.values(), *self._tasks, return_exceptions=True)
+        if self._cluster is not None:
+            try:
+                await asyncio.wait_for(self._cluster.close(), CLOSE_SECONDS)
+            except Exception:  # it may be gone
+                logger.warning("the cluster was not closed cleanly", exc_info=True)
+        self._channel.close()
+
+    def _received(self, message: wire.Message) -> None:
+        kind, *rest = message
+        getattr(self, f"_on_{kind}")(*rest)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done_later)
+        return task
+
+    def _done_later(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the gateway failed at something", exc_info=error)
+
+    # Opening ---------------------------------------------------------------------------------
+
+    def _on_open(self, target: str, options: dict[str, Any], surroundings: Surroundings) -> None:
+        self._later(self._open(target, options, surroundings))
+
+    async def _open(self, target: str, options: dict[str, Any], about: Surroundings) -> None:
+        try:
+            cluster: Cluster = load(target)(self, about, **options)
+            facts = await cluster.open()
+        except ClusterUnavailable as error:
+            self._channel.send(("unavailable", str(error), error.final))
+            return
+        except Exception as error:
+            logger.exception("the cluster cannot be opened")
+            said = f"{type(error).__name__}: {error}"
+            self._channel.send(("unavailable", said, isinstance(error, TypeError | ImportError)))
+            return
+        self._cluster = cluster
+        nodes = await cluster.nodes()
+        self._channel.send(("nodes", list(nodes)))
+        self._channel.send(("up", dict(facts)))
+        while True:
+            await asyncio.sleep(NODES_SECONDS)
+            try:
+                found = await cluster.nodes()
+            except Exception as error:  # whoever computes will say so, too
+                logger.warning("the nodes of the cluster are not known: %r", error)
+                continue
+            if found != nodes:
+                nodes = found
+                self._channel.send(("nodes", list(nodes)))
+
+    def _on_stop(self) -> None:
+        self._ended.set()
+
+    # Told by the cluster ---------------------------------------------------------------------
+
+    def started(self, order: Order, worker: str) -> None:
+        """Pass on that an order is computed now."""
+        self._channel.send(("started", order.number, worker))
+
+    def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
+        """Pass on what a stage wrote."""
+        self._channel.send(("log", run, stage, lines, count))
+
+    def down(self, reason: str) -> None:
+        """Say that the cluster is gone, and end."""
+        self._channel.send(("down", reason))
+        self._ended.set()
+
+    # Orders ----------------------------------------------------------------------------------
+
+    def _on_context(self, run: str, block: bytes) -> None:
+        self._contexts[run] = block
+
+    def _on_code(self, name: str, source: bytes) -> None:
+        self._codes[name] = source
+
+    def _on_submit(self, order: Order) -> None:
+        task = asyncio.create_task(self._compute(order))
+        self._computing[order.number] = task
+        task.add_done_callback(lambda _: self._computing.pop(order.number, None))
+
+    async def _compute(self, order: Order) -> None:
+        try:
+            answer, block = await self._computed(order)
+        except OrderLost as lost:
+            self._channel.send(("lost", order.number, str(lost)))
+        except BlocksLost:
+            self._channel.send(("gone", order.number))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            logger.exception("an order of stage %r failed", order.task.stage)
+            self._channel.send(("lost", order.number, f"{type(error).__name__}: {error}"))
+        else:
+            self._keep(order, block)
+            if not isinstance(answer, Done):
+                self._channel.send(("failed", order.number, answer))
+                return
+            text = answer.json
+            if isinstance(text, Held):
+                (text,) = await self._fetched([text])
+            self._channel.send(("done", order.number, answer, text))
+
+    def _keep(self, order: Order, block: Block | None) -> None:
+        if block is None or order.task.run not in self._contexts:  # released meanwhile
+            return
+        self._blocks[order.block] = block
+        self._made[order.block] = order
+        self._of_run.setdefault(order.task.run, set()).add(order.block)
+
+    async def _computed(self, order: Order) -> Answer:
+        """Have an order computed, and before it whatever it takes and is gone."""
+        assert self._cluster is not None  # noqa: S101 - orders come once it is up
+        context, code = self._contexts.get(order.task.run, b""), self._codes[order.code]
+        for _ in range(LOST_ATTEMPTS):
+            missing = [number for number in order.needs if number not in self._blocks]
+            if missing:
+                break
+            blocks = {number: self._blocks[number] for number in order.needs}
+            try:
+                return await self._cluster.compute(order, context, code, blocks)
+            except BlocksLost as lost:
+                missing = list(lost.numbers)
+                logger.warning("stage %r: %s, and are made again", order.task.stage, lost)
+                await asyncio.gather(*map(self._make_again, missing))
+        raise BlocksLost(missing)
+
+    async def _make_again(self, number: int) -> None:
+        """Compute once more what was lost with a node; once, whoever else asks for it."""
+        if number not in self._again:
+            self._again[number] = asyncio.create_task(self._made_again(number))
+            self._again[number].add_done_callback(lambda _: self._again.pop(number, None))
+        await asyncio.shield(self._again[number])
+
+    async def _made_again(self, number: int) -> None:
+        order = self._made.get(number)
+        if order is None:
+            raise BlocksLost([number])
+        _, block = await self._computed(order)
+        self._keep(order, block)
+
+    def _on_cancel(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if (task := self._computing.get(number)) is not None:
+                task.cancel()
+
+    def _on_release(self, run: str) -> None:
+        self._contexts.pop(run, None)
+        for number in self._of_run.pop(run, ()):
+            self._blocks.pop(number, None)
+            self._made.pop(number, None)
+
+    # Fetching --------------------------------------------------------------------------------
+
+    def _on_fetch(self, number: int, parts: list[Held]) -> None:
+        self._later(self._fetch(number, parts))
+
+    async def _fetch(self, number: int, parts: list[Held]) -> None:
+        try:
+            found = await self._fetched(parts)
+        except Exception as error:
+            logger.warning("a result cannot be fetched: %r", error)
+            self._channel.send(("fetched", number, None))
+        else:
+            self._channel.send(("fetched", number, found))
+
+    async def _fetched(self, parts: list[Held]) -> list[bytes]:
+        assert self._cluster is not None  # noqa: S101 - nothing is held before it is up
+        found: list[bytes] = []
+        for part in parts:
+            (payload,) = await self._cluster.fetch(self._blocks[part.block], [part])
+            found.append(bytes(payload))
+        return found
+
+
+if __name__ == "__main__":
+    main()

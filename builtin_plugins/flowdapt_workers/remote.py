@@ -1,0 +1,434 @@
+"""Computes stages on a cluster, through a gateway: the server's side of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Any, ClassVar
+from uuid import UUID
+
+import flowdapt
+from flowdapt import payloads
+from flowdapt.context import PLACES, WorkflowRunContext
+from flowdapt.errors import NeverFits, RunCancelled, ServerError, StageError
+from flowdapt.executors import Call, Host, Node, Progress, Ref
+from flowdapt.storage import LogBlock
+from flowdapt_workers.calls import Done, Order, Task, Value
+from flowdapt_workers.clusters import Surroundings
+from flowdapt_workers.failures import raised
+from flowdapt_workers.jobs import Job, Mapped, Single, Unit
+from flowdapt_workers.link import Link
+from flowdapt_workers.parts import Held, Part
+from flowdapt_workers.submitting import LEAST_CPUS, SubmittingExecutor
+from flowdapt_workers.wire import Message
+
+logger = logging.getLogger(__name__)
+
+AHEAD = 2  #: orders of a mapped stage for each that can be computed at once
+RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
+LOOKUPS = "lookups"  #: stands for a run where targets are looked up
+
+
+class ResultsLost(StageError):
+    """Results that a stage takes were on a cluster that is gone."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """An order that is not answered.
+
+    :param unit: what it computes of a job
+    """
+
+    order: Order
+    unit: Unit
+
+
+class RemoteExecutor(SubmittingExecutor):
+    """Has stages computed on a cluster. A subclass names the kind of cluster.
+
+    What a stage returned stays on the cluster, if it is large, and goes from there to the stages
+    that take it. A gateway between this process and the cluster holds it; where that is lost,
+    whatever needs nothing of it goes on once the cluster is there again.
+
+    :param elastic: nodes may join, so that what fits on none of them waits and is not refused
+    :param options: for the cluster
+    """
+
+    cluster: ClassVar[str]  #: address of the :class:`~flowdapt_workers.clusters.Cluster`
+    name: ClassVar[str]  #: for people
+    chunk_seconds = 0.1  # a message costs milliseconds
+
+    def __init__(self, *, elastic: bool = False, **options: Any) -> None:
+        super().__init__()
+        self._elastic, self._options = elastic, options
+        self._link: Link | None = None
+        self._host = Host(app_dir=None)  # type: ignore[arg-type]  # replaced when it is started
+        self._facts: dict[str, Any] = {}
+        self._nodes: list[Node] = []
+        self._jobs: list[Job] = []
+        self._sent: dict[int, _Sent] = {}
+        self._known: set[str] = set()  # contexts and code that this gateway has
+        self._fetches: dict[int, asyncio.Future[list[bytes] | None]] = {}
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._down = ""  # why the cluster cannot be reached; empty while it can
+
+    async def start(self, host: Host) -> None:
+        """Start a cluster, or connect to one.
+
+        :raises ServerError: it cannot be reached
+        """
+        self._host = host
+        self.contexts[LOOKUPS] = payloads.pack(payloads.dump(WorkflowRunContext()))
+        error = await self._connect()
+        if error is not None:
+            raise ServerError(f"the {self.name} cluster is not available: {error[0]}")
+
+    async def stop(self) -> None:
+        """Let go of the cluster; one that was started for this server ends."""
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+        for job in self._jobs:
+            job.failed(RunCancelled("the executor was stopped"))
+        for sent in self._sent.values():
+            sent.unit.job.failed(RunCancelled("the executor was stopped"))
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    # The cluster -----------------------------------------------------------------------------
+
+    async def _connect(self) -> tuple[str, bool] | None:
+        """Start a gateway; return why it does not reach the cluster, and whether it never will."""
+        environment = {}
+        if self._host.places is not None:
+            environment[PLACES] = json.dumps(astuple(self._host.places))
+        link = Link(self._received, self._gone)
+        surroundings = Surroundings(
+            server=link.name,
+            version=flowdapt.__version__,
+            app_dir=self._host.app_dir,
+            environment=environment,
+            log_level=self._host.log_level,
+        )
+        answer = await link.open(self.cluster, self._options, surroundings)
+        if answer[0] != "up":
+            await link.close()
+            return answer[1], answer[2]
+        self._facts, self._down, self._link = answer[1], "", link
+        return None
+
+    def _gone(self) -> None:
+        """Notice that the gateway ended; have another one take over."""
+        link, self._link = self._link, None
+        if link is None:
+            return
+        self._down = self._down or "the process that held the connection ended"
+        logger.error("the %s cluster is lost: %s", self.name, self._down)
+        self._nodes = []
+        self._known.clear()
+        sent, self._sent = self._sent, {}
+        for one in sent.values():
+            self._give_back(one)
+        for future in self._fetches.values():
+            future.cancel()
+        self._fetches.clear()
+        self._reconnecting = asyncio.create_task(self._reconnect(link))
+
+    def _give_back(self, sent: _Sent) -> None:
+        """Queue what a gateway had and cannot answer any more."""
+        job = sent.unit.job
+        if job.over:
+            return
+        if sent.order.needs:
+            said = f"the {self.name} cluster was lost ({self._down}), and with it what "
+            job.failed(ResultsLost(f"{said}stage {job.call.stage!r} takes"))
+            return
+        sent.unit.attempt -= 1  # it is not at fault
+        job.lost(sent.unit, self._down)
+        self._enqueue(job)
+
+    async def _reconnect(self, old: Link) -> None:
+        """Try to reach the cluster until that works."""
+        await old.close()
+        pause, longest = RECONNECT_SECONDS
+        while (error := await self._connect()) is not None:
+            self._down = error[0]
+            logger.warning("the %s cluster is not available: %s", self.name, error[0])
+            for job in self._jobs:
+                self.moved(job)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+        logger.warning("the %s cluster is available again", self.name)
+        self._pump()
+
+    # Orders ----------------------------------------------------------------------------------
+
+    def wanted(self, call: Call) -> dict[str, float]:
+        """Return what a call needs: what it asks for, and a processor where it says nothing."""
+        wanted = {"cpus": 1.0, **call.resources}
+        wanted["cpus"] = max(wanted["cpus"], LEAST_CPUS)
+        if (short := self._shortage(wanted)) is not None and not self._elastic and self._nodes:
+            raise NeverFits(call.stage, short, wanted[short], self._most(short))
+        return wanted
+
+    def _shortage(self, wanted: Mapping[str, float]) -> str | None:
+        """Return a resource of which no node has as much; a node must have all of them."""
+        short = None
+        for node in self._nodes:
+            lacking = [n for n, amount in wanted.items() if amount > node.resources.get(n, 0.0)]
+            if not lacking:
+                return None
+            short = min(lacking, key=lambda n: self._most(n) >= wanted[n])
+        return short
+
+    def _most(self, name: str) -> float:
+        return max((node.resources.get(name, 0.0) for node in self._nodes), default=0.0)
+
+    def _slots(self, wanted: Mapping[str, float]) -> int:
+        """Return how many calls that want as much are computed at once, on an empty cluster."""
+        slots = 0
+        for node in self._nodes:
+            shares = [node.resources.get(n, 0.0) / amount for n, amount in wanted.items() if amount]
+            slots += int(min(shares, default=0.0) + 1e-9)
+        return max(1, min(slots, 100_000))
+
+    def queue(self, job: Job, *, first: bool = False) -> None:
+        """Have a job computed."""
+        self._jobs.insert(0 if first else len(self._jobs), job)
+        self._pump()
+
+    def _enqueue(self, job: Job) -> None:
+        if job not in self._jobs and not job.over:
+            self._jobs.append(job)
+
+    def _pump(self) -> None:
+        """Send orders, those of mapped stages only so far ahead that their size can be learned."""
+        if self._link is None:
+            for job in self._jobs:
+                self.moved(job)
+            return
+        for job in list(self._jobs):
+            slots = self._slots(job.wanted)
+            most = AHEAD * slots if isinstance(job, Mapped) else 1
+            while not job.over and job.waiting() and self._under_way(job) < most:
+                self._send(job, job.next(slots))
+            if job.over or not (job.waiting() or isinstance(job, Mapped)):
+                self._jobs.remove(job)
+
+    def _under_way(self, job: Job) -> int:
+        return sum(sent.unit.job is job for sent in self._sent.values())
+
+    def _send(self, job: Job, unit: Unit) -> None:
+        assert self._link is not None  # noqa: S101 - asked before
+        number, task = next(self._numbers), job.task
+        order = Order(
+            number=number,
+            block=number,
+            task=task,
+            code=job.kind.code,
+            wanted=job.wanted,
+            piece=unit.piece,
+            start=unit.start,
+            count=unit.count,
+            mapping=job.number,
+        )
+        self._sent[number] = _Sent(order, unit)
+        self._tell(task.run, job.kind.code)
+        self._link.send("submit", order)
+        if unit.piece is None:
+            self.moved(job)
+
+    def _tell(self, run: str, code: str) -> None:
+        """Let the gateway know of a run's context and code, unless it does."""
+        assert self._link is not None  # noqa: S101 - whoever sends has asked
+        if run not in self._known:
+            self._known.add(run)
+            self._link.send("context", run, self.contexts[run])
+        if code and code not in self._known:
+            self._known.add(code)
+            file = self._host.snapshots.file(code)
+            self._link.send("code", code, b"" if file is None else file.read_bytes())
+
+    # Answers ---------------------------------------------------------------------------------
+
+    def _received(self, message: Message) -> None:
+        kind, *rest = message
+        getattr(self, f"_on_{kind}")(*rest)
+
+    def _on_nodes(self, nodes: list[Node]) -> None:
+        self._nodes = nodes
+        for job in self._jobs:
+            self.moved(job)
+        self._pump()
+
+    def _on_down(self, reason: str) -> None:
+        self._down = reason
+
+    def _on_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
+        if run != LOOKUPS:
+            self._host.on_log(UUID(run), LogBlock(stage, lines, count))
+
+    def _on_started(self, number: int, worker: str) -> None:
+        if (sent := self._sent.get(number)) is not None and sent.unit.job.worker is None:
+            sent.unit.job.worker = worker
+            self.moved(sent.unit.job)
+
+    def _on_done(self, number: int, done: Done, text: bytes | None) -> None:
+        if (sent := self._sent.pop(number, None)) is None:
+            return
+        job = sent.unit.job
+        job.worker = job.worker or done.worker
+        if done.is_async:
+            sent.unit.deferred = job.is_async = True
+        if done.items_failed and not job.task.allow_partial_failure:
+            job.failed(raised(done.failures[0]))
+        elif not job.over:
+            job.done(sent.unit, done, None if text is None else memoryview(text))
+            if sent.unit.piece is not None:
+                self.moved(job)
+        self._pump()
+
+    def _on_failed(self, number: int, failed: Any) -> None:
+        if (sent := self._sent.pop(number, None)) is not None:
+            sent.unit.job.failed(raised(failed))
+            self._pump()
+
+    def _on_lost(self, number: int, cause: str) -> None:
+        if (sent := self._sent.pop(number, None)) is None or sent.unit.job.over:
+            return
+        job = sent.unit.job
+        trace = {"trace_id": job.call.run.hex}
+        logger.warning("stage %r lost a worker: %s", job.call.stage, cause, extra=trace)
+        job.lost(sent.unit, cause)
+        self.moved(job)
+        self._enqueue(job)
+        self._pump()
+
+    def _on_gone(self, number: int) -> None:
+        if (sent := self._sent.pop(number, None)) is not None:
+            stage = sent.unit.job.call.stage
+            said = f"what stage {stage!r} takes was lost with its node, and cannot be made again"
+            sent.unit.job.failed(ResultsLost(said))
+            self._pump()
+
+    def moved(self, job: Job) -> None:
+        """Tell how far a job is, and what it waits for if that is not there."""
+        if job.call.run.hex not in self.contexts:
+            return
+        waiting = None
+        if job in self._jobs and job.waiting():
+            waiting = self._waits_for(job)
+        progress = Progress(
+            job.call.run, job.call.stage, job.worker, attempts=job.attempts, waiting=waiting
+        )
+        if isinstance(job, Mapped):
+            counts = job.counts
+            progress = replace(
+                progress, items=counts.known, items_done=counts.done, items_failed=counts.failed
+            )
+        self._host.on_progress(progress)
+
+    def _waits_for(self, job: Job) -> str | None:
+        if self._down:
+            return f"the {self.name} cluster is not available: {self._down}"
+        if (short := self._shortage(job.wanted)) is not None:
+            asked, most = job.wanted[short], self._most(short)
+            return f"no node has {asked:g} {short}; the most that one has is {most:g}"
+        return None
+
+    # Results ---------------------------------------------------------------------------------
+
+    async def fetch(self, ref: Ref) -> Any:
+        """Return the value of a reference, brought here and unpickled."""
+        parts: list[Part] = ref.parts
+        found = [payloads.load(payload) for payload in await self._payloads(parts)]
+        return found[0] if ref.part is not None else [x for some in found for x in some]
+
+    async def _payloads(self, parts: Sequence[Part]) -> list[bytes]:
+        held = [part for part in parts if isinstance(part, Held)]
+        brought = iter(await self._fetched(held) if held else ())
+        return [next(brought) if isinstance(part, Held) else bytes(part) for part in parts]  # type: ignore[arg-type]  # those of one process never come here
+
+    async def _fetched(self, held: list[Held]) -> list[bytes]:
+        found = None
+        if self._link is not None:
+            number = next(self._numbers)
+            future: asyncio.Future[list[bytes] | None]
+            future = asyncio.get_running_loop().create_future()
+            self._fetches[number] = future
+            self._link.send("fetch", number, held)
+            try:
+                found = await future
+            except asyncio.CancelledError:
+                if self._link is not None:
+                    raise
+            finally:
+                self._fetches.pop(number, None)
+        if found is None:
+            raise ResultsLost(f"the result was on the {self.name} cluster, and is lost")
+        return found
+
+    def _on_fetched(self, number: int, found: list[bytes] | None) -> None:
+        if (future := self._fetches.get(number)) is not None and not future.done():
+            future.set_result(found)
+
+    async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
+        """Import targets on the cluster."""
+        argument = payloads.pack(payloads.dump(list(targets)))
+        task = Task(
+            run=LOOKUPS,
+            stage=LOOKUPS,
+            target="flowdapt_workers.lookups.problems_of",
+            name="problems_of",
+            type="flowdapt.stages:Simple",
+            options={},
+            args=(Value(argument),),
+        )
+        context, target = WorkflowRunContext(), str(task.target)
+        call = Call(UUID(int=0), LOOKUPS, context, target, task.type, code=code)
+        job = Single(call, task, self.workers_for(call, {}), {"cpus": LEAST_CPUS})
+        self.queue(job)
+        try:
+            problems: dict[str, StageError] = await self.fetch((await job.outcome).ref)
+        except asyncio.CancelledError:
+            self._cancel([job])
+            raise
+        return problems
+
+    async def cancel(self, run: UUID) -> None:
+        """Stop what is computed for a run."""
+        jobs = [job for job in self._jobs if job.call.run == run]
+        jobs += [sent.unit.job for sent in self._sent.values() if sent.unit.job.call.run == run]
+        self._cancel(jobs)
+
+    def _cancel(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.failed(RunCancelled())
+            if job in self._jobs:
+                self._jobs.remove(job)
+        numbers = [number for number, sent in self._sent.items() if sent.unit.job in jobs]
+        for number in numbers:
+            del self._sent[number]
+        if self._link is not None and numbers:
+            self._link.send("cancel", numbers)
+
+    async def release(self, run: UUID) -> None:
+        """Forget a run: its context, and what of it is on the cluster."""
+        self.contexts.pop(run.hex, None)
+        if run.hex in self._known:
+            self._known.discard(run.hex)
+            if self._link is not None:
+                self._link.send("release", run.hex)
+
+    async def nodes(self) -> Sequence[Node]:
+        """Return the nodes of the cluster, as they were a moment ago."""
+        return list(self._nodes)
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the cluster is, and what it says of itself."""
+        facts = {**self._facts, "nodes": [node.name for node in self._nodes if node.alive]}
+        return facts | ({"unavailable": self._down} if self._down else {})

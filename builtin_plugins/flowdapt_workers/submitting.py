@@ -1,0 +1,148 @@
+"""How a call becomes a job: the part that executors of other processes have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import cloudpickle
+
+from flowdapt import payloads
+from flowdapt.executors import (
+    Call,
+    Executor,
+    Handle,
+    MapCall,
+    Outcome,
+    StageFailed,
+    check_count,
+    elements_of,
+    name_of,
+)
+from flowdapt.runs import Failure
+from flowdapt_workers.calls import Piece, Task
+from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
+from flowdapt_workers.processes import Kind
+
+LEAST_CPUS = 0.001  #: what a call that asks for none counts as
+
+
+class SubmittingExecutor(Executor):
+    """Makes jobs of calls; a subclass has them computed."""
+
+    chunk_seconds = 0.01  #: how much work a message of a mapped stage should hold
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        #: pickled contexts by run
+        self.contexts: dict[str, bytes] = {}
+
+    @abstractmethod
+    def wanted(self, call: Call) -> dict[str, float]:
+        """Return what a call needs, with an amount of ``cpus``.
+
+        :raises NeverFits: it asks for more than there will ever be
+        """
+
+    @abstractmethod
+    def queue(self, job: Job, *, first: bool = False) -> None:
+        """Have a job computed."""
+
+    @abstractmethod
+    def moved(self, job: Job) -> None:
+        """Tell how far a job is."""
+
+    def workers_for(self, call: Call, wanted: dict[str, float]) -> Kind:
+        """Return which processes may compute a call."""
+        del wanted
+        return Kind(call.code)
+
+    def submit(self, call: Call) -> Handle:
+        """Queue a call; it starts as soon as what it asks for is free."""
+        run, wanted = call.run.hex, self.wanted(call)
+        if run not in self.contexts:
+            segments = payloads.dump(call.context, f"the input of run {call.run}")
+            self.contexts[run] = payloads.pack(segments)
+        kind = self.workers_for(call, wanted)
+        task = Task(
+            run=run,
+            stage=call.stage,
+            target=call.target if isinstance(call.target, str) else cloudpickle.dumps(call.target),
+            name=name_of(call),
+            type=call.type,
+            options=call.options,
+            args=call.args,
+            takes_input=call.takes_input,
+            final=call.final,
+            mapped_on=call.mapped_on,
+        )
+        if not isinstance(call, MapCall):
+            single = Single(call, task, kind, wanted)
+            self.queue(single)
+            return Handle(single.outcome)
+        task = replace(task, map_on=call.map_on, allow_partial_failure=call.allow_partial_failure)
+        job = Mapped(call, task, kind, wanted, number=next(self._numbers))
+        job.chunk_seconds = self.chunk_seconds
+        try:
+            _feed(job)
+        except ValueError as error:
+            failure = Failure(type="ValueError", message=str(error), stage=call.stage)
+            job.failed(StageFailed(failure, error))
+        self.moved(job)
+        self.queue(job)
+        if call.final:
+            return Handle(asyncio.ensure_future(self._put_together(job)))
+        return MapHandle(job.outcome, job)
+
+    async def _put_together(self, job: Mapped) -> Outcome:
+        """Have the results of the run's last stage, a mapped one, put together as JSON."""
+        outcome = await job.outcome
+        task = Task(
+            run=job.task.run,
+            stage=job.task.stage,
+            target="builtins.list",
+            name="list",
+            type="flowdapt.stages:Simple",
+            options={},
+            args=(outcome.ref,),
+            final=True,
+        )
+        whole = Single(job.call, task, job.kind, {"cpus": LEAST_CPUS})
+        whole.worker = job.worker  # no start that anybody is to hear of
+        self.queue(whole, first=True)
+        done = await whole.outcome
+        return replace(
+            outcome,
+            ref=done.ref,
+            json=done.json,
+            stored=done.stored,
+            result_bytes=done.result_bytes,
+        )
+
+
+def _feed(job: Mapped) -> None:
+    """Give a mapped stage the elements that are there, or have them come.
+
+    :raises ValueError: what it maps over is no list
+    """
+    over: Any = job.call.over
+    if over is None:
+        count = len(list(elements_of(job.call)))
+        check_count(job.call, count)
+        job.add(Piece(0, count), (0,))
+    elif isinstance(over, MapHandle):
+        for order, piece in sorted(over.job.results.items()):
+            job.add(piece, order)
+        if not over.job.over:
+            over.job.listeners.append(job)
+            return
+    elif over.pieces is None:
+        raise ValueError(f"stage {job.call.stage!r} maps over a result that is no list")
+    else:
+        check_count(job.call, sum(piece.count for piece in over.pieces))
+        for i, piece in enumerate(over.pieces):
+            job.add(piece, (i,))
+    job.close()
