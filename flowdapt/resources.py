@@ -77,16 +77,6 @@ class Model(BaseModel):
             raise InvalidResource(where, _faults(error)) from None
 
 
-def unknown_fields(model: type[Model], data: object) -> list[str]:
-    """Return the dotted paths of the fields in ``data`` that ``model`` would drop."""
-    try:
-        model.model_validate(data, extra="forbid")
-    except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        return [".".join(map(str, e["loc"])) for e in faults if e["type"] == "extra_forbidden"]
-    return []
-
-
 def _faults(error: ValidationError) -> list[dict[str, Any]]:
     """Return the faults, without complaints that a list is short by elements that are at fault."""
     found = error.errors()

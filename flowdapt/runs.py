@@ -128,6 +128,7 @@ class StageRecord(Model):
     finished_at: Timestamp | None = None
     attempts: int = 1
     worker: str | None = Field(None, description="Who computed it last, such as a process id.")
+    waiting: str | None = Field(None, description="For what it waits, if that is not there.")
     items: int | None = Field(None, description="Elements of a parameterized stage.")
     items_done: int = Field(0, description="Elements that were computed, failed ones included.")
     items_failed: int = 0

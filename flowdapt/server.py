@@ -21,7 +21,7 @@ from flowdapt.executors import Executor, Host
 from flowdapt.objects import Memory
 from flowdapt.plugins import Plugins, State
 from flowdapt.resources import KINDS, Resource
-from flowdapt.services import Service, Services
+from flowdapt.services import Service, serving
 from flowdapt.settings import Component, Settings
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.storage import Storage
@@ -99,7 +99,7 @@ class Server:
                 stack.enter_context(self.engine.events.listening(plugins.notify))
             stack.push_async_callback(self.engine.stop)
             await self.engine.start()
-            await stack.enter_async_context(Services(self._chosen_services()))
+            await stack.enter_async_context(serving(self._chosen_services()))
             _note(self._lock, self.addresses, self.places)
             self._stack = stack.pop_all()
         return self

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from flowdapt.server import Server
@@ -35,27 +35,18 @@ class Service(ABC):
         """End; called only after a start that succeeded."""
 
 
-class Services:
-    """Services on one exit stack: all up, or none."""
+@asynccontextmanager
+async def serving(services: Iterable[Service]) -> AsyncIterator[None]:
+    """Have services up while this is entered: all of them, or none."""
+    async with AsyncExitStack() as stack:
+        for service in services:
+            await service.start()
+            stack.push_async_callback(_stop, service)
+        yield
 
-    def __init__(self, services: Sequence[Service]) -> None:
-        self._services = services
-        self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            for service in self._services:
-                await service.start()
-                stack.push_async_callback(self._stop, service)
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._stack.aclose()
-
-    @staticmethod
-    async def _stop(service: Service) -> None:
-        try:
-            await service.stop()
-        except Exception:  # the others are to be stopped all the same
-            logger.exception("service %s did not stop cleanly", type(service).__name__)
+async def _stop(service: Service) -> None:
+    try:
+        await service.stop()
+    except Exception:  # the others are to be stopped all the same
+        logger.exception("service %s did not stop cleanly", type(service).__name__)

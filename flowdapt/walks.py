@@ -237,7 +237,7 @@ class Walk:
             self.events.publish(self._told(record))
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
-        facts |= {"state": state, "finished_at": now()}
+        facts |= {"state": state, "finished_at": now(), "waiting": None}
         record = self.records[stage].model_copy(update=facts)
         event = self._told(record)
         if state is RunState.FINISHED and len(self._outcomes) + 1 == len(self.stages):
@@ -267,7 +267,8 @@ class Walk:
         record = self.records.get(progress.stage)
         if record is None or record.state.final:
             return
-        facts: dict[str, Any] = {"attempts": max(record.attempts, progress.attempts)}
+        attempts = max(record.attempts, progress.attempts)
+        facts: dict[str, Any] = {"attempts": attempts, "waiting": progress.waiting}
         if progress.worker is not None:
             facts["worker"] = progress.worker
         if progress.items is not None:

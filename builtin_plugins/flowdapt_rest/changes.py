@@ -7,7 +7,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from flowdapt.resources import unknown_fields
+from pydantic import ValidationError
+
 from flowdapt_rest import bodies, query, shapes
 from flowdapt_rest.operations import Query
 from flowdapt_rest.versions import VERSIONS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from flowdapt.resources import Resource
+    from flowdapt.resources import Model, Resource
 
 LONGEST = 200  #: characters of one
 WARNINGS = 20  #: at most so many headers about unknown fields; clients limit the size of headers
@@ -99,3 +100,13 @@ def warnings(
     for text in texts:
         # JSON's quoting is HTTP's, and escapes what must not stand in a header, such as line ends.
         yield "Warning", f"299 - {json.dumps(text)}"
+
+
+def unknown_fields(model: type[Model], data: object) -> list[str]:
+    """Return the dotted paths of the fields in ``data`` that ``model`` would drop."""
+    try:
+        model.model_validate(data, extra="forbid")
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        return [".".join(map(str, e["loc"])) for e in faults if e["type"] == "extra_forbidden"]
+    return []

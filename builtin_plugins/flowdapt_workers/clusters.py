@@ -65,6 +65,7 @@ class Surroundings:
     :param app_dir: of the server, on its own machine
     :param environment: variables for the processes that compute
     :param log_level: of the records of the logging module that are captured
+    :param socket: where the cluster's memory is to be served, if its objects are to be there
     """
 
     server: str
@@ -72,6 +73,7 @@ class Surroundings:
     app_dir: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     log_level: int = 20
+    socket: Path | None = None
 
 
 class Cluster(ABC):

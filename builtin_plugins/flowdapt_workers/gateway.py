@@ -38,6 +38,7 @@ from flowdapt_workers.clusters import (
     Surroundings,
 )
 from flowdapt_workers.parts import Held
+from flowdapt_workers.sockets import MemorySocket
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Gateway:
         self._computing: dict[int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
+        self._socket: MemorySocket | None = None
 
     async def serve(self, end: socket.socket) -> None:
         """Work until the server is gone, or the cluster."""
@@ -75,6 +77,8 @@ class Gateway:
         for task in (*self._computing.values(), *self._tasks):
             task.cancel()
         await asyncio.gather(*self._computing.values(), *self._tasks, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
         if self._cluster is not None:
             try:
                 await asyncio.wait_for(self._cluster.close(), CLOSE_SECONDS)
@@ -115,6 +119,9 @@ class Gateway:
             self._channel.send(("unavailable", said, isinstance(error, TypeError | ImportError)))
             return
         self._cluster = cluster
+        memory = cluster.memory()
+        if about.socket is not None and memory is not None:
+            self._socket = MemorySocket(memory, about.socket)
         nodes = await cluster.nodes()
         self._channel.send(("nodes", list(nodes)))
         self._channel.send(("up", dict(facts)))

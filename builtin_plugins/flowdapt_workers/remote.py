@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -60,6 +61,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     cluster: ClassVar[str]  #: address of the :class:`~flowdapt_workers.clusters.Cluster`
     name: ClassVar[str]  #: for people
+    objects: ClassVar[str] = ""  #: what processes attach to the cluster's own memory with
     chunk_seconds = 0.1  # a message costs milliseconds
 
     def __init__(self, *, elastic: bool = False, **options: Any) -> None:
@@ -103,9 +105,11 @@ class RemoteExecutor(SubmittingExecutor):
 
     async def _connect(self) -> tuple[str, bool] | None:
         """Start a gateway; return why it does not reach the cluster, and whether it never will."""
-        environment = {}
-        if self._host.places is not None:
-            environment[PLACES] = json.dumps(astuple(self._host.places))
+        environment, socket = {}, None
+        if (places := self._host.places) is not None:
+            environment[PLACES] = json.dumps(astuple(places))
+            if places.memory is not None and places.memory.target == self.objects:
+                socket = Path(json.loads(places.memory.options)["path"])
         link = Link(self._received, self._gone)
         surroundings = Surroundings(
             server=link.name,
@@ -113,6 +117,7 @@ class RemoteExecutor(SubmittingExecutor):
             app_dir=self._host.app_dir,
             environment=environment,
             log_level=self._host.log_level,
+            socket=socket,
         )
         answer = await link.open(self.cluster, self._options, surroundings)
         if answer[0] != "up":

@@ -22,7 +22,6 @@ from flowdapt.resources import (
     amounts,
     merged_data,
     timestamp,
-    unknown_fields,
 )
 
 
@@ -146,17 +145,6 @@ def test_unknown_fields_are_dropped_unless_they_are_to_be_refused() -> None:
     assert refusal(data, strict=True) == (
         "farm.yaml: spec.stages.0.retry: unknown field; version: unknown field"
     )
-
-
-def test_unknown_fields_are_listed_by_their_paths() -> None:
-    data = {**a_workflow(a_stage(retry=3), colour="red"), "version": "v1"}
-
-    assert sorted(unknown_fields(Workflow, data)) == [
-        "metadata.colour",
-        "spec.stages.0.retry",
-        "version",
-    ]
-    assert unknown_fields(Workflow, a_workflow()) == []
 
 
 def test_what_options_and_annotations_hold_is_never_unknown() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flowdapt.services import Service, Services
+from flowdapt.services import Service, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ class Noting(Service):
 async def test_services_start_in_order_and_stop_in_reverse() -> None:
     steps: list[str] = []
 
-    async with Services([Noting(name, steps) for name in ("a", "b", "c")]):
+    async with serving([Noting(name, steps) for name in ("a", "b", "c")]):
         steps.append("serve")
 
     assert steps == ["start a", "start b", "start c", "serve", "stop c", "stop b", "stop a"]
@@ -45,7 +45,7 @@ async def test_one_that_fails_to_start_takes_the_others_down() -> None:
     services = [Noting("a", steps), Noting("b", steps, fails="start"), Noting("c", steps)]
 
     with pytest.raises(LookupError, match="b fails to start"):
-        async with Services(services):
+        async with serving(services):
             raise AssertionError("is not reached")
 
     assert steps == ["start a", "start b", "stop a"]
@@ -56,7 +56,7 @@ async def test_one_that_fails_to_stop_is_logged_and_the_others_stop(
 ) -> None:
     steps: list[str] = []
 
-    async with Services([Noting("a", steps), Noting("b", steps, fails="stop")]):
+    async with serving([Noting("a", steps), Noting("b", steps, fails="stop")]):
         pass
 
     assert steps == ["start a", "start b", "stop b", "stop a"]
@@ -68,12 +68,12 @@ async def test_they_stop_when_what_they_serve_fails() -> None:
     steps: list[str] = []
 
     with pytest.raises(KeyError):
-        async with Services([Noting("a", steps)]):
+        async with serving([Noting("a", steps)]):
             raise KeyError
 
     assert steps == ["start a", "stop a"]
 
 
 async def test_none_at_all_is_fine() -> None:
-    async with Services([]):
+    async with serving([]):
         pass

@@ -8,6 +8,9 @@ from uuid import UUID
 
 import httpx
 import pytest
+from flowdapt_rest.changes import unknown_fields
+
+from flowdapt.resources import Workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -259,3 +262,20 @@ async def test_a_thousand_unknown_fields_do_not_make_a_thousand_headers(
     warnings = response.headers.get_list("warning")
     assert len(warnings) == 21
     assert warnings[-1] == '299 - "980 more unknown fields"'
+
+
+def test_unknown_fields_are_listed_by_their_paths() -> None:
+    known = {"metadata": {"name": "farm"}, "spec": {"stages": [{"name": "a", "target": "m.f"}]}}
+    stage = {"name": "a", "target": "m.f", "retry": 3}
+    data = {
+        "metadata": {"name": "farm", "colour": "red"},
+        "spec": {"stages": [stage]},
+        "version": "v1",
+    }
+
+    assert sorted(unknown_fields(Workflow, data)) == [
+        "metadata.colour",
+        "spec.stages.0.retry",
+        "version",
+    ]
+    assert unknown_fields(Workflow, known) == []
