@@ -230,13 +230,21 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine, or a part of one, on which calls are computed."""
+    """A machine, or a part of one, on which calls are computed.
+
+    :param resources: amounts in all; ``free`` is what of them no call has
+    :param workers: processes that compute there now
+    :param plugin_set: the plugins there; empty stands for those of the server
+    :param problem: why nothing is computed there, such as another version of flowdapt
+    """
 
     name: str
     alive: bool
     resources: Mapping[str, float]
     free: Mapping[str, float]
     workers: int
+    plugin_set: str = ""
+    problem: str = ""
 
 
 class Executor(ABC):

@@ -26,6 +26,7 @@ _COMMANDS = {
     "top": ("events:top", "Watch the runs of a server."),
     "events": ("events:events", "Show what happens on a server."),
     "status": ("server:status", "Show how a server is."),
+    "nodes": ("nodes:nodes", "Show where stages are computed, and what is free there."),
     "drain": ("server:drain", "Have a server accept no new runs."),
     "undrain": ("server:undrain", "Have a server accept runs again."),
     "audit": ("audit:audit", "Show who did what."),

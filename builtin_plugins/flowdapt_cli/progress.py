@@ -113,6 +113,8 @@ class _Facts(ProgressColumn):
         for amount, style in zip(_amounts(record), ("", "red", ""), strict=True):
             if amount:
                 text.append(f"  {amount}", style=style)
+        if waiting := record.get("waiting"):
+            text.append(f"  waits: {harmless(waiting)}", style="yellow")
         return text
 
 

@@ -62,6 +62,7 @@ def _row(stage: Record) -> dict[str, Any]:
         "cpu": duration(stage["cpu_seconds"]),
         "result": size(stage.get("result_bytes")),
         "worker": stage["worker"],
+        **({"waits for": stage["waiting"]} if stage.get("waiting") else {}),
     }
 
 

@@ -12,7 +12,7 @@ from flowdapt_client.events import Events
 from flowdapt_client.exchange import ANSWER_SECONDS, Exchange
 from flowdapt_client.keeping import Audit, Secrets
 from flowdapt_client.objects import Objects
-from flowdapt_client.records import Status, read
+from flowdapt_client.records import Node, Status, read
 from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
 from flowdapt_client.steps import Call, Request
@@ -50,6 +50,12 @@ class Everything(Group[_S]):
     def status(self) -> Call[Status]:
         """Return how the server stands."""
         return read(Status, (yield Request("GET", "/status", kind="system")))
+
+    @Asking
+    def nodes(self) -> Call[list[Node]]:
+        """Return where stages are computed, and what is free there."""
+        found = yield Request("GET", "/nodes", kind="node")
+        return [read(Node, node) for node in found]
 
     @Asking
     def drain(self) -> Call[None]:

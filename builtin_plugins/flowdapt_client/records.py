@@ -197,6 +197,18 @@ class Status(Model):
     addresses: dict[str, str] = Field(default_factory=dict)
 
 
+class Node(Model):
+    """A machine, or a part of one, on which stages are computed."""
+
+    name: str
+    state: str = Field(description="`ready`, `unusable` or `lost`.")
+    resources: dict[str, float] = Field(description="In all; `memory` in bytes.")
+    free: dict[str, float] = Field(description="What of them no stage has.")
+    workers: int
+    plugin_set: str = Field("", description="Empty where it has the plugins of the server.")
+    problem: str = Field("", description="Why nothing is computed there.")
+
+
 class Gap(Model):
     """Events that somebody missed who was away for longer than a server keeps them.
 

@@ -20,6 +20,7 @@ from flowdapt_rest.hosts import Hosts, names
 from flowdapt_rest.hub import Hub
 from flowdapt_rest.limits import Limits
 from flowdapt_rest.logs import LogRoutes
+from flowdapt_rest.nodes import NodeRoutes
 from flowdapt_rest.plugins import PluginRoutes
 from flowdapt_rest.resources import ResourceRoutes
 from flowdapt_rest.run_details import RunDetailRoutes
@@ -100,6 +101,7 @@ def _routes(server: Server, waits: Waits) -> list[BaseRoute]:
     for kind, model in engine.kinds.items():
         routes += ResourceRoutes(engine, kind, model, hub).routes()
     routes += PluginRoutes(server).routes()
+    routes += NodeRoutes(engine).routes()
     routes += AuditRoutes(engine.storage).routes()
     routes += DocumentationRoutes().routes()
     return access.guarded(routes) + extensions.routes(server)

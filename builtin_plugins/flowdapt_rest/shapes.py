@@ -320,6 +320,23 @@ class StatusV1(Status):
     addresses: dict[str, str]
 
 
+class Node(TypedDict):
+    """A machine, or a part of one, on which stages are computed.
+
+    :ivar resources: amounts in all, ``memory`` in bytes; ``free`` is what of them no stage has
+    :ivar plugin_set: empty where it has the plugins of the server
+    :ivar problem: why nothing is computed there
+    """
+
+    name: str
+    state: Literal["ready", "unusable", "lost"]
+    resources: dict[str, float]
+    free: dict[str, float]
+    workers: int
+    plugin_set: str
+    problem: str
+
+
 def status(version: str) -> Any:
     """Return what a reply shows of the server."""
     return Status if version == V1ALPHA1 else StatusV1
