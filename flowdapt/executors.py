@@ -43,6 +43,7 @@ class Call:
     :param code: names the source of user modules to use; see :mod:`flowdapt.snapshots`
     :param final: the result is the run's: give it as JSON too
     :param mapped_on: a later stage maps over the result: keep it in parts if it is a list
+    :param priority: higher goes first, where an executor knows of such
     """
 
     run: UUID
@@ -57,6 +58,7 @@ class Call:
     code: str = ""
     final: bool = False
     mapped_on: bool = False
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,7 @@ class Walk:
             "takes_input": not stage.depends_on,
             "resources": amounts(stage.resources),
             "code": self.run.code,
+            "priority": stage.priority or 0,
             "final": stage.name == self.result,
             "mapped_on": any(
                 self._maps_over_dependency(self.stages[name])

@@ -128,6 +128,7 @@ class Order:
     :param wanted: resources
     :param piece: elements of a mapped call, ``count`` of them from the one at ``start``
     :param mapping: what is the same for all chunks of a mapped call has the same number
+    :param priority: higher goes first, where a cluster knows of such
     """
 
     number: int
@@ -139,6 +140,7 @@ class Order:
     start: int = 0
     count: int = 1
     mapping: int = 0
+    priority: int = 0
 
     @property
     def needs(self) -> tuple[int, ...]:

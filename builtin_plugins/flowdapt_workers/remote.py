@@ -240,6 +240,7 @@ class RemoteExecutor(SubmittingExecutor):
             start=unit.start,
             count=unit.count,
             mapping=job.number,
+            priority=job.call.priority,
         )
         self._sent[number] = _Sent(order, unit)
         self._tell(task.run, job.kind.code)

@@ -40,6 +40,7 @@ LINES = {
     "objects": "objects",
     "handed_on": "handed_on",
     "stores": "stores",
+    "clusters": "clusters",
 }
 
 

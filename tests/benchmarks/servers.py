@@ -67,11 +67,14 @@ async def engine(
 
 @asynccontextmanager
 async def server(
-    *workflows: Mapping[str, Any], folder: Path | None = None
+    *workflows: Mapping[str, Any], folder: Path | None = None, overrides: Sequence[str] = ()
 ) -> AsyncIterator[Server]:
-    """Yield a server without services: local executor, SQLite, real settings."""
+    """Yield a server without services: local executor, SQLite, real settings.
+
+    :param overrides: settings, each as ``KEY=VALUE``
+    """
     with app_dir() as made:
-        settings = load(folder or made, "-", environ={})
+        settings = load(folder or made, "-", overrides=overrides, environ={})
         plugins = Plugins.load(cache_dir=made / "cache")
         async with Server(settings, plugins, only=frozenset()) as started:
             for one in workflows:
