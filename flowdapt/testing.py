@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
     from flowdapt_testing.memories import MemorySuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
+    from flowdapt_testing.workers import WorkerSuite
 
 __all__ = [
     "ArtifactsSuite",
@@ -36,6 +37,7 @@ __all__ = [
     "MemorySuite",
     "ProcessExecutorSuite",
     "StorageSuite",
+    "WorkerSuite",
 ]
 
 _PARTS = {"InlineExecutor": ("executors", "inline"), "MemoryStorage": ("storages", "memory")}

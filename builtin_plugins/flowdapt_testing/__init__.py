@@ -7,6 +7,7 @@ _SUITES = {
     "ArtifactsSuite": ("artifacts", "Keeping values as files."),
     "ExecutorSuite": ("executors", "Computing stages."),
     "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
+    "WorkerSuite": ("workers", "Workers that import user modules, die, and are told to stop."),
     "StorageSuite": ("resources", "Keeping resources, runs and events."),
     "DurableStorageSuite": ("resources", "Keeping them beyond the process."),
 }

@@ -7,7 +7,7 @@ from flowdapt_embedded.inline import InlineExecutor, threads
 from flowdapt_local.executor import LocalExecutor
 
 from flowdapt.executors import Executor
-from flowdapt.testing import ExecutorSuite, ProcessExecutorSuite
+from flowdapt.testing import ExecutorSuite, ProcessExecutorSuite, WorkerSuite
 
 
 class TestInlineExecutor(ExecutorSuite):
@@ -23,6 +23,12 @@ class TestThreads(ExecutorSuite):
 
 
 class TestLocalExecutor(ProcessExecutorSuite):
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return LocalExecutor(cpus=2)
+
+
+class TestLocalWorkers(WorkerSuite):
     @pytest.fixture
     def executor(self) -> Executor:
         return LocalExecutor(cpus=2)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,9 @@ from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
 from flowdapt_memory.owners import OwnMemory
+from flowdapt_testing.desks import Desk, mapped_stage, until
+from flowdapt_testing.desks import user_stage as stage
+from flowdapt_workers.crew import Crew
 from flowdapt_workers.parts import Woven
 from flowdapt_workers.processes import Process
 from flowdapt_workers.spool import Spool
@@ -34,40 +35,9 @@ from flowdapt.executors import Host
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.snapshots import Root, Snapshots
-from flowdapt.storage import StoredRun
 from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
-
-
-@dataclass
-class Desk:
-    """An engine over the local executor, and a folder with user modules."""
-
-    engine: Engine
-    executor: LocalExecutor
-    folder: Path
-
-    def write(self, source: str, module: str = "user") -> None:
-        (self.folder / f"{module}.py").write_text(textwrap.dedent(source))
-
-    async def begin(self, *stages: dict[str, Any], **values: Any) -> Any:
-        data = {"metadata": {"name": "test"}, "spec": {"stages": list(stages)}}
-        return await self.engine.begin(Workflow.parse(data, where="test"), values)
-
-    async def run(self, *stages: dict[str, Any], **values: Any) -> StoredRun:
-        run = await self.begin(*stages, **values)
-        return await asyncio.wait_for(self.engine.wait(run.uid), 60)
-
-    async def result(self, *stages: dict[str, Any], **values: Any) -> Any:
-        stored = await self.run(*stages, **values)
-        assert stored.run.state is RunState.FINISHED, stored.run.failure
-        return json.loads(stored.result or b"")
-
-    async def log(self, stored: StoredRun) -> list[dict[str, Any]]:
-        blocks = await self.engine.read_log(stored.run.uid, limit=100_000)
-        lines = [line for b in blocks.values() for line in b.lines.splitlines()]
-        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture
@@ -82,52 +52,35 @@ def options() -> dict[str, Any]:
 
 @pytest.fixture
 async def desk(tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Desk]:
-    modules = tmp_path / "modules"
-    modules.mkdir()
-    executor = LocalExecutor(**options)
-    host = Host(app_dir=tmp_path, snapshots=Snapshots([Root(modules)], tmp_path / "code"))
-    engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
-    await engine.start()
-    yield Desk(engine, executor, modules)
-    await engine.stop()
+    desk = await Desk.over(LocalExecutor(**options), tmp_path)
+    yield desk
+    await desk.engine.stop()
 
 
 @pytest.fixture
 async def placed_desk(tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Desk]:
     """One whose stages know where objects are."""
-    modules = tmp_path / "modules"
-    modules.mkdir()
     memory = OwnMemory(app_dir=tmp_path)
     places = Places(memory.address, None)
-    snapshots = Snapshots([Root(modules)], tmp_path / "code")
-    executor = LocalExecutor(**options)
-    host = Host(app_dir=tmp_path, places=places, snapshots=snapshots)
-    engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
-    await engine.start()
-    yield Desk(engine, executor, modules)
-    await engine.stop()
+    desk = await Desk.over(LocalExecutor(**options), tmp_path, places=places)
+    yield desk
+    await desk.engine.stop()
     memory.close()
 
 
-def stage(name: str, target: str | Callable[..., Any], *after: str, **facts: Any) -> dict[str, Any]:
-    target = f"user.{target}" if isinstance(target, str) else target
-    return {"name": name, "target": target, "depends_on": after, **facts}
+def executor_of(desk: Desk) -> LocalExecutor:
+    assert isinstance(desk.executor, LocalExecutor)
+    return desk.executor
 
 
-def mapped_stage(name: str, target: str | Callable[..., Any], *after: str, **options: Any) -> Any:
-    return stage(name, target, *after, type="parameterized", options=options)
+def crew_of(desk: Desk) -> Crew:
+    """Return the worker processes there are."""
+    return executor_of(desk)._at_work.crew
 
 
 def folders_of_runs(desk: Desk) -> set[str]:
-    memory: Any = desk.executor._spool.memory
+    memory: Any = executor_of(desk)._spool.memory
     return memory.arena.namespaces()  # type: ignore[no-any-return]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something in another process, which sets no event here."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 # Workers that die ----------------------------------------------------------------------------
@@ -156,68 +109,11 @@ async def test_a_run_whose_stage_kills_its_worker_fails_and_names_stage_and_caus
     assert await desk.result(stage("a", "fine")) == 1
 
 
-async def test_a_stage_that_loses_its_worker_once_is_tried_again(
-    desk: Desk, tmp_path: Path
-) -> None:
-    desk.write("""
-        import os
-        def dies_once(mark):
-            if not os.path.exists(mark):
-                open(mark, "w").close()
-                os._exit(1)
-            return "done"
-    """)
-
-    stored = await desk.run(stage("a", "dies_once"), mark=str(tmp_path / "mark"))
-
-    assert json.loads(stored.result or b"") == "done"
-    (record,) = await desk.engine.stages(stored.run.uid)
-    assert record.attempts == 2
-
-
-async def test_runs_on_other_workers_go_on_when_one_dies(desk: Desk, tmp_path: Path) -> None:
-    desk.write("""
-        import os, time
-        def waits(mark):
-            while not os.path.exists(mark): time.sleep(0.005)
-            return os.getpid()
-        def dies(): os._exit(1)
-    """)
-    mark = tmp_path / "mark"
-    slow = await desk.begin(stage("a", "waits"), mark=str(mark))
-
-    died = await desk.run(stage("b", "dies"))
-    mark.touch()
-    stored = await desk.engine.wait(slow.uid)
-
-    assert died.run.state is RunState.FAILED
-    (record,) = await desk.engine.stages(slow.uid)
-    assert (stored.run.state, record.attempts) == (RunState.FINISHED, 1)
-
-
-async def test_an_element_that_kills_its_worker_is_left_out_and_the_others_are_kept(
-    desk: Desk,
-) -> None:
-    desk.write("""
-        import os
-        def each(x):
-            if x == 57: os._exit(9)
-            return x
-    """)
-
-    stored = await desk.run(mapped_stage("each", "each", map_on="xs"), xs=list(range(100)))
-
-    assert json.loads(stored.result or b"") == [x for x in range(100) if x != 57]
-    (record,) = await desk.engine.stages(stored.run.uid)
-    assert (record.items_failed, record.failures[0].item) == (1, 57)
-    assert record.failures[0].type == "WorkerLost"
-
-
 async def test_the_pool_heals_when_the_process_that_forks_workers_is_killed(desk: Desk) -> None:
     desk.write("def fine(): return 1")
     assert await desk.result(stage("a", "fine")) == 1
 
-    zygote = desk.executor._at_work.crew._zygote._process
+    zygote = crew_of(desk)._zygote._process
     assert zygote is not None
     zygote.kill()
 
@@ -233,7 +129,7 @@ class TestManyWorkers:
         self, desk: Desk
     ) -> None:
         desk.write("def fine(): return 1")
-        workers = desk.executor._at_work.crew.all
+        workers = crew_of(desk).all
         await until(lambda: len(workers) == 6 and all(worker.heard for worker in workers))
 
         for worker in tuple(workers):
@@ -246,7 +142,7 @@ class TestManyWorkers:
 async def test_a_worker_that_is_dead_before_it_is_known_is_given_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crew = desk.executor._at_work.crew
+    crew = crew_of(desk)
     await until(lambda: len(crew.all) == 2)  # the first of them, which know no such module
     desk.write("def fine(): return 1")
     zygote = crew._zygote
@@ -272,7 +168,7 @@ async def test_what_waits_for_a_worker_fails_where_none_can_be_made(
     async def refuse(*facts: object) -> None:
         raise OSError("too many open files")
 
-    monkeypatch.setattr(desk.executor._at_work.crew._zygote, "fork", refuse)
+    monkeypatch.setattr(crew_of(desk)._zygote, "fork", refuse)
     desk.write("def fine(): return 1")  # and for this code there is no worker yet
 
     stored = await desk.run(stage("a", "fine"))
@@ -407,21 +303,6 @@ async def test_a_result_that_cannot_be_pickled_fails_the_stage_and_the_worker_li
     }
 
 
-async def test_an_element_whose_result_cannot_be_pickled_is_left_out(desk: Desk) -> None:
-    desk.write("""
-        import threading
-        def each(x): return threading.Lock() if x == 2 else x
-    """)
-
-    stored = await desk.run(
-        mapped_stage("a", "each", map_on="xs", chunk_size=4),
-        stage("b", sorted, "a"),
-        xs=[0, 1, 2, 3],
-    )
-
-    assert json.loads(stored.result or b"") == [0, 1, 3]
-
-
 async def test_a_result_of_200_mb_passes_from_stage_to_stage_outside_the_server(
     desk: Desk,
 ) -> None:
@@ -464,7 +345,7 @@ async def test_a_file_that_is_written_after_the_end_of_its_run_does_not_stay(
 
     await desk.engine.cancel(run.uid)
 
-    at_work = desk.executor._at_work
+    at_work = executor_of(desk)._at_work
     await until(lambda: not any(p.units for p in at_work.crew.all) and not at_work._tasks)
     assert folders_of_runs(desk) == set()
 
@@ -506,61 +387,7 @@ async def test_what_a_stage_changed_is_its_own_and_nobody_elses(placed_desk: Des
     assert result == [[-1.0, 8.0, 300_000.0], [7.0, 8.0, 300_000.0]]
 
 
-async def test_a_class_of_the_users_comes_back_from_where_it_was_made(desk: Desk) -> None:
-    desk.write("""
-        from dataclasses import dataclass
-        @dataclass
-        class Point:
-            x: int
-        def make(): return [Point(1), Point(2)]
-        def move(point): return Point(point.x + 1)
-        def read(points): return [p.x for p in points]
-    """)
-
-    assert await desk.result(
-        stage("a", "make"), mapped_stage("b", "move", "a"), stage("c", "read", "b")
-    ) == [2, 3]
-    assert "user" not in sys.modules
-
-
 # Resources -----------------------------------------------------------------------------------
-
-
-async def test_elements_are_computed_on_all_processors_at_once(desk: Desk) -> None:
-    desk.write("""
-        import os, time
-        def each(folder):
-            open(f"{folder}/{os.getpid()}", "w").close()
-            until = time.monotonic() + 20
-            while len(os.listdir(folder)) < 2 and time.monotonic() < until: time.sleep(0.005)
-            return len(os.listdir(folder))
-    """)
-    meeting = desk.folder.parent / "meeting"
-    meeting.mkdir()
-
-    result = await desk.result(
-        mapped_stage("a", "each", map_on="folders"), folders=[str(meeting)] * 2
-    )
-
-    assert result == [2, 2]
-
-
-async def test_a_stage_that_wants_every_processor_has_them_alone(desk: Desk) -> None:
-    desk.write("""
-        import time
-        def span(_=None):
-            begun = time.monotonic()
-            time.sleep(0.05)
-            return [begun, time.monotonic()]
-        def join(*spans): return sorted(spans)
-    """)
-
-    spans = await desk.result(
-        *(stage(f"s{i}", "span", resources={"cpus": 2}) for i in range(3)),
-        stage("join", "join", "s0", "s1", "s2"),
-    )
-
-    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize(
@@ -642,7 +469,7 @@ async def test_hundreds_of_async_stages_wait_in_one_process(desk: Desk, tmp_path
     """)
     mark = tmp_path / "mark"
     runs = [await desk.begin(stage("a", "waits"), mark=str(mark)) for _ in range(300)]
-    crew = desk.executor._at_work.crew
+    crew = crew_of(desk)
 
     await until(lambda: sum(p.deferred for p in crew.all) == 300)
     mark.touch()
@@ -709,25 +536,6 @@ async def test_what_a_stage_prints_logs_and_writes_is_in_the_log_of_its_run(desk
     assert all("time" in line for line in await desk.log(stored))
 
 
-async def test_lines_of_elements_carry_their_index(desk: Desk) -> None:
-    desk.write("""
-        async def waits(x): print("async", x)
-        def counts(x): print("sync", x)
-    """)
-
-    first = await desk.run(mapped_stage("a", "counts", map_on="xs"), xs=[5, 6])
-    second = await desk.run(mapped_stage("a", "waits", map_on="xs"), xs=[5, 6])
-
-    assert [(x["message"], x["item"]) for x in await desk.log(first)] in (
-        [("sync 5", 0), ("sync 6", 1)],
-        [("sync 6", 1), ("sync 5", 0)],
-    )
-    assert {(x["message"], x["item"]) for x in await desk.log(second)} == {
-        ("async 5", 0),
-        ("async 6", 1),
-    }
-
-
 async def test_a_stage_may_print_a_million_lines(desk: Desk) -> None:
     desk.write("""
         def chatters():
@@ -781,19 +589,6 @@ async def test_an_error_that_says_100_mb_is_kept_short(desk: Desk) -> None:
     assert len(stored.result or b"") < 70_000
 
 
-@pytest.mark.parametrize("kind", ["def", "async def"])
-async def test_a_stage_that_raises_cancelled_by_itself_has_failed(desk: Desk, kind: str) -> None:
-    desk.write(f"import asyncio\n{kind} f(x=0):\n    if x != 1: raise asyncio.CancelledError")
-
-    stored = await desk.run(stage("a", "f"))
-    mapped = await desk.result(mapped_stage("a", "f", map_on="xs"), xs=[0, 1, 2])
-
-    assert stored.run.state is RunState.FAILED
-    assert stored.run.failure is not None
-    assert stored.run.failure.type == "CancelledError"
-    assert mapped == [None]
-
-
 async def test_a_child_that_comes_out_of_a_stage_harms_nothing(desk: Desk) -> None:
     desk.write("import os\ndef f():\n    os.fork()\n    return 1\ndef fine(): return 2")
 
@@ -834,7 +629,7 @@ async def test_a_cancelled_run_is_not_computed_any_more(
     stored = await asyncio.wait_for(desk.engine.cancel(run.uid), 5)
 
     assert stored.run.state is RunState.CANCELLED
-    await until(lambda: not (any(p.units for p in desk.executor._at_work.crew.all)))
+    await until(lambda: not (any(p.units for p in crew_of(desk).all)))
     assert await desk.result(stage("a", "fine")) == 1
     assert (await desk.executor.nodes())[0].free["cpus"] == 2
 
@@ -862,7 +657,7 @@ class TestOneWorker:
         await until(mark.exists)
         busy = await desk.begin(stage("b", "works"), begun=str(begun), go=str(go))
         await until(begun.exists)
-        (worker,) = [w for w in desk.executor._at_work.crew.all if len(w.units) == 2]
+        (worker,) = [w for w in crew_of(desk).all if len(w.units) == 2]
         monkeypatch.setattr(dispatch, "INTERRUPT_SECONDS", 0.01)
 
         await desk.engine.cancel(idle.uid)
@@ -877,44 +672,12 @@ class TestOneWorker:
 # User modules --------------------------------------------------------------------------------
 
 
-async def test_an_edit_counts_for_the_next_run(desk: Desk) -> None:
-    desk.write("from helper import value\ndef get(): return value")
-    desk.write("value = 1", module="helper")
-    first = await desk.result(stage("a", "get"))
-
-    desk.write("value = 2", module="helper")
-
-    assert (first, await desk.result(stage("a", "get"))) == (1, 2)
-
-
-async def test_a_run_keeps_the_code_that_it_began_with(desk: Desk, tmp_path: Path) -> None:
-    desk.write("""
-        import os, time
-        def waits(mark):
-            while not os.path.exists(mark): time.sleep(0.005)
-        def late(_):
-            import helper
-            return helper.value
-    """)
-    desk.write("value = 'old'", module="helper")
-    mark = tmp_path / "mark"
-    stages = stage("a", "waits"), stage("b", "late", "a")
-    old = await desk.begin(*stages, mark=str(mark))
-
-    desk.write("value = 'new'", module="helper")
-    mark.touch()
-    new = await desk.result(*stages, mark=str(mark))
-
-    assert (await desk.engine.wait(old.uid)).result == b'"old"'
-    assert new == "new"
-
-
 async def test_workers_of_old_code_leave(desk: Desk) -> None:
     for value in range(5):
         desk.write(f"def get(): return {value}")
         assert await desk.result(stage("a", "get")) == value
 
-    kinds = {process.kind.code for process in desk.executor._at_work.crew.all}
+    kinds = {process.kind.code for process in crew_of(desk).all}
 
     assert kinds == {desk.engine.snapshots.newest}
 
@@ -938,7 +701,7 @@ def test_keys_of_earlier_settings_are_understood() -> None:
 async def test_an_idle_executor_uses_no_processor_time(desk: Desk) -> None:
     desk.write("def fine(): return 1")
     await desk.result(stage("a", "fine"))
-    workers = [psutil.Process(process.pid) for process in desk.executor._at_work.crew.all]
+    workers = [psutil.Process(process.pid) for process in crew_of(desk).all]
     family = [psutil.Process(), *workers]
 
     before = sum(sum(p.cpu_times()[:2]) for p in family)

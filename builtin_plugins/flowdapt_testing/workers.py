@@ -1,0 +1,456 @@
+"""What every executor does whose workers import user modules, die, and are told to stop."""
+
+# ruff: noqa: PLR2004, S101 - a suite is made of asserts about figures
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from flowdapt.executors import Executor
+from flowdapt.runs import RunState
+from flowdapt_testing.desks import Desk, mapped_stage, until
+from flowdapt_testing.desks import user_stage as stage
+
+SLEEPS = {
+    "sync": "def f(mark):\n    open(mark, 'w').close()\n    time.sleep(60)",
+    # Catches everything that Python raises, so that only killing helps.
+    "stubborn": """
+def f(mark):
+    open(mark, 'w').close()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try: time.sleep(1)
+        except BaseException: pass
+""",
+    "async": "async def f(mark):\n    open(mark, 'w').close()\n    await asyncio.sleep(60)",
+    "async that blocks": "async def f(mark):\n    open(mark, 'w').close()\n    time.sleep(60)",
+}
+
+
+class WorkerSuite:
+    """What every executor does that computes in processes of this machine or of a cluster.
+
+    Its workers must see the files of this machine. A subclass says how one is made, with two
+    processors, and not yet started::
+
+        class TestMyExecutor(WorkerSuite):
+            @pytest.fixture
+            def executor(self):
+                return MyExecutor(cpus=2)
+    """
+
+    pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """The event loop that executors run in."""
+        return "asyncio"
+
+    @pytest.fixture
+    async def desk(self, executor: Executor, tmp_path: Path) -> AsyncIterator[Desk]:
+        """An engine over the executor."""
+        desk = await Desk.over(executor, tmp_path)
+        yield desk
+        await desk.engine.stop()
+
+    # Workers that die
+
+    @pytest.mark.parametrize("deed", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
+    async def test_a_run_whose_stage_kills_its_worker_fails_and_names_the_stage(
+        self, desk: Desk, deed: str
+    ) -> None:
+        desk.write(f"import os\ndef dies(): {deed}\ndef fine(): return 1")
+
+        stored = await desk.run(stage("deadly", "dies"))
+
+        assert stored.run.failure is not None
+        assert stored.run.failure.type == "WorkerLost"
+        assert "stage 'deadly' lost its worker process" in stored.run.failure.message
+        assert "3 times in a row" in stored.run.failure.message
+        assert await desk.result(stage("a", "fine")) == 1
+
+    async def test_a_stage_that_loses_its_worker_once_is_tried_again(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import os
+            def dies_once(mark):
+                if not os.path.exists(mark):
+                    open(mark, "w").close()
+                    os._exit(1)
+                return "done"
+        """)
+
+        stored = await desk.run(stage("a", "dies_once"), mark=str(tmp_path / "mark"))
+
+        assert json.loads(stored.result or b"") == "done"
+        assert (await desk.record(stored)).attempts == 2
+
+    async def test_runs_on_other_workers_go_on_when_one_dies(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import os, time
+            def waits(mark):
+                while not os.path.exists(mark): time.sleep(0.005)
+                return os.getpid()
+            def dies(): os._exit(1)
+        """)
+        mark = tmp_path / "mark"
+        slow = await desk.begin(stage("a", "waits"), mark=str(mark))
+
+        died = await desk.run(stage("b", "dies"))
+        mark.touch()
+        stored = await desk.engine.wait(slow.uid)
+
+        assert died.run.state is RunState.FAILED
+        assert stored.run.state is RunState.FINISHED
+        assert (await desk.record(stored)).attempts == 1
+
+    async def test_an_element_that_kills_its_worker_is_left_out_and_the_others_are_kept(
+        self, desk: Desk
+    ) -> None:
+        desk.write("""
+            import os
+            def each(x):
+                if x == 17: os._exit(9)
+                return x
+        """)
+
+        stored = await desk.run(mapped_stage("each", "each", map_on="xs"), xs=list(range(40)))
+
+        assert json.loads(stored.result or b"") == [x for x in range(40) if x != 17]
+        record = await desk.record(stored)
+        assert (record.items_failed, record.failures[0].item) == (1, 17)
+        assert record.failures[0].type == "WorkerLost"
+
+    # Results
+
+    async def test_a_result_that_cannot_be_pickled_fails_the_stage_and_names_the_type(
+        self, desk: Desk
+    ) -> None:
+        desk.write("""
+            import threading
+            def lock(): return {"locks": [threading.Lock()]}
+            def fine(): return 1
+        """)
+
+        stored = await desk.run(stage("a", "lock"))
+
+        assert stored.run.failure is not None
+        assert stored.run.failure.type == "ResultNotPicklable"
+        said = "what stage 'a' returned cannot be pickled: _thread.lock"
+        assert said in stored.run.failure.message
+        assert await desk.result(stage("a", "fine")) == 1
+
+    async def test_an_element_whose_result_cannot_be_pickled_is_left_out(self, desk: Desk) -> None:
+        desk.write("""
+            import threading
+            def each(x): return threading.Lock() if x == 2 else x
+        """)
+
+        stored = await desk.run(
+            mapped_stage("a", "each", map_on="xs", chunk_size=4),
+            stage("b", sorted, "a"),
+            xs=[0, 1, 2, 3],
+        )
+
+        assert json.loads(stored.result or b"") == [0, 1, 3]
+
+    async def test_a_class_of_the_users_comes_back_from_where_it_was_made(self, desk: Desk) -> None:
+        desk.write("""
+            from dataclasses import dataclass
+            @dataclass
+            class Point:
+                x: int
+            def make(): return [Point(1), Point(2)]
+            def move(point): return Point(point.x + 1)
+            def read(points): return [p.x for p in points]
+        """)
+
+        assert await desk.result(
+            stage("a", "make"), mapped_stage("b", "move", "a"), stage("c", "read", "b")
+        ) == [2, 3]
+        assert "user" not in sys.modules
+
+    async def test_what_a_stage_does_to_its_arguments_no_other_stage_sees(self, desk: Desk) -> None:
+        desk.write("""
+            import numpy as np
+            def make(): return np.zeros(300_000)
+            def mark(array): array[0] = 1; return array
+            def seen(first, second, untouched): return [a[0] for a in (first, second, untouched)]
+        """)
+
+        assert await desk.result(
+            stage("a", "make"),
+            stage("b", "mark", "a"),
+            stage("c", "mark", "b"),
+            stage("d", "seen", "b", "c", "a"),
+        ) == [1, 1, 0]
+
+    async def test_large_elements_are_mapped_over_in_their_order(self, desk: Desk) -> None:
+        desk.write("""
+            import numpy as np
+            def make(n): return [np.full(20_000, float(i)) for i in range(n)]
+            def twice(array): return 2 * array
+            def add(array, offset): return array + offset[0]
+            def firsts(arrays): return [a[0] for a in arrays]
+        """)
+
+        assert await desk.result(
+            stage("a", "make"),
+            mapped_stage("b", "twice", "a"),
+            stage("c", "make"),
+            mapped_stage("d", "add", "b", "c"),
+            stage("e", "firsts", "d"),
+            n=12,
+        ) == [2.0 * i for i in range(12)]
+
+    # Resources
+
+    async def test_elements_are_computed_on_all_processors_at_once(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import os, time
+            def each(folder):
+                open(f"{folder}/{os.getpid()}", "w").close()
+                until = time.monotonic() + 20
+                while len(os.listdir(folder)) < 2 and time.monotonic() < until: time.sleep(0.005)
+                return len(os.listdir(folder))
+        """)
+        meeting = tmp_path / "meeting"
+        meeting.mkdir()
+
+        result = await desk.result(
+            mapped_stage("a", "each", map_on="folders"), folders=[str(meeting)] * 2
+        )
+
+        assert result == [2, 2]
+
+    async def test_a_stage_that_wants_all_of_something_has_it_alone(self, desk: Desk) -> None:
+        desk.write("""
+            import time
+            def span(_=None):
+                begun = time.time()
+                time.sleep(0.05)
+                return [begun, time.time()]
+            def join(*spans): return sorted(spans)
+        """)
+        (node, *_) = await desk.executor.nodes()
+
+        spans = await desk.result(
+            *(stage(f"s{i}", "span", resources=self.all_of(node.resources)) for i in range(3)),
+            stage("join", "join", "s0", "s1", "s2"),
+        )
+
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
+
+    def all_of(self, resources: Mapping[str, float]) -> dict[str, float]:
+        """Return resources that only one call can have at once."""
+        return {"cpus": resources["cpus"]}
+
+    async def test_hundreds_of_async_elements_wait_side_by_side(self, desk: Desk) -> None:
+        desk.write("""
+            import asyncio
+            async def waits(x):
+                await asyncio.sleep(0.1)
+                return x
+        """)
+        begun = asyncio.get_running_loop().time()
+
+        result = await desk.result(mapped_stage("a", "waits", map_on="xs"), xs=list(range(400)))
+
+        assert result == list(range(400))
+        assert asyncio.get_running_loop().time() - begun < 400 * 0.1 / 4
+
+    # Output
+
+    async def test_lines_of_elements_carry_their_index(self, desk: Desk) -> None:
+        desk.write("""
+            async def waits(x): print("async", x)
+            def counts(x): print("sync", x)
+        """)
+
+        first = await desk.run(mapped_stage("a", "counts", map_on="xs"), xs=[5, 6])
+        second = await desk.run(mapped_stage("a", "waits", map_on="xs"), xs=[5, 6])
+
+        assert {(x["message"], x["item"]) for x in await desk.log(first)} == {
+            ("sync 5", 0),
+            ("sync 6", 1),
+        }
+        assert {(x["message"], x["item"]) for x in await desk.log(second)} == {
+            ("async 5", 0),
+            ("async 6", 1),
+        }
+
+    async def test_all_that_a_stage_prints_is_in_the_log_before_its_run_ends(
+        self, desk: Desk
+    ) -> None:
+        desk.write("""
+            def chatters():
+                for i in range(20_000): print("line", i)
+                return "done"
+        """)
+
+        stored = await desk.run(stage("a", "chatters"))
+
+        lines = [line["message"] for line in await desk.log(stored)]
+        assert lines == [f"line {i}" for i in range(20_000)]
+
+    async def test_what_a_long_stage_prints_is_there_while_it_goes_on(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import os, time
+            def speaks(mark):
+                print("begun")
+                while not os.path.exists(mark): time.sleep(0.01)
+        """)
+        mark = tmp_path / "mark"
+        run = await desk.begin(stage("a", "speaks"), mark=str(mark))
+
+        async with asyncio.timeout(20):
+            while not (blocks := await desk.engine.read_log(run.uid)):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        mark.touch()
+
+        assert b"begun" in b"".join(block.lines for block in blocks.values())
+        assert (await desk.engine.wait(run.uid)).run.state is RunState.FINISHED
+
+    @pytest.mark.parametrize("kind", ["def", "async def"])
+    async def test_a_stage_that_raises_cancelled_by_itself_has_failed(
+        self, desk: Desk, kind: str
+    ) -> None:
+        desk.write(f"import asyncio\n{kind} f(x=0):\n    if x != 1: raise asyncio.CancelledError")
+
+        stored = await desk.run(stage("a", "f"))
+        mapped = await desk.result(mapped_stage("a", "f", map_on="xs"), xs=[0, 1, 2])
+
+        assert stored.run.state is RunState.FAILED
+        assert stored.run.failure is not None
+        assert stored.run.failure.type == "CancelledError"
+        assert mapped == [None]
+
+    # Cancelling
+
+    @pytest.mark.parametrize("source", SLEEPS.values(), ids=SLEEPS)
+    async def test_a_cancelled_run_ends_at_once_and_frees_what_it_had(
+        self, desk: Desk, tmp_path: Path, source: str
+    ) -> None:
+        desk.write("import asyncio, time\n" + textwrap.dedent(source) + "\ndef fine(): return 1")
+        mark = tmp_path / "mark"
+        run = await desk.begin(stage("a", "f"), mark=str(mark))
+        await until(mark.exists)
+
+        stored = await asyncio.wait_for(desk.engine.cancel(run.uid), 5)
+
+        assert stored.run.state is RunState.CANCELLED
+        everything = [
+            stage(f"s{i}", "fine", resources=self.all_of(node.resources))
+            for i, node in enumerate(await desk.executor.nodes())
+        ]
+        assert await desk.result(*everything) == 1
+
+    async def test_nothing_of_a_cancelled_run_starts_afterwards(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import os, time
+            def each(folder):
+                open(f"{folder}/{time.time_ns()}-{os.getpid()}", "w").close()
+                time.sleep(0.2)
+            def fine(): return 1
+        """)
+        marks = tmp_path / "marks"
+        marks.mkdir()
+        each = mapped_stage("a", "each", map_on="folders")
+        run = await desk.begin(each, folders=[str(marks)] * 200)
+        await until(lambda: any(marks.iterdir()))
+
+        await asyncio.wait_for(desk.engine.cancel(run.uid), 5)
+
+        # Others are computed meanwhile, as many as could have been of the run.
+        for _ in range(4):
+            assert await desk.result(stage("a", "fine")) == 1
+        seen = len(list(marks.iterdir()))
+        for _ in range(8):
+            assert await desk.result(stage("a", "fine")) == 1
+        assert len(list(marks.iterdir())) == seen < 50
+
+    # User modules
+
+    async def test_an_edit_counts_for_the_next_run(self, desk: Desk) -> None:
+        desk.write("from helper import value\ndef get(): return value")
+        desk.write("value = 1", module="helper")
+        first = await desk.result(stage("a", "get"))
+
+        desk.write("value = 2", module="helper")
+
+        assert (first, await desk.result(stage("a", "get"))) == (1, 2)
+
+    async def test_a_run_keeps_the_code_that_it_began_with(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import os, time
+            def waits(mark):
+                while not os.path.exists(mark): time.sleep(0.005)
+            def late(_):
+                import helper
+                return helper.value
+        """)
+        desk.write("value = 'old'", module="helper")
+        mark = tmp_path / "mark"
+        stages = stage("a", "waits"), stage("b", "late", "a")
+        old = await desk.begin(*stages, mark=str(mark))
+
+        desk.write("value = 'new'", module="helper")
+        mark.touch()
+        new = await desk.result(*stages, mark=str(mark))
+
+        assert (await desk.engine.wait(old.uid)).result == b'"old"'
+        assert new == "new"
+
+    async def test_a_module_that_is_missing_is_named(self, desk: Desk) -> None:
+        desk.write("import no_such_library\ndef f(): return 1")
+
+        stored = await desk.run(stage("a", "f"))
+
+        assert stored.run.failure is not None
+        assert stored.run.failure.type == "TargetNotFound"
+        assert "no_such_library" in stored.run.failure.message
+
+    # Identity
+
+    async def test_two_hundred_runs_at_once_with_one_name_get_each_its_own(
+        self, desk: Desk
+    ) -> None:
+        def make(k: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+            def same(n: int) -> list[int]:
+                return [n, k]
+
+            def again(pair: list[int]) -> list[int]:
+                return [*pair, k]
+
+            return same, again
+
+        runs = []
+        for k in range(200):
+            same, again = make(k)
+            stages = stage("same", same), stage("again", again, "same")
+            runs.append(await desk.begin(*stages, n=1000 + k))
+
+        ended = [await asyncio.wait_for(desk.engine.wait(run.uid), 60) for run in runs]
+        assert [json.loads(one.result or b"0") for one in ended] == [
+            [1000 + k, k, k] for k in range(200)
+        ]
