@@ -267,7 +267,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     def _on_nodes(self, nodes: list[Node]) -> None:
         self._nodes = nodes
-        for job in self._jobs:
+        for job in {*self._jobs, *(sent.unit.job for sent in self._sent.values())}:
             self.moved(job)
         self._pump()
 
@@ -325,11 +325,12 @@ class RemoteExecutor(SubmittingExecutor):
         """Tell how far a job is, and what it waits for if that is not there."""
         if job.call.run.hex not in self.contexts:
             return
-        waiting = None
-        if job in self._jobs and job.waiting():
-            waiting = self._waits_for(job)
         progress = Progress(
-            job.call.run, job.call.stage, job.worker, attempts=job.attempts, waiting=waiting
+            job.call.run,
+            job.call.stage,
+            job.worker,
+            attempts=job.attempts,
+            waiting=None if job.over else self._waits_for(job),
         )
         if isinstance(job, Mapped):
             counts = job.counts
@@ -339,9 +340,10 @@ class RemoteExecutor(SubmittingExecutor):
         self._host.on_progress(progress)
 
     def _waits_for(self, job: Job) -> str | None:
-        if self._down:
+        if self._down and job.waiting():
             return f"the {self.name} cluster is not available: {self._down}"
-        if (short := self._shortage(job.wanted)) is not None:
+        # It is with the cluster all the same, which may start a node for it.
+        if job.worker is None and (short := self._shortage(job.wanted)) is not None:
             asked, most = job.wanted[short], self._most(short)
             return f"no node has {asked:g} {short}; the most that one has is {most:g}"
         return None

@@ -1,0 +1,113 @@
+"""The smallest cluster there is: it computes in its gateway. What happens to it, files say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flowdapt_workers.calls import Done, Order
+from flowdapt_workers.clusters import (
+    Answer,
+    Block,
+    BlocksLost,
+    Cluster,
+    ClusterUnavailable,
+    OrderLost,
+)
+from flowdapt_workers.computing import Computing
+from flowdapt_workers.computing import Mapping as MappedStage
+from flowdapt_workers.failures import reported
+from flowdapt_workers.output import Output
+from flowdapt_workers.parts import INLINE_BYTES, Held, Part
+from flowdapt_workers.remote import RemoteExecutor
+
+from flowdapt import payloads
+from flowdapt.executors import Node
+
+
+class HereExecutor(RemoteExecutor):
+    """Stages are computed in the gateway."""
+
+    kind, name, cluster = "here", "Here", "tests.plugins.workers.here:Here"
+
+
+class Kept:
+    """Payloads of one order, and those that it takes."""
+
+    def __init__(self, number: int, blocks: Mapping[int, list[bytes]]) -> None:
+        self.number, self.blocks, self.made = number, blocks, list[bytes]()
+
+    def store(self, run: str, segments: payloads.Segments, value: Any) -> Part:
+        return self.store_text(run, payloads.pack(segments))
+
+    def store_text(self, run: str, text: bytes) -> bytes | Held:
+        if len(text) <= INLINE_BYTES:
+            return text
+        self.made.append(text)
+        return Held(self.number, len(self.made) - 1, len(text))
+
+    def load(self, part: Part) -> Any:
+        if isinstance(part, Held):
+            return payloads.load(self.blocks[part.block][part.place])
+        assert isinstance(part, bytes)
+        return payloads.load(part)
+
+
+class Here(Cluster):
+    """A cluster.
+
+    :param folder: its files: ``closed`` keeps it from being opened, ``nodes`` has amounts of
+        resources by node, ``lost`` loses the blocks of the next order, ``dies`` loses that order
+    """
+
+    def __init__(self, *args: Any, folder: str) -> None:
+        super().__init__(*args)
+        self.folder = Path(folder)
+
+    def _taken(self, name: str) -> bool:
+        """Tell whether there is a file, and remove it."""
+        there = (self.folder / name).exists()
+        (self.folder / name).unlink(missing_ok=True)
+        return there
+
+    async def open(self) -> Mapping[str, Any]:
+        if (closed := self.folder / "closed").exists():
+            raise ClusterUnavailable(closed.read_text())
+        return {"address": "here"}
+
+    async def close(self) -> None:
+        (self.folder / "ended").touch()
+
+    async def compute(
+        self, order: Order, context: bytes, code: bytes, blocks: Mapping[int, Block]
+    ) -> Answer:
+        if order.needs and self._taken("lost"):
+            raise BlocksLost(order.needs)
+        if self._taken("dies"):
+            raise OrderLost("killed by the test")
+        kept = Kept(order.block, blocks)
+        done = await asyncio.to_thread(self._work, order, context, kept)
+        return done, kept.made or None
+
+    def _work(self, order: Order, context: bytes, kept: Kept) -> Any:
+        computing = Computing(kept, Output(lambda *_: None, lambda _, text: text))
+        computing.contexts[order.task.run] = known = payloads.load(context)
+        try:
+            if order.piece is None:
+                made = computing.call(order.task)
+            else:
+                stage = MappedStage(order.task, computing)
+                made = computing.chunk(stage, order.piece, order.start, order.count)
+            return made if isinstance(made, Done) else asyncio.run(made)
+        except Exception as error:
+            return reported(error, known.at(order.task.stage))
+
+    async def fetch(self, block: Block, parts: Sequence[Held]) -> Sequence[bytes]:
+        return [block[part.place] for part in parts]
+
+    async def nodes(self) -> Sequence[Node]:
+        found = json.loads((self.folder / "nodes").read_text())
+        return [Node(name, True, total, total, 1) for name, total in found.items()]

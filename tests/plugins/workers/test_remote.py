@@ -1,0 +1,291 @@
+"""The server's side of a cluster, over one that computes in its gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from flowdapt_testing.desks import Desk, mapped_stage, until
+from flowdapt_testing.desks import user_stage as stage
+from flowdapt_workers import remote
+
+from flowdapt.errors import ServerError
+from flowdapt.events import STAGE_CHANGED
+from flowdapt.executors import Host
+from flowdapt.runs import RunState
+
+from .here import HereExecutor
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 300_000  #: bytes, more than what travels in messages
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """The files of the cluster."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    nodes(folder, barn={"cpus": 2.0})
+    return folder
+
+
+@pytest.fixture
+async def desk(
+    tmp_path: Path, cluster: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(remote, "RECONNECT_SECONDS", (0.05, 0.1))
+    desk = await Desk.over(HereExecutor(folder=str(cluster), **options), tmp_path)
+    yield desk
+    await desk.engine.stop()
+
+
+def nodes(cluster: Path, **amounts: dict[str, float]) -> None:
+    """Say which nodes there are."""
+    part = cluster / "part"
+    part.write_text(json.dumps(amounts))
+    part.replace(cluster / "nodes")
+
+
+def kill_gateway() -> None:
+    """Kill the process that holds the connection, as a node that runs out of memory would."""
+    (gateway,) = [
+        child for child in psutil.Process().children() if "gateway" in " ".join(child.cmdline())
+    ]
+    os.kill(gateway.pid, signal.SIGKILL)
+
+
+def large() -> bytes:
+    return bytes(LARGE)
+
+
+def once_there(mark: str) -> Callable[[], str]:
+    """Return what waits for a file."""
+
+    def waits() -> str:
+        import os
+        import time
+
+        while not os.path.exists(mark):
+            time.sleep(0.01)
+        return "done"
+
+    return waits
+
+
+# Results -------------------------------------------------------------------------------------
+
+
+async def test_what_is_large_stays_on_the_cluster_and_is_handed_on(desk: Desk) -> None:
+    result = await desk.result(
+        stage("a", large),
+        stage("b", lambda block: [block, block], "a"),
+        mapped_stage("c", len, "b"),
+        stage("d", sum, "c"),
+    )
+
+    assert result == 2 * LARGE
+
+
+async def test_a_large_result_of_a_run_is_brought_here(desk: Desk) -> None:
+    assert await desk.result(stage("a", lambda: "x" * LARGE)) == "x" * LARGE
+
+
+async def test_results_that_are_lost_with_a_node_are_made_again(desk: Desk, cluster: Path) -> None:
+    (cluster / "lost").touch()
+
+    assert await desk.result(stage("a", large), stage("b", len, "a")) == LARGE
+    assert not (cluster / "lost").exists()
+
+
+async def test_an_order_that_is_lost_is_sent_again(desk: Desk, cluster: Path) -> None:
+    (cluster / "dies").touch()
+
+    stored = await desk.run(stage("a", lambda: 7))
+
+    assert stored.result == b"7"
+    assert (await desk.record(stored)).attempts == 2
+
+
+async def test_elements_are_sent_in_few_orders(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    executor: Any = desk.executor
+    send = executor._send
+
+    def counted(job: Any, unit: Any) -> None:
+        sent.append(unit.count)
+        send(job, unit)
+
+    monkeypatch.setattr(executor, "_send", counted)
+
+    result = await desk.result(
+        mapped_stage("a", lambda x: x, map_on="xs"), stage("b", sum, "a"), xs=list(range(20_000))
+    )
+
+    assert result == sum(range(20_000))
+    assert len(sent) < 100
+
+
+# Resources -----------------------------------------------------------------------------------
+
+
+async def test_what_fits_on_no_node_is_refused_and_the_shortage_named(
+    desk: Desk, cluster: Path
+) -> None:
+    one = stage("big", large, resources={"cpus": 2, "gpus": 0.5})
+
+    stored = await desk.run(one)
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "NeverFits"
+    assert stored.run.failure.message == (
+        "stage 'big' asks for 0.5 gpus, and the executor has 0 in all"
+    )
+
+
+class TestElastic:
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        return {"elastic": True}
+
+    async def test_what_fits_on_no_node_waits_for_one_and_says_so(
+        self, desk: Desk, cluster: Path
+    ) -> None:
+        told: asyncio.Queue[Any] = asyncio.Queue()
+        with desk.engine.events.listening(told.put_nowait):
+            run = await desk.begin(stage("big", lambda: 7, resources={"gpus": 1}))
+            while (event := await told.get()).type != STAGE_CHANGED or not event.data["waiting"]:
+                pass
+        said = "no node has 1 gpus; the most that one has is 0"
+        assert event.data["waiting"] == said
+        assert [one.waiting for one in await desk.engine.stages(run.uid)] == [said]
+
+        nodes(cluster, barn={"cpus": 2.0}, shed={"cpus": 1.0, "gpus": 1.0})
+
+        stored = await desk.engine.wait(run.uid)
+        assert stored.result == b"7"
+        assert (await desk.record(stored)).waiting is None
+
+
+async def test_nodes_are_listed(desk: Desk, cluster: Path) -> None:
+    nodes(cluster, barn={"cpus": 2.0}, shed={"cpus": 4.0})
+
+    async with asyncio.timeout(10):
+        while len(await desk.executor.nodes()) < 2:  # noqa: ASYNC110 - it looks each second
+            await asyncio.sleep(0.05)
+
+    assert desk.executor.describe() == {"address": "here", "nodes": ["barn", "shed"]}
+
+
+# The cluster is lost -------------------------------------------------------------------------
+
+
+async def test_a_cluster_that_cannot_be_reached_keeps_the_server_from_starting(
+    tmp_path: Path, cluster: Path
+) -> None:
+    (cluster / "closed").write_text("the gate is shut")
+    executor = HereExecutor(folder=str(cluster))
+
+    with pytest.raises(ServerError, match="the Here cluster is not available: the gate is shut"):
+        await executor.start(Host(app_dir=tmp_path))
+
+    await executor.stop()
+
+
+async def test_an_option_that_the_cluster_does_not_know_is_named(tmp_path: Path) -> None:
+    executor = HereExecutor(folder=str(tmp_path), colour="red")
+
+    with pytest.raises(ServerError, match="colour"):
+        await executor.start(Host(app_dir=tmp_path))
+
+    await executor.stop()
+
+
+async def test_a_stage_under_way_is_computed_again_once_the_cluster_is_back(
+    desk: Desk, cluster: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    run = await desk.begin(stage("a", once_there(str(mark))))
+    closed = cluster / "closed"
+    closed.write_text("the gate is shut")
+
+    kill_gateway()
+    await until(lambda: desk.executor.describe().get("unavailable") == "the gate is shut")
+    (record,) = await desk.engine.stages(run.uid)
+    assert record.waiting == "the Here cluster is not available: the gate is shut"
+    closed.unlink()
+    mark.touch()
+
+    stored = await desk.engine.wait(run.uid)
+    assert stored.result == b'"done"'
+    assert await desk.result(stage("a", lambda: 7)) == 7
+    assert "unavailable" not in desk.executor.describe()
+
+
+async def test_a_run_whose_results_are_lost_with_the_cluster_fails_and_says_so(
+    desk: Desk, cluster: Path, tmp_path: Path
+) -> None:
+    mark = str(tmp_path / "mark")
+
+    def waits(block: bytes) -> int:
+        once_there(mark)()
+        return len(block)
+
+    run = await desk.begin(stage("a", large), stage("b", waits, "a"))
+    async with asyncio.timeout(30):
+        while len(await desk.engine.stages(run.uid)) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    kill_gateway()
+
+    stored = await desk.engine.wait(run.uid)
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "ResultsLost"
+    assert "what stage 'b' takes" in stored.run.failure.message
+    assert await desk.result(stage("a", large), stage("b", len, "a")) == LARGE
+
+
+async def test_what_was_lost_before_it_was_taken_fails_the_stage(
+    desk: Desk, tmp_path: Path
+) -> None:
+    mark = str(tmp_path / "mark")
+    run = await desk.begin(
+        stage("a", large),
+        stage("b", once_there(mark)),
+        stage("c", lambda block, _: len(block), "a", "b"),
+    )
+    async with asyncio.timeout(30):
+        while (await desk.engine.stages(run.uid))[0].state is RunState.RUNNING:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    kill_gateway()
+    Path(mark).touch()
+
+    stored = await desk.engine.wait(run.uid)
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "ResultsLost"
+    assert "what stage 'c' takes" in stored.run.failure.message
+
+
+async def test_a_gateway_ends_with_its_server(desk: Desk, cluster: Path) -> None:
+    await desk.engine.stop()
+
+    assert (cluster / "ended").exists()
+    assert not [c for c in psutil.Process().children() if "gateway" in " ".join(c.cmdline())]
