@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from flowdapt_ray.executor import RayExecutor
+
+from flowdapt.executors import Host
+
 TOKEN = "0123456789abcdef" * 4  #: whoever connects to a cluster of tests must know it
 # Ray has this switch for systems whose firewalls ask about every port: all listen on loopback.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -63,6 +67,23 @@ def serving(nodes: int = 2, **head: Any) -> Iterator[RayNodes]:
         for number in range(1, nodes):
             cluster.do("add", resources={f"node{number}": 1})
         yield cluster
+
+
+class Kept(RayExecutor):
+    """An executor that stays connected from test to test: to connect takes seconds."""
+
+    async def start(self, host: Host) -> None:
+        """Connect, the first time."""
+        if self._link is None:
+            await super().start(host)
+        self._host = host
+
+    async def stop(self) -> None:
+        """Stay; whoever made it calls :meth:`end`."""
+
+    async def end(self) -> None:
+        """Let go of the cluster."""
+        await super().stop()
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flowdapt_workers.calls import Done, Order
+from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import Answer, Block, Cluster, Surroundings, Told
 from flowdapt_workers.parts import Held
 
@@ -19,6 +19,7 @@ from flowdapt.executors import Node
 from flowdapt_ray import connections, names, watching
 from flowdapt_ray.actors import ServerActor
 from flowdapt_ray.attendants import Attendant
+from flowdapt_ray.deaths import Deaths
 from flowdapt_ray.handing import Handed
 from flowdapt_ray.inboxes import Inbox
 from flowdapt_ray.listing import Listing, Place
@@ -42,6 +43,7 @@ class RayCluster(Cluster):
         self._sorted = sorted_out(options)
         self._attendant = Attendant()
         self._listing = Listing(self._attendant)
+        self._deaths = Deaths(self._attendant, self._listing)
         self._inbox = Inbox(told, self._listing.worker_name)
         self._handed = Handed()
         self._ways: Ways
@@ -62,6 +64,7 @@ class RayCluster(Cluster):
         self._ways = Ways(ray.remote(num_returns=2, max_retries=0)(compute), self._sorted.strategy)
         self._actor = self._made_actor(about.get_node_id())
         self._later(self._inbox.listen(self._actor))
+        await self._deaths.newest()  # so that those of earlier are known
         host, _, port = about.gcs_address.rpartition(":")
         places = await self._listing.begin(about.get_node_id())
         self._later(self._watch({"the head node": (host, int(port)), **places}))
@@ -131,7 +134,7 @@ class RayCluster(Cluster):
             self._later(self._cancel(answer, computing))
             raise
         except Exception as error:
-            return self._unanswered(order, error, blocks), None
+            return await self._unanswered(order, error, blocks), None
         finally:
             self._inbox.forget(order)
         if not isinstance(answered, Answered):
@@ -141,11 +144,12 @@ class RayCluster(Cluster):
             done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
         return done, block if answered.held else None
 
-    def _unanswered(self, order: Order, error: Exception, blocks: Mapping[int, Block]) -> Any:
+    async def _unanswered(
+        self, order: Order, error: Exception, blocks: Mapping[int, Block]
+    ) -> Failed:
         """Return a failure, or raise that something was lost."""
         numbers = {blocks[number].hex(): number for number in order.needs}
-        only = self._listing.only
-        worker = self._inbox.worker(order) or (f"its process on {only}" if only else "")
+        worker = self._inbox.worker(order) or await self._deaths.newest()
         if (loss := loss_of(error, worker, numbers)) is None:
             return failure_of(order, str(error), type(error).__name__)
         if not numbers:

@@ -70,11 +70,6 @@ class Listing:
         """Return what a node is called; its id where it is not known."""
         return self._names.get(node, f"node {node[:8]}")
 
-    @property
-    def only(self) -> str | None:
-        """What the node is called, if there is one alone."""
-        return next(iter(self._names.values())) if len(self._names) == 1 else None
-
 
 def _told() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from ray._private import state  # there is no public way to what is free on each node

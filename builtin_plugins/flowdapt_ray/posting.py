@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from collections import deque
@@ -19,7 +20,7 @@ class Post:
     """
 
     def __init__(self, server: str) -> None:
-        self._server = server
+        self._server, self._pid = server, os.getpid()
         self._actor: Any = None
         self._under_way: deque[Any] = deque()
         self._lock = threading.RLock()
@@ -50,6 +51,8 @@ class Post:
     def _post(self, kind: str, *rest: Any) -> None:
         import ray
 
+        if os.getpid() != self._pid:
+            return  # a child that a stage forked, in which Ray must not be called
         message = pickle.dumps((kind, self._number, *rest))
         try:
             if self._actor is None:

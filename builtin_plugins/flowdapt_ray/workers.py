@@ -25,6 +25,7 @@ from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block
 from flowdapt_ray.interrupts import Interrupts
+from flowdapt_ray.lacking import located
 from flowdapt_ray.posting import Post
 from flowdapt_ray.shelves import Shelf
 
@@ -58,7 +59,9 @@ class Worker:
     def __init__(self, code: bytes) -> None:
         import ray
 
-        self.node = ray.get_runtime_context().get_node_id()
+        here: Any = ray.util
+        self._pid, self._address = os.getpid(), here.get_node_ip_address()
+        self._node = ray.get_runtime_context().get_node_id()
         if code:
             snapshots.activate(*pickle.loads(code))  # noqa: S301 - written by our server
         self._post = Post(os.environ[names.SERVER])
@@ -96,7 +99,7 @@ class Worker:
                     self._mappings.clear()
                     self._busy.clear()
             if number and number == seen != told:
-                self._post.send_of(number, "started", os.getpid(), self.node)
+                self._post.send_of(number, "started", self._pid, self._node)
                 told = number
             seen = number
 
@@ -130,7 +133,9 @@ class Worker:
             posted = self._post.end()
         if not isinstance(answer, Done):
             block = None
-        return Answered(answer, os.getpid(), self.node, posted, block is not None), block
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that a stage forked came out of it; its parent answers
+        return Answered(answer, self._pid, self._node, posted, block is not None), block
 
     def _attempt(self, order: Order, block: bytes) -> Done | Failed:
         context = WorkflowRunContext().at(order.task.stage)  # until the run's own is known
@@ -143,11 +148,12 @@ class Worker:
             if asyncio.iscoroutine(done):
                 done = self._awaited(done, context, order)
         except BaseException as error:
-            return reported(error, context)
+            return located(reported(error, context), error, self._address)
         if not isinstance(done, Done):
             return done
         seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
-        return replace(done, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
+        failures = tuple(located(failed, None, self._address) for failed in done.failures)
+        return replace(done, failures=failures, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
 
     def _know(self, run: str, context: bytes) -> WorkflowRunContext:
         """Return the context of a run, as it was loaded first."""
@@ -183,7 +189,8 @@ class Worker:
             try:
                 self._mappings[number] = Mapping(task, self._at_work)
             except Exception as error:
-                self._mappings[number] = reported(error, self._contexts[task.run].at(task.stage))
+                context = self._contexts[task.run].at(task.stage)
+                self._mappings[number] = located(reported(error, context), error, self._address)
         found = self._mappings[number]
         self._mappings.move_to_end(number)
         while len(self._mappings) > MAPPINGS:
