@@ -18,7 +18,7 @@ from flowdapt.context import (
     reset_run_context,
     set_run_context,
 )
-from tests import object_storages
+from tests import object_storages, ray_clusters
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,15 @@ def s3() -> Iterator[dict[str, Any]]:
     """What fsspec's ``s3`` needs to reach a server of object storage, for all tests that ask."""
     with object_storages.serving() as parameters:
         yield parameters
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[ray_clusters.RayNodes]:
+    """A cluster of two nodes, for all tests that ask; they connect to it by its address."""
+    with pytest.MonkeyPatch.context() as patch, ray_clusters.serving() as cluster:
+        for name, value in {**ray_clusters.LOOPBACK, **ray_clusters.SECRET}.items():
+            patch.setenv(name, value)
+        yield cluster
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ class RemoteExecutor(SubmittingExecutor):
         """Let go of the cluster; one that was started for this server ends."""
         if self._reconnecting is not None:
             self._reconnecting.cancel()
+            await asyncio.gather(self._reconnecting, return_exceptions=True)
         for job in self._jobs:
             job.failed(RunCancelled("the executor was stopped"))
         for sent in self._sent.values():
@@ -119,7 +120,11 @@ class RemoteExecutor(SubmittingExecutor):
             log_level=self._host.log_level,
             socket=socket,
         )
-        answer = await link.open(self.cluster, self._options, surroundings)
+        try:
+            answer = await link.open(self.cluster, self._options, surroundings)
+        except BaseException:  # such as that the executor is stopped
+            await link.close()
+            raise
         if answer[0] != "up":
             await link.close()
             return answer[1], answer[2]
@@ -245,8 +250,8 @@ class RemoteExecutor(SubmittingExecutor):
         self._sent[number] = _Sent(order, unit)
         self._tell(task.run, job.kind.code)
         self._link.send("submit", order)
-        if unit.piece is None:
-            self.moved(job)
+        if unit.piece is None and job.worker is None:
+            self.moved(job)  # it waits no more
 
     def _tell(self, run: str, code: str) -> None:
         """Let the gateway know of a run's context and code, unless it does."""

@@ -1,0 +1,176 @@
+"""Computes orders on a Ray cluster; lives in a gateway, the only process of ours that knows Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import pickle
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flowdapt_workers.calls import Done, Failed, Order
+from flowdapt_workers.clusters import Answer, Block, Cluster, Surroundings, Told
+from flowdapt_workers.parts import Held
+
+from flowdapt.executors import Node
+from flowdapt_ray import connections, names, watching
+from flowdapt_ray.actors import ServerActor
+from flowdapt_ray.attendants import Attendant
+from flowdapt_ray.deaths import Deaths
+from flowdapt_ray.handing import Handed
+from flowdapt_ray.inboxes import Inbox
+from flowdapt_ray.listing import Listing, Place
+from flowdapt_ray.losses import failure_of, loss_of
+from flowdapt_ray.options import sorted_out
+from flowdapt_ray.tasks import compute
+from flowdapt_ray.ways import Ways
+from flowdapt_ray.workers import Answered
+
+logger = logging.getLogger(__name__)
+
+KILL_SECONDS = 0.5  #: after an interruption, until a process is killed that did not heed it
+CALLS_AT_ONCE = 10_000  #: of the actor; whoever posts while it is full waits there
+
+
+class RayCluster(Cluster):
+    """A cluster that runs, or one of our own on this machine."""
+
+    def __init__(self, told: Told, surroundings: Surroundings, **options: Any) -> None:
+        super().__init__(told, surroundings, **options)
+        self._sorted = sorted_out(options)
+        self._attendant = Attendant()
+        self._listing = Listing(self._attendant)
+        self._deaths = Deaths(self._attendant, self._listing)
+        self._inbox = Inbox(told, self._listing.worker_name)
+        self._handed = Handed()
+        self._ways: Ways
+        self._actor: Any = None  # kept, because it ends when nobody refers to it
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lost = False
+
+    # The cluster -----------------------------------------------------------------------------
+
+    async def open(self) -> Mapping[str, Any]:
+        """Start the cluster, or connect to it."""
+        connections.prepare(self._sorted)
+        environment = connections.runtime_env(self._sorted, self.surroundings)
+        dashboard = await connections.connect(self._attendant, self._sorted, environment)
+        import ray
+
+        about = ray.get_runtime_context()
+        self._ways = Ways(ray.remote(num_returns=2, max_retries=0)(compute), self._sorted.strategy)
+        self._actor = self._made_actor(about.get_node_id())
+        self._later(self._inbox.listen(self._actor))
+        await self._deaths.newest()  # so that those of earlier are known
+        host, _, port = about.gcs_address.rpartition(":")
+        places = await self._listing.begin(about.get_node_id())
+        self._later(self._watch({"the head node": (host, int(port)), **places}))
+        facts = {"ray": ray.__version__, "address": about.gcs_address}
+        return facts | ({"dashboard_url": dashboard} if dashboard else {})
+
+    def _made_actor(self, node: str) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        kind = ray.remote(ServerActor).options(
+            name=names.actor_of(self.surroundings.server),
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=CALLS_AT_ONCE,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+        )
+        return kind.remote()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, places: Mapping[str, Place]) -> None:
+        reason = await watching.lost(places)
+        self._lost = True
+        self.told.down(reason)
+
+    async def close(self) -> None:
+        """Let go of the cluster, or end it."""
+        for task in self._tasks:
+            task.cancel()
+        if self._lost:
+            # Ray would ask the cluster for seconds whether we may go. What we started goes as well.
+            atexit.register(os._exit, 0)
+            return
+        import ray
+
+        await self._attendant.call(ray.shutdown)
+
+    async def nodes(self) -> Sequence[Node]:
+        """Return the nodes that are alive."""
+        return await self._listing.nodes()
+
+    # Orders ----------------------------------------------------------------------------------
+
+    async def compute(
+        self, order: Order, context: bytes, code: bytes, blocks: Mapping[int, Block]
+    ) -> Answer:
+        """Compute an order as one task, for which Ray chooses the node."""
+        given = (
+            self.surroundings.version,
+            pickle.dumps(order, 5),
+            await self._handed.over("context", order.task.run, context),
+            await self._handed.over("code", order.code, code),
+            *(blocks[number] for number in order.needs),
+        )
+        self._inbox.expect(order)
+        answer, block = self._ways.of(order.wanted, order.code).remote(*given)
+        computing = asyncio.wrap_future(answer.future())
+        try:
+            answered = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'
+            if isinstance(answered, Answered):
+                await self._inbox.complete(order, answered.posted)
+        except asyncio.CancelledError:
+            self._later(self._cancel(answer, computing))
+            raise
+        except Exception as error:
+            return await self._unanswered(order, error, blocks), None
+        finally:
+            self._inbox.forget(order)
+        if not isinstance(answered, Answered):
+            return failure_of(order, answered), None
+        done = answered.answer
+        if isinstance(done, Done):
+            done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
+        return done, block if answered.held else None
+
+    async def _unanswered(
+        self, order: Order, error: Exception, blocks: Mapping[int, Block]
+    ) -> Failed:
+        """Return a failure, or raise that something was lost."""
+        numbers = {blocks[number].hex(): number for number in order.needs}
+        worker = self._inbox.worker(order) or await self._deaths.newest()
+        if (loss := loss_of(error, worker, numbers)) is None:
+            return failure_of(order, str(error), type(error).__name__)
+        if not numbers:
+            self._handed.forget_all()
+        raise loss from error
+
+    async def _cancel(self, answer: Any, computing: asyncio.Future[bytes]) -> None:
+        """Interrupt a task; kill its process where that does not help."""
+        if self._lost:
+            return
+        import ray
+
+        ray.cancel(answer)
+        done, _ = await asyncio.wait([computing], timeout=KILL_SECONDS)
+        if not done:
+            ray.cancel(answer, force=True)
+            await asyncio.wait([computing], timeout=KILL_SECONDS)
+        if computing.done() and not computing.cancelled():
+            computing.exception()  # nobody else looks at it
+
+    async def fetch(self, block: Block, parts: Sequence[Held]) -> Sequence[bytes | memoryview]:
+        """Return payloads of a block."""
+        found = await asyncio.wrap_future(block.future())
+        return [found.packed(part.place) for part in parts]

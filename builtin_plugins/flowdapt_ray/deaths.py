@@ -1,0 +1,60 @@
+"""Which process died, where a task was lost before its process said that it has it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from flowdapt_ray.attendants import Attendant
+from flowdapt_ray.listing import Listing
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 2.0  #: how long Ray may take to say
+
+
+class Deaths:
+    """Processes of the cluster that died, as the head node lists them.
+
+    :param attendant: what calls Ray
+    """
+
+    def __init__(self, attendant: Attendant, listing: Listing) -> None:
+        self._attendant, self._listing = attendant, listing
+        self._known: set[bytes] = set()
+
+    async def newest(self) -> str:
+        """Return what died since this was asked last, as far as it can be but one; else nothing."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                died = await self._attendant.call(_died)
+        except Exception as error:  # there is no public way to ask, so it may end with any release
+            logger.debug("Ray does not say which process died: %r", error)
+            return ""
+        new = [where for worker, where in died.items() if worker not in self._known]
+        self._known = set(died)
+        nodes = {node for _, node in new}
+        if len(nodes) != 1:
+            return ""
+        if len(new) == 1:
+            return self._listing.worker_name(*new[0])
+        return f"a process on {self._listing.name(nodes.pop())}"
+
+
+def _died() -> dict[bytes, tuple[int, str]]:
+    """Return process and node of workers that did not end by themselves, by their ids."""
+    from ray._private import state
+    from ray.core.generated import common_pb2, gcs_pb2
+
+    asking: Any = state.state
+    messages: Any = gcs_pb2
+    kinds: Any = common_pb2
+    table = asking._connect_and_get_accessor().get_worker_table()
+    workers = [messages.WorkerTableData.FromString(worker) for worker in table]
+    bad = (kinds.WorkerExitType.SYSTEM_ERROR, kinds.WorkerExitType.NODE_OUT_OF_MEMORY)
+    return {
+        worker.worker_address.worker_id: (worker.pid, worker.worker_address.node_id.hex())
+        for worker in workers
+        if not worker.is_alive and worker.exit_type in bad
+    }

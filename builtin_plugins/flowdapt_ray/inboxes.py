@@ -1,0 +1,100 @@
+"""What workers tell the gateway while they compute: that they began, and what stages write.
+
+A worker posts to the actor of the server, and the gateway asks the actor for what has come. The
+answer to an order comes by another way, and says how many messages came before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowdapt_workers.calls import Order
+from flowdapt_workers.clusters import Told
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 60.0  #: how long one question to the actor stays open
+LATE_SECONDS = 2.0  #: how long an answer waits for messages that were posted before it
+AGAIN_SECONDS = 0.5  #: pause after the actor did not answer
+
+
+@dataclass
+class _Expected:
+    """An order that is computed.
+
+    :param came: how many messages there were of it
+    """
+
+    order: Order
+    came: int = 0
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    worker: tuple[int, str] | None = None
+
+
+class Inbox:
+    """Messages of the workers.
+
+    :param told: is told of them
+    :param worker_name: makes words of a process id and the id of a node
+    """
+
+    def __init__(self, told: Told, worker_name: Callable[[int, str], str]) -> None:
+        self._told, self._worker_name = told, worker_name
+        self._expected: dict[int, _Expected] = {}
+
+    async def listen(self, actor: Any) -> None:
+        """Take messages as they come, for ever."""
+        while True:
+            try:
+                for message in await actor.take.remote(POLL_SECONDS):
+                    kind, number, *rest = pickle.loads(message)  # noqa: S301 - our own workers'
+                    getattr(self, f"_on_{kind}")(number, *rest)
+                    self._count(number)
+            except Exception as error:  # it is started anew where its process died
+                logger.warning("messages of workers do not come: %r", error)
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    def _on_log(self, number: int, run: str, stage: str, lines: bytes, count: int) -> None:
+        del number
+        self._told.log(run, stage, lines, count)
+
+    def _on_started(self, number: int, pid: int, node: str) -> None:
+        if (expected := self._expected.get(number)) is not None:
+            expected.worker = pid, node
+            self._told.started(expected.order, self._worker_name(pid, node))
+
+    def _count(self, number: int) -> None:
+        if (expected := self._expected.get(number)) is not None:
+            expected.came += 1
+            expected.more.set()
+
+    def expect(self, order: Order) -> None:
+        """Count messages of an order from now on."""
+        self._expected[order.number] = _Expected(order)
+
+    def worker(self, order: Order) -> str:
+        """Return what computes an order, if it said so."""
+        expected = self._expected.get(order.number)
+        if expected is None or expected.worker is None:
+            return ""
+        return self._worker_name(*expected.worker)
+
+    def forget(self, order: Order) -> None:
+        """Count no more."""
+        self._expected.pop(order.number, None)
+
+    async def complete(self, order: Order, count: int) -> None:
+        """Wait until so many messages of an order have come."""
+        expected = self._expected[order.number]
+        try:
+            async with asyncio.timeout(LATE_SECONDS):
+                while expected.came < count:
+                    expected.more.clear()
+                    await expected.more.wait()
+        except TimeoutError:
+            logger.warning("output of stage %r comes late, or never", order.task.stage)

@@ -1,0 +1,69 @@
+"""How a stage in a process of Ray is stopped when its run is cancelled.
+
+Ray lets the main thread find out, the next time it executes Python, that it was interrupted; what
+waits in the system (a sleep, a lock, a socket) is not woken. Python tells a descriptor of such an
+event at once, so a thread that reads it can send the main thread a signal, which does wake it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flowdapt_workers.failures import Interrupted
+
+WAKING = signal.SIGURG  #: without effect but that what waits goes on; nobody else has use for it
+
+
+class Interrupts:
+    """Takes over how this process is interrupted; made in the main thread."""
+
+    def __init__(self) -> None:
+        self._interrupt: Callable[[], None] | None = None
+        self._main = threading.main_thread().ident
+        self._told, self._tell = socket.socketpair()
+        self._tell.setblocking(False)
+        signal.signal(signal.SIGINT, self._interrupted)
+        signal.signal(WAKING, lambda *_: None)
+        threading.Thread(target=self._wake, daemon=True, name="interrupts").start()
+
+    def _wake(self) -> None:
+        while numbers := self._told.recv(64):
+            if signal.SIGINT in numbers and self._main is not None:
+                signal.pthread_kill(self._main, WAKING)
+
+    def _interrupted(self, *_: Any) -> None:
+        """Stop what may be stopped now; between two orders nothing may."""
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            interrupt()
+
+    @contextmanager
+    def _by(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        signal.set_wakeup_fd(self._tell.fileno(), warn_on_full_buffer=False)  # a stage may have own
+        self._interrupt = interrupt
+        try:
+            yield
+        finally:
+            self._interrupt = None
+
+    def raised(self) -> Any:
+        """Have an interruption raise :class:`Interrupted` in what is in this context."""
+        return self._by(_raise)
+
+    def cancelling(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Any:
+        """Have it cancel a task instead, whatever the event loop waits for."""
+        return self._by(lambda: _cancel(loop, task))
+
+
+def _raise() -> None:
+    raise Interrupted
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+    loop.call_soon_threadsafe(task.cancel)

@@ -1,0 +1,94 @@
+"""The nodes of a cluster: what they are called, what they have, and what of it is free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from flowdapt.executors import Node
+from flowdapt_ray.attendants import Attendant
+
+ANSWER_SECONDS = 10.0  #: how long Ray may take to say which nodes there are
+
+_NAMES = {"CPU": "cpus", "GPU": "gpus"}
+_OWN = ("node:", "object_store_memory")  #: what Ray counts beside what calls ask for
+
+Place = tuple[str, int]  #: host and port
+
+
+class Listing:
+    """Asks Ray for its nodes.
+
+    :param attendant: what calls Ray
+    """
+
+    def __init__(self, attendant: Attendant) -> None:
+        self._attendant = attendant
+        self._names: dict[str, str] = {}
+
+    async def begin(self, here: str) -> dict[str, Place]:
+        """Return where what the gateway cannot do without listens, by what it is.
+
+        :param here: the id of the node of this machine
+        """
+        for node in (await self._asked())[0]:
+            if node["NodeID"] == here:
+                return {"this node": (node["NodeManagerAddress"], int(node["NodeManagerPort"]))}
+        return {}
+
+    async def nodes(self) -> list[Node]:
+        """Return the nodes that are alive."""
+        found, free = await self._asked()
+        return [
+            Node(
+                name=self._names[node["NodeID"]],
+                alive=True,
+                resources=_amounts(node["Resources"]),
+                free=_amounts(free.get(node["NodeID"], {})),
+                workers=int(node["Resources"].get("CPU", 0)),
+            )
+            for node in found
+        ]
+
+    async def _asked(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            told, free = await self._attendant.call(_told)
+        found = sorted((node for node in told if node["Alive"]), key=lambda node: node["NodeID"])
+        self._names = _named(found)
+        return found, free
+
+    def worker_name(self, pid: int, node: str) -> str:
+        """Return what to call a process of a node.
+
+        :param node: its id
+        """
+        return f"process {pid} on {self.name(node)}"
+
+    def name(self, node: str) -> str:
+        """Return what a node is called; its id where it is not known."""
+        return self._names.get(node, f"node {node[:8]}")
+
+
+def _told() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from ray._private import state  # there is no public way to what is free on each node
+
+    nodes: Any = state.nodes
+    free: Any = state.available_resources_per_node
+    return nodes(), free()
+
+
+def _named(nodes: list[dict[str, Any]]) -> dict[str, str]:
+    """Return names by ids; several nodes of one machine are told apart by their ids."""
+    plain = {node["NodeID"]: node.get("NodeName") or node["NodeManagerAddress"] for node in nodes}
+    often = Counter(plain.values())
+    return {key: f"{name}/{key[:8]}" if often[name] > 1 else name for key, name in plain.items()}
+
+
+def _amounts(resources: Mapping[str, float]) -> dict[str, float]:
+    amounts = {"cpus": 0.0, "gpus": 0.0, "memory": 0.0}
+    for name, amount in resources.items():
+        if not name.startswith(_OWN):
+            amounts[_NAMES.get(name, name)] = float(amount)
+    return amounts

@@ -1,0 +1,53 @@
+"""How a task is submitted: what of Ray's resources it takes, and which processes may compute it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from flowdapt_ray import names
+
+WAYS = 256  #: combinations of resources and code that are kept prepared
+
+_NAMES = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": "memory"}
+
+
+class Ways:
+    """The one remote function, prepared for what calls ask for.
+
+    :param function: registered with Ray
+    :param strategy: how Ray chooses a node
+    """
+
+    def __init__(self, function: Any, strategy: str | None) -> None:
+        self._function, self._strategy = function, strategy
+        self._known: OrderedDict[Any, Any] = OrderedDict()
+
+    def of(self, wanted: Mapping[str, float], code: str) -> Any:
+        """Return what submits a task.
+
+        :param wanted: resources, by our names
+        :param code: the snapshot that its process serves
+        """
+        key = code, tuple(sorted(wanted.items()))
+        if key not in self._known:
+            self._known[key] = self._function.options(**self._options(wanted, code))
+            if len(self._known) > WAYS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def _options(self, wanted: Mapping[str, float], code: str) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        labels = {name: amount for name, amount in wanted.items() if name not in _NAMES and amount}
+        for name, amount in wanted.items():
+            if name in _NAMES and amount:
+                options[_NAMES[name]] = int(amount) if name == "memory" else amount
+        if labels:
+            options["resources"] = labels
+        if self._strategy is not None:
+            options["scheduling_strategy"] = self._strategy
+        if code:  # of two environments, Ray makes separate processes
+            options["runtime_env"] = {"env_vars": {names.CODE: code}}
+        return options

@@ -1,0 +1,211 @@
+"""A process of Ray that computes orders, one after another, for one server and one snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from flowdapt_workers.calls import Done, Failed, Order
+from flowdapt_workers.computing import Computed, Computing, Mapping
+from flowdapt_workers.diversion import Diversion
+from flowdapt_workers.failures import reported
+from flowdapt_workers.output import Output, end_lines
+
+from flowdapt import payloads, snapshots
+from flowdapt.context import WorkflowRunContext, set_run_context
+from flowdapt_ray import names
+from flowdapt_ray.blocks import Block
+from flowdapt_ray.interrupts import Interrupts
+from flowdapt_ray.lacking import located
+from flowdapt_ray.posting import Post
+from flowdapt_ray.shelves import Shelf
+
+CONTEXTS = 8  #: runs whose context is kept, in case more of them comes
+MAPPINGS = 4  #: mapped stages that are kept loaded
+LONG_SECONDS = 0.1  #: an order that takes longer is told of before its answer
+IDLE_SECONDS = 5.0  #: after this time without orders, what they took is let go of
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to an order.
+
+    :param posted: how many messages of it were sent before
+    :param held: there is a block
+    """
+
+    answer: Done | Failed
+    pid: int
+    node: str
+    posted: int
+    held: bool
+
+
+class Worker:
+    """The state of a process that computes.
+
+    :param code: a snapshot of user modules, pickled; empty where there are none
+    """
+
+    def __init__(self, code: bytes) -> None:
+        import ray
+
+        here: Any = ray.util
+        self._pid, self._address = os.getpid(), here.get_node_ip_address()
+        self._node = ray.get_runtime_context().get_node_id()
+        if code:
+            snapshots.activate(*pickle.loads(code))  # noqa: S301 - written by our server
+        self._post = Post(os.environ[names.SERVER])
+        self._shelf, self._interrupts = Shelf(), Interrupts()
+        self._output = Output(self._send_log, self._mask)
+        self._at_work = Computing(self._shelf, self._output)
+        self._contexts: OrderedDict[str, WorkflowRunContext] = OrderedDict()
+        self._mappings: OrderedDict[int, Mapping | Failed] = OrderedDict()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._diversion: Diversion | None = None
+        self._output.install(int(os.environ[names.LOG_LEVEL]))
+        self._turn, self._busy = threading.Lock(), threading.Event()
+        self._computed = 0  # the number of the order at work, while there is one
+        threading.Thread(target=self._watch_time, daemon=True, name="long orders").start()
+
+    def _send_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
+        self._post.send("log", run, stage, lines, count)
+
+    def _mask(self, run: str | None, text: str) -> str:
+        return self._at_work.mask(run, text)
+
+    # Time ------------------------------------------------------------------------------------
+
+    def _watch_time(self) -> None:
+        """Tell of orders that take long; let go of memory where none come."""
+        seen = told = 0
+        idle = 0.0
+        while True:
+            self._busy.wait()
+            time.sleep(LONG_SECONDS)
+            with self._turn:
+                number = self._computed
+                idle = 0.0 if number else idle + LONG_SECONDS
+                if idle > IDLE_SECONDS:
+                    self._mappings.clear()
+                    self._busy.clear()
+            if number and number == seen != told:
+                self._post.send_of(number, "started", self._pid, self._node)
+                told = number
+            seen = number
+
+    def _at(self, number: int) -> None:
+        with self._turn:
+            self._computed = number
+            if number:
+                self._busy.set()
+
+    # Orders ----------------------------------------------------------------------------------
+
+    def compute(
+        self, order: Order, context: bytes, blocks: Sequence[Block]
+    ) -> tuple[Answered, Block | None]:
+        """Compute an order.
+
+        :param context: the payload of its run's context
+        :param blocks: those that it needs
+        """
+        self._post.begin(order.number)
+        self._at(order.number)
+        try:
+            self._shelf.begin(order.block, dict(zip(order.needs, blocks, strict=True)))
+            self._output.main = (order.task.run, order.task.stage, None)
+            answer = self._attempt(order, context)
+            block = self._shelf.end()
+            self._flush()
+        finally:
+            self._output.main = None
+            self._at(0)
+            posted = self._post.end()
+        if not isinstance(answer, Done):
+            block = None
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that a stage forked came out of it; its parent answers
+        return Answered(answer, self._pid, self._node, posted, block is not None), block
+
+    def _attempt(self, order: Order, block: bytes) -> Done | Failed:
+        context = WorkflowRunContext().at(order.task.stage)  # until the run's own is known
+        cpu, begun = time.thread_time(), time.perf_counter()
+        try:
+            context = self._know(order.task.run, block).at(order.task.stage)
+            with self._interrupts.raised():
+                done = self._computing(order)
+            is_async = asyncio.iscoroutine(done)
+            if asyncio.iscoroutine(done):
+                done = self._awaited(done, context, order)
+        except BaseException as error:
+            return located(reported(error, context), error, self._address)
+        if not isinstance(done, Done):
+            return done
+        seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+        failures = tuple(located(failed, None, self._address) for failed in done.failures)
+        return replace(done, failures=failures, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
+
+    def _know(self, run: str, context: bytes) -> WorkflowRunContext:
+        """Return the context of a run, as it was loaded first."""
+        if run not in self._contexts:
+            self._contexts[run] = self._at_work.contexts[run] = loaded = payloads.load(context)
+            if self._diversion is None and callable(vars(loaded)["config"]):  # it is sealed
+                self._diversion = Diversion(partial(self._mask, None))
+        self._contexts.move_to_end(run)
+        while len(self._contexts) > CONTEXTS:
+            gone, _ = self._contexts.popitem(last=False)
+            del self._at_work.contexts[gone]
+        return self._contexts[run]
+
+    def _flush(self) -> None:
+        """Send on all that was written so far, before the answer."""
+        end_lines()
+        self._output.flush()
+        if self._diversion is not None:
+            self._diversion.flush()
+
+    def _computing(self, order: Order) -> Computed | Failed:
+        if order.piece is None:
+            return self._at_work.call(order.task)
+        mapping = self._mapping(order)
+        if not isinstance(mapping, Mapping):
+            return mapping
+        return self._at_work.chunk(mapping, order.piece, order.start, order.count)
+
+    def _mapping(self, order: Order) -> Mapping | Failed:
+        """Return a mapped stage, which is loaded once for many chunks, or why it cannot be."""
+        number, task = order.mapping, order.task
+        if number not in self._mappings:
+            try:
+                self._mappings[number] = Mapping(task, self._at_work)
+            except Exception as error:
+                context = self._contexts[task.run].at(task.stage)
+                self._mappings[number] = located(reported(error, context), error, self._address)
+        found = self._mappings[number]
+        self._mappings.move_to_end(number)
+        while len(self._mappings) > MAPPINGS:
+            self._mappings.popitem(last=False)
+        return found
+
+    def _awaited(
+        self, work: Coroutine[Any, Any, Done], context: WorkflowRunContext, order: Order
+    ) -> Done:
+        """Do async work in the event loop of this process."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        variables = copy_context()
+        variables.run(set_run_context, context)
+        variables.run(self._output.belongs_to, (order.task.run, order.task.stage, None))
+        doing = self._loop.create_task(work, context=variables)
+        with self._interrupts.cancelling(self._loop, doing):
+            return self._loop.run_until_complete(doing)
