@@ -239,7 +239,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._sent[number] = _Sent(order, unit)
         self._tell(task.run, job.kind.code)
         self._link.send("submit", order)
-        if unit.piece is None:
+        if unit.piece is None and job.worker is None:
             self.moved(job)
 
     def _tell(self, run: str, code: str) -> None:
