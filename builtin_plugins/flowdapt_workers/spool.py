@@ -69,7 +69,12 @@ class Spool:
         """Return the value of a payload; what is large in it can be written to, for us alone."""
         if not isinstance(part, Woven):
             return payloads.load(self.content(part))
-        segments = payloads.load(self.content(part.own))
+        segments = self._segments(part)
+        return pickle.loads(segments[0], buffers=segments[1:])  # noqa: S301 - from our own workers
+
+    def _segments(self, part: Woven) -> payloads.Segments:
+        """Return all segments of a payload, wherever they lie."""
+        segments: payloads.Segments = payloads.load(self.content(part.own))
         blocks: dict[Spooled, memoryview] = {}
         end = 0
         for place, stretch in sorted(part.others, key=lambda other: other[1].start):
@@ -78,7 +83,7 @@ class Spool:
                 blocks[stretch.block] = memoryview(self.content(stretch.block))
             end = max(end, stretch.start + stretch.size)
             segments[place] = blocks[stretch.block][stretch.start :][: stretch.size]
-        return pickle.loads(segments[0], buffers=segments[1:])  # noqa: S301 - from our own workers
+        return segments
 
     def content(self, part: bytes | Spooled | Held) -> bytes | memoryview:
         """Return the bytes of a part; those in memory can be written to, for this process alone."""
@@ -88,6 +93,21 @@ class Spool:
         memory = self.memory.get(part.namespace, part.key, writable=True)
         self._lent.add(part, memory)
         return memory
+
+    def whole(self, part: Spooled | Woven) -> bytes | memoryview:
+        """Return a payload in one piece, as it goes to another machine."""
+        if isinstance(part, Woven):
+            return payloads.pack([memoryview(segment) for segment in self._segments(part)])
+        return self.memory.get(part.namespace, part.key)
+
+    def store_whole(self, run: str, payload: bytes | memoryview) -> Spooled:
+        """Keep a payload that came from another machine, in one piece."""
+        return self._spooled(_namespace(run), [payload], memoryview(payload).nbytes, "")
+
+    def drop(self, parts: Iterable[Spooled]) -> None:
+        """Remove single payloads; what is mapped elsewhere stays usable there."""
+        for part in parts:
+            self.memory.delete(part.namespace, part.key)
 
     def forget(self, run: str) -> None:
         """Remove everything of a run; what is mapped elsewhere stays usable there."""

@@ -1,0 +1,261 @@
+"""The processes of a Dask worker that compute stages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import orjson
+from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
+from flowdapt_workers.crew import Crew
+from flowdapt_workers.jobs import ASYNC_AT_ONCE
+from flowdapt_workers.processes import Kind, Process
+from flowdapt_workers.wire import Message
+
+INTERRUPT_SECONDS = 0.5  #: how long an interrupted function may take before its process is killed
+MAPPINGS = 4  #: mapped stages whose arguments a process keeps
+CONTEXTS = 64  #: runs whose input a process keeps
+SPARE_SECONDS = 60.0  #: how long a process waits for work of its kind
+
+T = TypeVar("T")
+
+Log = Callable[[str, str, bytes, int], None]  #: run, stage, lines, their count
+
+
+class ChildLost(Exception):
+    """The process that computed something died; the message says of what."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What a process is to compute.
+
+    :param begun: called with the process when it is given the work
+    :param defers: called when the rest is awaited, and needs no processor
+    :param mapping: the number of the mapped stage that the piece is of
+    :param deferred: the rest is awaited
+    """
+
+    task: Task
+    context: bytes
+    begun: Callable[[Process], None]
+    defers: Callable[[], None]
+    mapping: int = 0
+    piece: Piece | None = None
+    start: int = 0
+    count: int = 1
+    deferred: bool = False
+
+
+class Children:
+    """Processes by kind, each of which computes one thing at a time, and awaits many.
+
+    :param facts: returns what a process of a kind is told when it is made
+    :param log: is told what stages write
+    """
+
+    def __init__(self, facts: Callable[[Kind], Facts], log: Log) -> None:
+        self._log = log
+        self._crew = Crew(
+            (), facts=facts, received=self._received, printed=self._printed, lost=self._lost
+        )
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[Done | Failed]] = {}
+        self._known: dict[Process, tuple[OrderedDict[str, None], OrderedDict[int, None]]] = {}
+        self._rested: dict[Process, float] = {}  # since when a process has nothing to do
+        self._dying: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._crew.all)
+
+    async def warm_up(self) -> None:
+        """Have one process ready, and what forks further ones."""
+        self._rest(await self._crew.fork(Kind()))
+
+    async def compute(self, kind: Kind, work: Work) -> Done | Failed:
+        """Compute something; when this is cancelled, so is that, and within a second.
+
+        :raises ChildLost: its process died
+        """
+        process = self._crew.take(kind)
+        if process is None:
+            if self._crew.hopeless(kind):
+                raise ChildLost("processes die before they do anything")
+            try:
+                process = await self._crew.fork(kind)
+            except OSError as error:
+                raise ChildLost(str(error)) from error
+        self._rested.pop(process, None)
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        process.units[number] = work
+        try:
+            self._give(process, number, work)
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            await self._stop(process, work, answer)
+            raise
+        finally:
+            del self._answers[number]
+            self._ended(process, number)
+
+    def _give(self, process: Process, number: int, work: Work) -> None:
+        if process.gone:
+            raise ChildLost("its process is gone")
+        runs, mappings = self._known.setdefault(process, (OrderedDict(), OrderedDict()))
+        run = work.task.run
+        if run not in runs:
+            process.send("context", run, work.context)
+        for old in _kept(runs, run, CONTEXTS):
+            process.send("forget", old)
+        if work.piece is None:
+            process.send("call", number, work.task)
+        else:
+            if work.mapping not in mappings:
+                process.send("map", work.mapping, work.task)
+            for unused in _kept(mappings, work.mapping, MAPPINGS):
+                process.send("unmap", unused)
+            process.send("chunk", number, work.mapping, work.piece, work.start, work.count)
+        work.begun(process)
+
+    async def _stop(
+        self, process: Process, work: Work, answer: asyncio.Future[Done | Failed]
+    ) -> None:
+        """Interrupt what a process computes; kill it where that does not help."""
+        if work.deferred:
+            process.send("cancel", work.task.run)
+        else:
+            process.stopping = True  # or the signal might reach what it is given next
+            process.signal(signal.SIGINT)
+        await asyncio.wait([answer], timeout=INTERRUPT_SECONDS)
+        if not answer.done():
+            busy = any(not w.deferred and w is not work for w in process.units.values())
+            process.stopping = True
+            if not busy:  # else it computes for others, and hears of it only afterwards
+                process.signal(signal.SIGKILL)
+                await asyncio.wait([answer])
+        if answer.done() and not answer.cancelled():
+            answer.exception()  # nobody else asks
+
+    def _ended(self, process: Process, number: int) -> None:
+        """Note that a process is not asked for something any more."""
+        work = process.units.pop(number)
+        if not work.deferred:
+            self._rest(process)
+            return
+        process.deferred -= 1
+        if process.stopping or process.deferred == ASYNC_AT_ONCE - 1:
+            self._rest(process)
+
+    def _rest(self, process: Process) -> None:
+        """Have a process wait for further work, or end where it is not to have any."""
+        if not process.stopping:
+            self._rested[process] = asyncio.get_running_loop().time()
+            if process.deferred < ASYNC_AT_ONCE:
+                self._crew.put(process)
+        elif not process.units:
+            self._close(process)
+
+    def _close(self, process: Process) -> None:
+        self._known.pop(process, None)
+        self._rested.pop(process, None)
+        self._crew.close(process)
+
+    def sweep(self, codes: set[str], most: int) -> None:
+        """Let go of processes that are of no use any more.
+
+        :param codes: of which kinds are still wanted
+        :param most: how many may rest for long
+        """
+        self._crew.retire(codes)
+        for process in [p for p in self._rested if p not in self._crew.all]:
+            self._close(process)
+        now = asyncio.get_running_loop().time()
+        for process in list(self._crew.all):
+            if process.units or now - self._rested.get(process, now) < SPARE_SECONDS:
+                continue
+            if len(self._crew.all) > most:
+                self._close(process)
+            else:
+                self._forget(process)
+
+    def _forget(self, process: Process) -> None:
+        """Have a process let go of arguments that it may never need again."""
+        runs, mappings = self._known.pop(process, ({}, {}))
+        for mapping in mappings:
+            process.send("unmap", mapping)
+        for run in runs:
+            process.send("forget", run)
+
+    async def stop(self) -> None:
+        """End all processes, whatever they compute."""
+        await self._crew.stop()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ChildLost("its worker ended"))
+
+    # What they say ---------------------------------------------------------------------------
+
+    def _received(self, process: Process, message: Message) -> None:
+        kind, *rest = message
+        if kind == "log":
+            self._log(*rest)
+        elif kind == "deferred":
+            work: Work = process.units[rest[0]]
+            work.deferred = True
+            process.deferred += 1
+            work.defers()
+            self._rest(process)
+        elif (answer := self._answers.get(rest[0])) is not None and not answer.done():
+            self._drain(process)
+            answer.set_result(rest[1])
+
+    def _lost(self, process: Process) -> None:
+        burying = asyncio.create_task(self._bury(process))
+        self._dying.add(burying)
+        burying.add_done_callback(self._dying.discard)
+
+    async def _bury(self, process: Process) -> None:
+        self._drain(process)
+        cause = await process.cause() if process.units else ""
+        self._close(process)
+        for number in list(process.units):
+            answer = self._answers.get(number)
+            if answer is not None and not answer.done():
+                answer.set_exception(ChildLost(cause))
+
+    def _drain(self, process: Process) -> None:
+        """Read what a process wrote past Python, before its work counts as done."""
+        with contextlib.suppress(OSError):
+            while data := os.read(process.output_end, 1 << 16):
+                self._printed(process, data)
+        if process.begun_line:
+            self._printed(process, b"\n")
+
+    def _printed(self, process: Process, data: bytes) -> None:
+        """Add what a library or a child process wrote to the log of the stage that is computed."""
+        whole, newline, process.begun_line = (process.begun_line + data).rpartition(b"\n")
+        work = next((w for w in process.units.values() if not w.deferred), None)
+        if work is None or not newline:
+            return
+        time = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+        lines = [
+            orjson.dumps({"time": time, "stream": "output", "message": line})
+            for line in whole.decode(errors="replace").split("\n")
+        ]
+        self._log(work.task.run, work.task.stage, b"\n".join([*lines, b""]), len(lines))
+
+
+def _kept(known: OrderedDict[T, None], used: T, most: int) -> list[T]:
+    """Note a use; return what is to be forgotten for it."""
+    known[used] = None
+    known.move_to_end(used)
+    return [known.popitem(last=False)[0] for _ in range(len(known) - most)]

@@ -1,0 +1,91 @@
+"""What the gateway has done on Dask workers and on the scheduler. All of it is pickled by name."""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from distributed import get_worker
+from flowdapt_workers.clusters import Surroundings
+
+import flowdapt
+from flowdapt_dask.agent import Agent, name_of
+from flowdapt_dask.amounts import described, label, supplied
+from flowdapt_dask.blocks import Block
+
+
+async def compute(key: str, message: bytes, *blocks: Block | None) -> Block | None:
+    """Compute an order.
+
+    :param key: of this task
+    :param message: the server, the order, and the context of its run unless that is large
+    """
+    about, order, context = pickle.loads(message)  # noqa: S301 - from our own gateway
+    agent = await agent_of(get_worker(), about)
+    return await agent.compute(key, order, context, blocks)
+
+
+async def agent_of(worker: Any, about: Surroundings) -> Agent:
+    """Return the agent of a server on a worker; it is made when it is first needed."""
+    agent: Agent | None = worker.plugins.get(name_of(about.server))
+    if agent is None:
+        agent = Agent(worker, about)
+        await worker.plugin_add(agent, name=agent.name)
+    return agent
+
+
+async def prepare(version: str, dask_worker: Any = None) -> dict[str, float] | str:
+    """Have a worker take orders; return what it has, or the version of flowdapt that it has.
+
+    :param version: of flowdapt, which it must have
+    """
+    if flowdapt.__version__ != version:
+        return flowdapt.__version__
+    has = described(dask_worker)
+    if label(version) not in dask_worker.state.total_resources:
+        await dask_worker.set_resources(**supplied(version, has))
+    return has
+
+
+async def warm_up(about: Surroundings, dask_worker: Any = None) -> None:
+    """Start what the first order would have to wait for."""
+    await (await agent_of(dask_worker, about)).start()
+
+
+async def give(server: str, kind: str, name: str, thing: bytes, *, dask_worker: Any = None) -> None:
+    """Give an agent what it asked for."""
+    agent: Agent | None = dask_worker.plugins.get(name_of(server))
+    if agent is not None:
+        agent.give(kind, name, thing)
+
+
+async def pick(key: str, places: Sequence[int], *, dask_worker: Any = None) -> list[Any]:
+    """Return some payloads of a block that a worker has."""
+    block: Block = dask_worker.data[key]
+    return [block.content(place) for place in places]
+
+
+async def leave(server: str, *, dask_worker: Any = None) -> None:
+    """End the agent of a server that is gone."""
+    if name_of(server) in dask_worker.plugins:
+        await dask_worker.plugin_remove(name=name_of(server))
+
+
+def version_of_scheduler(topic: str, dask_scheduler: Any = None) -> str:
+    """Return the version of flowdapt that the scheduler has, and have it keep no events of ours.
+
+    It would keep the last thousand, and each may be an answer. Dask offers no other way.
+    """
+    topics = getattr(getattr(dask_scheduler, "_broker", None), "_topics", None)
+    if topics is not None:
+        topics[topic].events = deque(maxlen=0)
+    return flowdapt.__version__
+
+
+def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
+    """Have the scheduler forget that there were events of ours."""
+    topics = getattr(getattr(dask_scheduler, "_broker", None), "_topics", None)
+    if topics is not None:
+        topics.pop(topic, None)

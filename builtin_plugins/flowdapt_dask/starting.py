@@ -1,0 +1,82 @@
+"""A cluster of this machine: a scheduler and one worker, in the process of the gateway.
+
+They only pass messages on: stages are computed in processes that the worker keeps. Together in one
+process they need no sockets, and measured beside processes of their own an order takes half the
+time. And they end with it, however that ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from distributed import Scheduler, Security, Worker
+
+LOOPBACK = "127.0.0.1"
+DASHBOARD_PORT = 9968
+SCHEDULER_PORT = 6684
+
+
+async def started(
+    stack: AsyncExitStack, folder: Path, options: Mapping[str, Any], security: Security | None
+) -> str:
+    """Start a scheduler and a worker, which end with the stack; return the scheduler's address.
+
+    :param folder: for what the worker has on disk
+    """
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # Dask says much at its start
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    port, resources = options.get("dashboard_port", DASHBOARD_PORT), _resources(options)
+    scheduler = Scheduler(
+        **_listening(options),
+        security=security,
+        dashboard=True,
+        dashboard_address=f"{LOOPBACK}:{port}",
+    )
+    await stack.enter_async_context(scheduler)
+    worker = Worker(
+        scheduler.address,
+        name=os.uname().nodename,
+        nthreads=max(1, round(resources["cpus"])),
+        resources=resources,
+        memory_limit=0,
+        local_directory=str(folder),
+        dashboard=False,
+        dashboard_address=f"{LOOPBACK}:0",
+        host=None if scheduler.address.startswith("inproc") else LOOPBACK,
+        security=security,
+    )
+    await stack.enter_async_context(worker)
+    address: str = scheduler.address
+    return address
+
+
+def _listening(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the scheduler listens: nowhere, unless that was asked for."""
+    if not {"scheduler_host", "scheduler_port", "scheduler_scheme"} & set(options):
+        return {"protocol": "inproc"}
+    return {
+        "protocol": options.get("scheduler_scheme", "tcp"),
+        "host": options.get("scheduler_host", LOOPBACK),
+        "port": options.get("scheduler_port", SCHEDULER_PORT),
+    }
+
+
+def _resources(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return what there is to give out, by options or else by what the machine has."""
+    cpus = options.get("cpus", len(os.sched_getaffinity(0)))
+    gpus = options.get("gpus", len(devices()))
+    memory = options.get("memory", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return {**options.get("resources", {}), "cpus": cpus, "gpus": gpus, "memory": memory}
+
+
+def devices() -> list[str]:
+    """Return the GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip()]
+    return [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
