@@ -88,9 +88,7 @@ class DaskServers:
     def add(self, name: str, **options: Any) -> Server:
         """Start a worker, with a folder of its own as if it were another machine."""
         facts = {"nthreads": 1, "local_directory": str(self.folder / name), "memory_limit": 0}
-        worker = Server.start(
-            "worker", scheduler_ip=self.address, name=name, **(facts | options)
-        )
+        worker = Server.start("worker", scheduler_ip=self.address, name=name, **(facts | options))
         self.workers[name] = worker
         return worker
 

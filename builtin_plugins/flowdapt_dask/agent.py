@@ -12,6 +12,7 @@ import pickle
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from distributed.core import Status
 from distributed.worker_state_machine import SecedeEvent, UnpauseEvent
 from flowdapt_workers.calls import Done, Facts, Failed, Order
 from flowdapt_workers.clusters import Surroundings
-from flowdapt_workers.processes import Kind, Process
+from flowdapt_workers.processes import Kind
 from flowdapt_workers.spool import Spool
 
 from flowdapt.errors import MemoryFull
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0  #: without anything to do or to hold, after which an agent ends
 SWEEP_SECONDS = 10.0  #: how often it is looked for what is of no use any more
 CODE_SECONDS = 30.0  #: how long processes of other source are kept
+SHORT_SECONDS = 0.02  #: nothing is told of what takes no longer
 NEEDED = 64  #: contexts and snapshots that are kept
 
 
@@ -154,14 +156,7 @@ class Agent(WorkerPlugin):
         self, key: str, order: Order, context: bytes | None, blocks: Sequence[Block | None]
     ) -> Block | None:
         """Compute an order; tell the answer, and return what is large in it."""
-        # A task holds a thread of the worker, though it only waits. Let go of it: how many are
-        # computed at once is a matter of the resources that they take.
-        unknown: Any = None  # as Dask learns how long tasks take when they end
-        stimulus = f"secede-{time.time()}"
-        self.worker.handle_stimulus(
-            SecedeEvent(key=key, compute_duration=unknown, stimulus_id=stimulus)
-        )
-        work = asyncio.create_task(self._computed(order, context, blocks))
+        work = asyncio.create_task(self._computed(key, order, context, blocks))
         self._orders[key] = work
         try:
             await asyncio.wait([work])
@@ -183,7 +178,7 @@ class Agent(WorkerPlugin):
             self._orders[key].cancel()
 
     async def _computed(
-        self, order: Order, context: bytes | None, blocks: Sequence[Block | None]
+        self, key: str, order: Order, context: bytes | None, blocks: Sequence[Block | None]
     ) -> Block | None:
         taken = {n: block for n, block in zip(order.needs, blocks, strict=True) if block}
         if gone := [number for number in order.needs if number not in taken]:
@@ -197,12 +192,7 @@ class Agent(WorkerPlugin):
             except MemoryFull as error:
                 self._answer(order, failure_of(error, order.task.stage))
                 return None
-            kind = await self._kind(order)
-            try:
-                answer = await self._children.compute(kind, work)
-            finally:
-                if work.deferred:
-                    self._give_cpus(order, -1)
+            answer = await self._watched(key, order, work)
             block = None
             if isinstance(answer, Done):
                 answer, payloads = as_held(answer, order.block)
@@ -222,15 +212,46 @@ class Agent(WorkerPlugin):
         if context is None:
             context = await self._needed("context", run)
 
-        def begun(process: Process) -> None:
-            named = f"process {process.pid} on {node_name(self.worker)}"
-            self.tell("started", order.number, self.worker.address, named)
+        return Work(task, context, order.mapping, piece, order.start, order.count)
+
+    async def _watched(self, key: str, order: Order, work: Work) -> Done | Failed:
+        """Have processes compute an order, and tell how far it is if that takes a while."""
+
+        def goes_on() -> None:
+            self._let_go(key)
+            self.tell("started", order.number, self.worker.address, self._named(work))
 
         def defers() -> None:
+            self._let_go(key)
             self._give_cpus(order)
             self.tell("deferred", order.number)
 
-        return Work(task, context, begun, defers, order.mapping, piece, order.start, order.count)
+        work.defers = defers
+        kind = await self._kind(order)
+        later = self._loop.call_later(SHORT_SECONDS, goes_on)
+        try:
+            answer = await self._children.compute(kind, work)
+        finally:
+            later.cancel()
+            if work.deferred:
+                self._give_cpus(order, -1)
+        if isinstance(answer, Done):
+            answer = replace(answer, worker=self._named(work), is_async=work.deferred)
+        return answer
+
+    def _named(self, work: Work) -> str:
+        return f"process {work.pid} on {node_name(self.worker)}"
+
+    def _let_go(self, key: str) -> None:
+        """Let go of the thread that a task has, though it only waits.
+
+        How many are computed at once is a matter of the resources that they take.
+        """
+        unknown: Any = None  # as Dask learns how long tasks take when they end
+        stimulus = f"secede-{time.time()}"
+        self.worker.handle_stimulus(
+            SecedeEvent(key=key, compute_duration=unknown, stimulus_id=stimulus)
+        )
 
     def _give_cpus(self, order: Order, sign: int = 1) -> None:
         """Let other tasks have the processors of one that only waits from now on."""
@@ -250,7 +271,8 @@ class Agent(WorkerPlugin):
         return Kind(order.code)
 
     def _answer(self, order: Order, answer: Done | Failed, *, has_block: bool = False) -> None:
-        self.tell("done", order.number, answer, has_block, len(self._children))
+        processes = len(self._children)
+        self.tell("done", order.number, answer, has_block, self.worker.address, processes)
 
 
 def failure_of(error: Exception, stage: str) -> Failed:

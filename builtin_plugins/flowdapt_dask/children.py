@@ -38,21 +38,21 @@ class ChildLost(Exception):
 class Work:
     """What a process is to compute.
 
-    :param begun: called with the process when it is given the work
-    :param defers: called when the rest is awaited, and needs no processor
     :param mapping: the number of the mapped stage that the piece is of
     :param deferred: the rest is awaited
+    :param defers: called when it is, and no processor is needed any more
+    :param pid: of the process that was given the work
     """
 
     task: Task
     context: bytes
-    begun: Callable[[Process], None]
-    defers: Callable[[], None]
     mapping: int = 0
     piece: Piece | None = None
     start: int = 0
     count: int = 1
     deferred: bool = False
+    defers: Callable[[], None] = lambda: None
+    pid: int = 0
 
 
 class Children:
@@ -124,7 +124,7 @@ class Children:
             for unused in _kept(mappings, work.mapping, MAPPINGS):
                 process.send("unmap", unused)
             process.send("chunk", number, work.mapping, work.piece, work.start, work.count)
-        work.begun(process)
+        work.pid = process.pid
 
     async def _stop(
         self, process: Process, work: Work, answer: asyncio.Future[Done | Failed]

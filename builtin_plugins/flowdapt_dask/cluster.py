@@ -133,9 +133,11 @@ class DaskCluster(Cluster):
     async def _opened(self) -> Mapping[str, Any]:
         address = self.options.get("cluster_address")
         security = connecting.security_of(self.options.get("security"))
+        own = None
         if address is None:
             folder = self.surroundings.app_dir / "dask"
-            address = await starting.started(self._stack, folder, self.options, security)
+            own = await starting.started(self._stack, folder, self.options, security)
+            address = own[0].address
         self._client = await connecting.connected(address, security)
         self._stack.push_async_callback(self._leave)
         await connecting.check_versions(self._client, self._about.version, self._topic)
@@ -144,7 +146,8 @@ class DaskCluster(Cluster):
         await self._refresh()
         if self._unfit and not self._places:
             raise ClusterUnavailable("; ".join(self._unfit.values()), final=True)
-        if address.startswith("inproc"):
+        if own is not None:
+            starting.hasten(*own, self._client)
             self._do(self._client.run(entry.warm_up, self._about))
         self._do(self._watch(self._client.scheduler.address))
         return {"address": address, **self._pages()}
@@ -152,7 +155,9 @@ class DaskCluster(Cluster):
     def _pages(self) -> dict[str, str]:
         """Return where the cluster shows itself, where it does."""
         link = self._client.dashboard_link
-        return {"dashboard_url": link.partition("://")[2]} if link else {}
+        if not link or self.options.get("dashboard_port") is False:
+            return {}
+        return {"dashboard_url": link.partition("://")[2]}
 
     async def close(self) -> None:
         """Let go of the cluster."""
@@ -280,9 +285,9 @@ class DaskCluster(Cluster):
             if not sent.answer.done():
                 return None
             answer, has_block = sent.answer.result()
-            if has_block and sent.place is not None:
-                size = answer.value.size if isinstance(answer, Done) else 0
-                kept = Kept(future, sent.place.address, size)
+            if has_block:
+                assert sent.place is not None  # noqa: S101 - or there would be no answer
+                kept = Kept(future, sent.place.address, _size(answer))
                 self._kept.add(kept)
             return answer, kept
         finally:
@@ -342,10 +347,13 @@ class DaskCluster(Cluster):
             sent.move(self._places.get(address))
             self.told.started(sent.order, worker)
 
-    def _on_done(self, number: int, answer: Done | Failed, has_block: bool, processes: int) -> None:
-        if (sent := self._sent.get(number)) is not None and not sent.answer.done():
-            if sent.place is not None:
-                sent.place.processes = processes
+    def _on_done(
+        self, number: int, answer: Done | Failed, has_block: bool, address: str, processes: int
+    ) -> None:
+        place = self._places.get(address)
+        if (sent := self._sent.get(number)) is not None and not sent.answer.done() and place:
+            place.processes = processes
+            sent.move(place)
             sent.answer.set_result((answer, has_block))
 
     def _on_lost(self, number: int, cause: str) -> None:
@@ -377,6 +385,10 @@ class DaskCluster(Cluster):
 
 def _texts(variables: Mapping[str, Any] | None) -> dict[str, str]:
     return {name: str(value) for name, value in (variables or {}).items()}
+
+
+def _size(answer: Done | Failed) -> int:
+    return answer.value.size if isinstance(answer, Done) else 0
 
 
 def _lost(blocks: Mapping[int, Kept]) -> list[int]:

