@@ -14,14 +14,14 @@ from typing import Any
 
 from flowdapt_ray.executor import RayExecutor
 
-from flowdapt.executors import Host
+from tests.staying import Staying
 
 TOKEN = "0123456789abcdef" * 4  #: whoever connects to a cluster of tests must know it
 # Ray has this switch for systems whose firewalls ask about every port: all listen on loopback.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
-NODE = {"num_cpus": 2, "object_store_memory": 300 * 2**20}
+NODE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
 
 
 @dataclass
@@ -47,7 +47,7 @@ class RayNodes:
 
 @contextmanager
 def serving(nodes: int = 2, **head: Any) -> Iterator[RayNodes]:
-    """Run a cluster, with nodes of two processors each.
+    """Run a cluster, with nodes of one processor each.
 
     :param head: arguments of the first node
     """
@@ -69,21 +69,8 @@ def serving(nodes: int = 2, **head: Any) -> Iterator[RayNodes]:
         yield cluster
 
 
-class Kept(RayExecutor):
-    """An executor that stays connected from test to test: to connect takes seconds."""
-
-    async def start(self, host: Host) -> None:
-        """Connect, the first time."""
-        if self._link is None:
-            await super().start(host)
-        self._host = host
-
-    async def stop(self) -> None:
-        """Stay; whoever made it calls :meth:`end`."""
-
-    async def end(self) -> None:
-        """Let go of the cluster."""
-        await super().stop()
+class Kept(Staying, RayExecutor):
+    """An executor on Ray that stays connected."""
 
 
 def free_port() -> int:

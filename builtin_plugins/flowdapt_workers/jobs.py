@@ -16,7 +16,6 @@ from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers.calls import Done, Piece, Task, Value
 from flowdapt_workers.processes import Kind
 
-ASYNC_CHUNK = 8  #: elements of an async stage in a message
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
 
 
@@ -173,6 +172,7 @@ class Mapped(Job):
 
     call: MapCall
     chunk_seconds = 0.01  #: how much work a message should hold
+    async_chunk = 8  #: elements of an async stage in a message, at most
 
     def __init__(self, *args: Any, number: int) -> None:
         super().__init__(*args, number=number)
@@ -221,7 +221,7 @@ class Mapped(Job):
         left = self.counts.known - self.counts.done
         fair = max(1, left // (2 * workers))  # smaller towards the end: workers finish together
         if self.is_async:
-            return 1 if self.held else min(fair, ASYNC_CHUNK)
+            return 1 if self.held else min(fair, self.async_chunk)
         if self._seconds is None:
             return 1
         return max(1, min(fair, int(self.chunk_seconds / max(self._seconds, 1e-7))))

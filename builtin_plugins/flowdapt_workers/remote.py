@@ -63,6 +63,7 @@ class RemoteExecutor(SubmittingExecutor):
     name: ClassVar[str]  #: for people
     objects: ClassVar[str] = ""  #: what processes attach to the cluster's own memory with
     chunk_seconds = 0.1  # a message costs milliseconds
+    async_chunk = 256  # those of one order wait side by side, and take one place
 
     def __init__(self, *, elastic: bool = False, **options: Any) -> None:
         super().__init__()

@@ -34,6 +34,7 @@ class SubmittingExecutor(Executor):
     """Makes jobs of calls; a subclass has them computed."""
 
     chunk_seconds = 0.01  #: how much work a message of a mapped stage should hold
+    async_chunk = 8  #: and how many elements of an async one, at most
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -85,7 +86,7 @@ class SubmittingExecutor(Executor):
             return Handle(single.outcome)
         task = replace(task, map_on=call.map_on, allow_partial_failure=call.allow_partial_failure)
         job = Mapped(call, task, kind, wanted, number=next(self._numbers))
-        job.chunk_seconds = self.chunk_seconds
+        job.chunk_seconds, job.async_chunk = self.chunk_seconds, self.async_chunk
         try:
             _feed(job)
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
 
@@ -35,4 +36,4 @@ class TestRayExecutor(OnRay, ProcessExecutorSuite):
 
 
 class TestRayWorkers(OnRay, WorkerSuite):
-    pass
+    alone: ClassVar[dict[str, float]] = {"node1": 1}
