@@ -16,6 +16,7 @@ import pytest
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, Selection
+from flowdapt.storage import LogBlock
 from flowdapt.testing import MemoryStorage
 from flowdapt.walks import Walk, kernel_types
 
@@ -37,6 +38,11 @@ class Bench:
     messages: list[str] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     lines: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, block: LogBlock) -> None:
+        """Note what a stage wrote."""
+        self.messages += [json.loads(line)["message"] for line in block.lines.splitlines()]
+        self.lines.set()
 
     async def walk(
         self,
@@ -83,13 +89,12 @@ class BenchSuite:
     async def bench(self, executor: Executor, tmp_path: Path) -> AsyncIterator[Bench]:
         """The executor, started."""
         bench = Bench(executor)
-
-        def on_log(_run: Any, block: Any) -> None:
-            bench.messages += [json.loads(line)["message"] for line in block.lines.splitlines()]
-            bench.lines.set()
-
         await executor.start(
-            Host(app_dir=tmp_path, on_log=on_log, on_progress=bench.progress.append)
+            Host(
+                app_dir=tmp_path,
+                on_log=lambda _, block: bench.take(block),
+                on_progress=bench.progress.append,
+            )
         )
         yield bench
         await executor.stop()
