@@ -261,7 +261,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     def _on_nodes(self, nodes: list[Node]) -> None:
         self._nodes = nodes
-        for job in self._jobs:
+        for job in {*self._jobs, *(sent.unit.job for sent in self._sent.values())}:
             self.moved(job)
         self._pump()
 
@@ -320,7 +320,7 @@ class RemoteExecutor(SubmittingExecutor):
         if job.call.run.hex not in self.contexts:
             return
         waiting = None
-        if job in self._jobs and job.waiting():
+        if job.worker is None or (job in self._jobs and job.waiting()):
             waiting = self._waits_for(job)
         progress = Progress(
             job.call.run, job.call.stage, job.worker, attempts=job.attempts, waiting=waiting
@@ -335,6 +335,8 @@ class RemoteExecutor(SubmittingExecutor):
     def _waits_for(self, job: Job) -> str | None:
         if self._down:
             return f"the {self.name} cluster is not available: {self._down}"
+        if not self._nodes:
+            return f"the {self.name} cluster has no node"
         if (short := self._shortage(job.wanted)) is not None:
             asked, most = job.wanted[short], self._most(short)
             return f"no node has {asked:g} {short}; the most that one has is {most:g}"
