@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from distributed import WorkerPlugin
@@ -28,9 +30,10 @@ from flowdapt.errors import MemoryFull
 from flowdapt.objects import Memory
 from flowdapt.plugins import offered
 from flowdapt.runs import Failure
-from flowdapt_dask.amounts import CPUS, restrictions
+from flowdapt_dask.amounts import CPUS, declared, restrictions
 from flowdapt_dask.blocks import Block
 from flowdapt_dask.children import ChildLost, Children, Work
+from flowdapt_dask.devices import Devices, visible
 from flowdapt_dask.handing import as_held, as_known, held_in
 from flowdapt_dask.holdings import Holdings
 
@@ -41,6 +44,9 @@ SWEEP_SECONDS = 10.0  #: how often it is looked for what is of no use any more
 CODE_SECONDS = 30.0  #: how long processes of other source are kept
 SHORT_SECONDS = 0.02  #: nothing is told of what takes no longer
 NEEDED = 64  #: contexts and snapshots that are kept
+
+#: what errors say, by their type, where a module is missing
+MISSING = {"TargetNotFound": ("there is no module", "needs"), "ModuleNotFoundError": ("No module",)}
 
 
 class Agent(WorkerPlugin):
@@ -53,7 +59,9 @@ class Agent(WorkerPlugin):
     def __init__(self, worker: Any, about: Surroundings) -> None:
         self.worker, self.about, self.name = worker, about, name_of(about.server)
         self._topic = self.name
-        self._folder = Path(worker.local_directory) / self.name
+        self._folder: Path
+        gpus = declared(worker.state.total_resources, 1, 0.0)["gpus"]
+        self._devices = Devices(visible()[: int(gpus)])
         self._children = Children(self._facts, self._log)
         self._memory: Memory
         self._holdings: Holdings
@@ -81,16 +89,20 @@ class Agent(WorkerPlugin):
 
     def _made_memory(self) -> Memory:
         """Make the memory; in a thread, as it takes a while to look for who offers one."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = Path(mkdtemp(dir=self.worker.local_directory, prefix=self.name))
         memory: Memory = offered("memories", "shm")(app_dir=self._folder)
         return memory
 
     def _facts(self, kind: Kind) -> Facts:
         """Return what a new process is told."""
+        environment = dict(self.about.environment)
+        if self._devices.names:
+            names = [self._devices.names[gpu] for gpu in kind.gpus]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
         return Facts(
             memory=self._memory.address,
             snapshot=str(self._folder / kind.code) if kind.code else None,
-            environment=self.about.environment,
+            environment=environment,
             log_level=self.about.log_level,
         )
 
@@ -103,6 +115,7 @@ class Agent(WorkerPlugin):
         if self._started:
             await self._children.stop()
             await asyncio.to_thread(self._memory.close)
+            await asyncio.to_thread(rmtree, self._folder, ignore_errors=True)
 
     async def _sweep(self) -> None:
         """Let go of what is of no use any more, in the end of the agent itself."""
@@ -171,6 +184,8 @@ class Agent(WorkerPlugin):
         finally:
             del self._orders[key]
             self._busy = self._loop.time()
+            # Dask notes for ever which thread a task had, once we are out of here.
+            self._loop.call_later(1.0, self.worker.threads.pop, key, None)
 
     def transition(self, key: Any, start: Any, finish: Any, **_: Any) -> None:
         """Called by Dask; what is being computed and not wanted any more is stopped."""
@@ -230,14 +245,15 @@ class Agent(WorkerPlugin):
         kind = await self._kind(order)
         later = self._loop.call_later(SHORT_SECONDS, goes_on)
         try:
-            answer = await self._children.compute(kind, work)
+            async with self._devices.taken(order.wanted.get("gpus", 0.0)) as gpus:
+                answer = await self._children.compute(replace(kind, gpus=gpus), work)
         finally:
             later.cancel()
             if work.deferred:
                 self._give_cpus(order, -1)
         if isinstance(answer, Done):
-            answer = replace(answer, worker=self._named(work), is_async=work.deferred)
-        return answer
+            return replace(answer, worker=self._named(work), is_async=work.deferred)
+        return hinted(answer, node_name(self.worker))
 
     def _named(self, work: Work) -> str:
         return f"process {work.pid} on {node_name(self.worker)}"
@@ -279,6 +295,15 @@ def failure_of(error: Exception, stage: str) -> Failed:
     """Return an error that is not of the stage, but of what it needs."""
     failure = Failure(type=type(error).__name__, message=str(error), stage=stage)
     return failure.model_dump(), None
+
+
+def hinted(failed: Failed, node: str) -> Failed:
+    """Return a failure that, where a module is missing, names the node and says what helps."""
+    failure, pickled = failed
+    if not any(sign in failure["message"] for sign in MISSING.get(failure["type"], ())):
+        return failed
+    said = f"{failure['message']} on node {node}; `flowdapt plugins install` puts it on every node"
+    return failure | {"message": said}, pickled
 
 
 def name_of(server: str) -> str:

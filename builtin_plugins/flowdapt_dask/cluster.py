@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakSet
 
+import dask
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -29,14 +30,17 @@ from flowdapt.executors import Node
 from flowdapt_dask import connecting, entry, starting
 from flowdapt_dask.agent import name_of, short_name
 from flowdapt_dask.amounts import restrictions
+from flowdapt_dask.blocks import Block
 from flowdapt_dask.placing import Place, chosen
 
 logger = logging.getLogger(__name__)
 
 SMALL_CONTEXT = 16 * 1024  #: bytes of a run's context that travel with each of its orders
+GATHER_SECONDS = 30.0  #: how long a result may take to come that is not where it was
 PREPARE_SECONDS = 10.0  #: how long new workers may take to get ready
 WATCH_SECONDS = 0.25  #: how often the connection is looked at
 LEAVE_SECONDS = 3.0  #: how long the cluster may take to forget a server
+MESSAGES_KEPT = 20  #: for who looks into Dask
 CLOSE_SECONDS = 1.0  #: how long a client may take to close
 
 
@@ -133,6 +137,8 @@ class DaskCluster(Cluster):
     async def _opened(self) -> Mapping[str, Any]:
         address = self.options.get("cluster_address")
         security = connecting.security_of(self.options.get("security"))
+        # Dask keeps the last messages of every connection, and ours may be large.
+        dask.config.set({"distributed.admin.low-level-log-length": MESSAGES_KEPT})
         own = None
         if address is None:
             folder = self.surroundings.app_dir / "dask"
@@ -207,6 +213,8 @@ class DaskCluster(Cluster):
             self._lose(address)
         for address in [address for address in self._unfit if address not in workers]:
             del self._unfit[address]
+        for address, place in self._places.items():
+            place.running = workers[address].get("status", "running") == "running"
         new = [a for a in workers if a not in self._places and a not in self._unfit]
         if new:
             await self._prepare({a: short_name(workers[a]["name"], a) for a in new})
@@ -243,14 +251,23 @@ class DaskCluster(Cluster):
         if place is None:
             return
         logger.warning("the Dask worker %s is gone", place.name)
-        for kept in self._kept:
-            if kept.address == address:
-                kept.lost = True
-                kept.future.release()  # or Dask would make it again, and perhaps for nobody
         for sent in self._sent.values():
             if sent.place is place:
                 sent.fail(OrderLost(f"its node {place.name} is gone"))
-            elif not sent.begun and (lost := _lost(sent.blocks)):
+        if blocks := [kept for kept in self._kept if kept.address == address]:
+            self._do(self._look_for(blocks))
+
+    async def _look_for(self, blocks: Sequence[Kept]) -> None:
+        """Find out whether blocks are elsewhere, too, whose worker is gone."""
+        found = await self._client.who_has([kept.future for kept in blocks])
+        for kept in blocks:
+            if others := found.get(kept.future.key):
+                kept.address = others[0]
+            else:
+                kept.lost = True
+                kept.future.release()  # or Dask makes it again, and perhaps for nobody
+        for sent in self._sent.values():
+            if not sent.begun and (lost := _lost(sent.blocks)):
                 sent.fail(BlocksLost(lost))
 
     # Orders ----------------------------------------------------------------------------------
@@ -318,19 +335,22 @@ class DaskCluster(Cluster):
 
         :raises OrderLost: Dask gave it up
         """
-        fits = any(place.fits(sent.order.wanted) for place in self._places.values())
         ended = asyncio.ensure_future(future.exception())
         joined = asyncio.ensure_future(sent.joined.wait())
+        awaited = {sent.answer, ended, joined}
         try:
-            await asyncio.wait(
-                {sent.answer, ended, joined} - ({joined} if fits else set()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if not sent.answer.done() and ended.done():
-                raise OrderLost(_why(ended))
+            while not (sent.answer.done() or ended.done()):
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                # Dask does not look again for a worker when one says what it has.
+                if joined.done() and sent.place is None:
+                    return
+                if joined.done():
+                    awaited.discard(joined)
         finally:
             joined.cancel()
             ended.cancel()
+        if not sent.answer.done():
+            raise OrderLost(_why(ended))
 
     def _told(self, event: tuple[float, bytes]) -> None:
         """Take a message of an agent."""
@@ -378,8 +398,14 @@ class DaskCluster(Cluster):
     async def fetch(self, block: Kept, parts: Sequence[Held]) -> Sequence[bytes | memoryview]:
         """Return payloads of a block."""
         places, key = [part.place for part in parts], block.future.key
-        answers = await self._client.run(entry.pick, key, places, workers=[block.address])
-        found: list[bytes | memoryview] = answers[block.address]
+        try:
+            answers = await self._client.run(entry.pick, key, places, workers=[block.address])
+            found: list[bytes | memoryview] = answers[block.address]
+        except Exception as error:  # that worker is gone, or has given it to another one
+            logger.info("a result is not where it was: %r", error)
+            async with asyncio.timeout(GATHER_SECONDS):
+                whole: Block = await self._client.gather(block.future)
+            found = [whole.content(place) for place in places]
         return found
 
 

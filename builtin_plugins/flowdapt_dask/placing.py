@@ -21,6 +21,7 @@ class Place:
 
     :param has: amounts by resource
     :param processes: how many compute there
+    :param running: it takes more, and is neither short of memory nor about to go
     """
 
     address: str
@@ -28,10 +29,7 @@ class Place:
     has: Mapping[str, float]
     taken: dict[str, float] = field(default_factory=dict)
     processes: int = 0
-
-    def fits(self, wanted: Mapping[str, float]) -> bool:
-        """Tell whether it ever has as much."""
-        return all(self.has.get(name, 0.0) >= amount for name, amount in wanted.items())
+    running: bool = True
 
     def free(self, name: str) -> float:
         """Return how much is not taken."""
@@ -39,7 +37,8 @@ class Place:
 
     def has_room(self, wanted: Mapping[str, float]) -> bool:
         """Tell whether it has as much now."""
-        return all(self.free(name) + EPSILON >= amount for name, amount in wanted.items())
+        enough = all(self.free(name) + EPSILON >= amount for name, amount in wanted.items())
+        return enough and self.running
 
     def take(self, wanted: Mapping[str, float], sign: int = 1) -> None:
         """Note that an order takes something, or gives it back."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from distributed import Scheduler, Security, Worker
 
+from flowdapt_dask.devices import visible
+
 LOOPBACK = "127.0.0.1"
 DASHBOARD_PORT = 9968
 SCHEDULER_PORT = 6684
@@ -76,14 +78,6 @@ def _listening(options: Mapping[str, Any]) -> dict[str, Any]:
 def _resources(options: Mapping[str, Any]) -> dict[str, float]:
     """Return what there is to give out, by options or else by what the machine has."""
     cpus = options.get("cpus", len(os.sched_getaffinity(0)))
-    gpus = options.get("gpus", len(devices()))
+    gpus = options.get("gpus", len(visible()))
     memory = options.get("memory", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return {**options.get("resources", {}), "cpus": cpus, "gpus": gpus, "memory": memory}
-
-
-def devices() -> list[str]:
-    """Return the GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [part.strip() for part in visible.split(",") if part.strip()]
-    return [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]

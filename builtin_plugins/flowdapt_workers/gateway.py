@@ -170,6 +170,10 @@ class Gateway:
     async def _compute(self, order: Order) -> None:
         try:
             answer, block = await self._computed(order)
+            self._keep(order, block)
+            text = answer.json if isinstance(answer, Done) else None
+            if isinstance(text, Held):
+                (text,) = await self._fetched([text])
         except OrderLost as lost:
             self._channel.send(("lost", order.number, str(lost)))
         except BlocksLost:
@@ -180,14 +184,10 @@ class Gateway:
             logger.exception("an order of stage %r failed", order.task.stage)
             self._channel.send(("lost", order.number, f"{type(error).__name__}: {error}"))
         else:
-            self._keep(order, block)
-            if not isinstance(answer, Done):
+            if isinstance(answer, Done):
+                self._channel.send(("done", order.number, answer, text))
+            else:
                 self._channel.send(("failed", order.number, answer))
-                return
-            text = answer.json
-            if isinstance(text, Held):
-                (text,) = await self._fetched([text])
-            self._channel.send(("done", order.number, answer, text))
 
     def _keep(self, order: Order, block: Block | None) -> None:
         if block is None or order.task.run not in self._contexts:  # released meanwhile

@@ -348,6 +348,8 @@ class RemoteExecutor(SubmittingExecutor):
     def _waits_for(self, job: Job) -> str | None:
         if self._down and job.waiting():
             return f"the {self.name} cluster is not available: {self._down}"
+        if not self._nodes:
+            return f"the {self.name} cluster has no node"
         # It is with the cluster all the same, which may start a node for it.
         if job.worker is None and (short := self._shortage(job.wanted)) is not None:
             asked, most = job.wanted[short], self._most(short)
