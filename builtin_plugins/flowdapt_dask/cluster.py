@@ -293,7 +293,6 @@ class DaskCluster(Cluster):
     async def _attempted(self, sent: Sent) -> Answer | None:
         """Have Dask compute an order; return nothing where that has to be asked of it anew."""
         wanted = sent.order.wanted
-        sent.place = chosen(self._places, wanted, _held(sent.blocks))
         kept = None
         sent.move(chosen(self._places, wanted, _held(sent.blocks)))
         future = self._submitted(sent)
