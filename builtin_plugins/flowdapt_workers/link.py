@@ -65,11 +65,16 @@ class Link:
         if self._channel is not None:
             self._channel.send(message)
 
-    async def close(self) -> None:
-        """Have the process end, and wait for that."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Have the process end, and wait for that.
+
+        :param at_once: without letting go of the cluster, as where that is lost
+        """
         if self._channel is not None:
             self._channel.close()
         if self._process is not None:
+            if at_once:
+                self._process.kill()
             try:
                 await asyncio.to_thread(self._process.wait, STOP_SECONDS)
             except subprocess.TimeoutExpired:

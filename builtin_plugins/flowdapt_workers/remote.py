@@ -164,7 +164,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     async def _reconnect(self, old: Link) -> None:
         """Try to reach the cluster until that works."""
-        await old.close()
+        await old.close(at_once=True)
         pause, longest = RECONNECT_SECONDS
         while (error := await self._connect()) is not None:
             self._down = error[0]

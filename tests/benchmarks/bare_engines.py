@@ -54,7 +54,7 @@ class Ray:
 
     def __init__(self, cores: int) -> None:
         self._ray: Any = import_module("ray")
-        self._ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+        self._ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
         self.address = self._ray.get_runtime_context().gcs_address
         self._remote = cache(self._ray.remote)
 

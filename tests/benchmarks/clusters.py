@@ -22,7 +22,7 @@ ITEMS = 10_000
 STAGES = 100
 BURNS = 8
 ARRAY = 100  #: MB
-WARM = 3
+WARM = 1
 
 FANOUT = workflow(
     "fanout",
