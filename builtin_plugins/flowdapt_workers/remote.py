@@ -442,7 +442,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes of the cluster, as they were a moment ago."""
-        return list(self._nodes)
+        return sorted(self._nodes, key=lambda node: node.name)
 
     def describe(self) -> dict[str, Any]:
         """Return where the cluster is, and what it says of itself."""
