@@ -25,6 +25,7 @@ from flowdapt_ray.inboxes import Inbox
 from flowdapt_ray.listing import Listing, Place
 from flowdapt_ray.losses import failure_of, loss_of
 from flowdapt_ray.options import sorted_out
+from flowdapt_ray.probing import Probes
 from flowdapt_ray.tasks import compute
 from flowdapt_ray.ways import Ways
 from flowdapt_ray.workers import Answered
@@ -42,7 +43,8 @@ class RayCluster(Cluster):
         super().__init__(told, surroundings, **options)
         self._sorted = sorted_out(options)
         self._attendant = Attendant()
-        self._listing = Listing(self._attendant)
+        self._probes = Probes(surroundings.version)
+        self._listing = Listing(self._attendant, self._probes)
         self._deaths = Deaths(self._attendant, self._listing)
         self._inbox = Inbox(told, self._listing.worker_name)
         self._handed = Handed()
@@ -96,6 +98,7 @@ class RayCluster(Cluster):
 
     async def close(self) -> None:
         """Let go of the cluster, or end it."""
+        self._probes.stop()
         for task in self._tasks:
             task.cancel()
         if self._lost:

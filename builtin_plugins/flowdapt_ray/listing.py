@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from flowdapt.executors import Node
 from flowdapt_ray.attendants import Attendant
+from flowdapt_ray.probing import Probes
 
 ANSWER_SECONDS = 10.0  #: how long Ray may take to say which nodes there are
 
@@ -22,10 +24,11 @@ class Listing:
     """Asks Ray for its nodes.
 
     :param attendant: what calls Ray
+    :param probes: what nodes say of themselves
     """
 
-    def __init__(self, attendant: Attendant) -> None:
-        self._attendant = attendant
+    def __init__(self, attendant: Attendant, probes: Probes) -> None:
+        self._attendant, self._probes = attendant, probes
         self._names: dict[str, str] = {}
 
     async def begin(self, here: str) -> dict[str, Place]:
@@ -41,16 +44,19 @@ class Listing:
     async def nodes(self) -> list[Node]:
         """Return the nodes that are alive."""
         found, free = await self._asked()
-        return [
-            Node(
-                name=self._names[node["NodeID"]],
-                alive=True,
-                resources=_amounts(node["Resources"]),
-                free=_amounts(free.get(node["NodeID"], {})),
-                workers=int(node["Resources"].get("CPU", 0)),
-            )
-            for node in found
-        ]
+        self._probes.ask(node["NodeID"] for node in found)
+        return [self._node(node["NodeID"], node["Resources"], free) for node in found]
+
+    def _node(self, key: str, has: Mapping[str, float], free: Mapping[str, Any]) -> Node:
+        left = free.get(key, {})
+        return Node(
+            name=self._names[key],
+            alive=True,
+            resources=_amounts(has),
+            free=_amounts(left),
+            workers=math.ceil(has.get("CPU", 0) - left.get("CPU", 0)),  # Ray does not say it
+            problem=self._probes.problem(key),
+        )
 
     async def _asked(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with asyncio.timeout(ANSWER_SECONDS):

@@ -18,18 +18,18 @@ _workers: list[Worker] = []  # this process's one: Ray leaves no other place bet
 
 
 def compute(
-    version: str, order: bytes, context: bytes | Block, code: bytes | Block, *blocks: Block
+    expected: str, order: bytes, context: bytes | Block, code: bytes | Block, *blocks: Block
 ) -> tuple[bytes, Block | None]:
     """Compute an order; return an :class:`~flowdapt_ray.workers.Answered`, pickled, and a block.
 
-    :param version: of flowdapt, in the server
+    :param expected: the version of flowdapt that the server has
     :param order: pickled
     :param context: the payload of its run's context
     :param code: a snapshot of user modules, pickled; the same in every call in one process
     :param blocks: those that the order needs, in the order in which it says so
     """
-    if version != flowdapt.__version__:
-        return pickle.dumps(_other_version(version)), None
+    if expected != flowdapt.__version__:
+        return pickle.dumps(_other_version(expected)), None
     if not _workers:
         from flowdapt_ray.workers import Worker
 
@@ -39,15 +39,20 @@ def compute(
     return pickle.dumps(answered, 5), block
 
 
+def version() -> str:
+    """Return the version of flowdapt of a node."""
+    return flowdapt.__version__
+
+
 def _plain(data: bytes | Block) -> Any:
     return data if isinstance(data, bytes) else data.packed(0)
 
 
-def _other_version(version: str) -> str:
+def _other_version(expected: str) -> str:
     from ray import util
 
     here: Any = util
     return (
         f"node {here.get_node_ip_address()} has flowdapt {flowdapt.__version__}, and the "
-        f"server {version}: install the same version on every node"
+        f"server {expected}: install the same version on every node"
     )
