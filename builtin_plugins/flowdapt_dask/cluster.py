@@ -195,9 +195,14 @@ class DaskCluster(Cluster):
 
     async def _watch(self, address: str) -> None:
         """Notice that the connection is lost; Dask would wait for it, and forget what we have."""
-        while self._client.status == "running":  # noqa: ASYNC110 - it sets no event
+        while self._connected:  # noqa: ASYNC110 - it sets no event
             await asyncio.sleep(WATCH_SECONDS)
         self.told.down(f"the connection to the Dask scheduler at {address} is lost")
+
+    @property
+    def _connected(self) -> bool:
+        connected: bool = self._client.status == "running"
+        return connected
 
     # Workers ---------------------------------------------------------------------------------
 
@@ -278,6 +283,8 @@ class DaskCluster(Cluster):
         """Compute an order."""
         if lost := _lost(blocks):
             raise BlocksLost(lost)
+        if not self._connected:
+            await self._ended()
         future = asyncio.get_running_loop().create_future()
         sent = Sent(order, {"context": context, "code": code}, blocks, future)
         self._sent[order.number] = sent
@@ -293,7 +300,6 @@ class DaskCluster(Cluster):
     async def _attempted(self, sent: Sent) -> Answer | None:
         """Have Dask compute an order; return nothing where that has to be asked of it anew."""
         wanted = sent.order.wanted
-        sent.place = chosen(self._places, wanted, _held(sent.blocks))
         kept = None
         sent.move(chosen(self._places, wanted, _held(sent.blocks)))
         future = self._submitted(sent)
@@ -350,7 +356,16 @@ class DaskCluster(Cluster):
             joined.cancel()
             ended.cancel()
         if not sent.answer.done():
+            if not self._connected:
+                await self._ended()
             raise OrderLost(_why(ended))
+
+    async def _ended(self) -> None:
+        """Wait for the end of this process, which comes with the connection's, and say nothing.
+
+        The server then has orders computed by the next one, and nobody is at fault.
+        """
+        await asyncio.get_running_loop().create_future()
 
     def _told(self, event: tuple[float, bytes]) -> None:
         """Take a message of an agent."""

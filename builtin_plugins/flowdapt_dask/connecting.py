@@ -12,7 +12,7 @@ from flowdapt_workers.clusters import ClusterUnavailable
 
 from flowdapt_dask import entry
 
-CONNECT_SECONDS = 10.0  #: how long it may take
+CONNECT_SECONDS = 5.0  #: how long it may take
 SEND_SECONDS = 0.001  #: for how long messages are gathered; Dask's 10 ms are half of a short order
 
 
