@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakSet
 
 import dask
+from dask.base import annotate
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -27,7 +28,7 @@ from flowdapt_workers.clusters import (
 from flowdapt_workers.parts import Held
 
 from flowdapt.executors import Node
-from flowdapt_dask import connecting, entry, starting
+from flowdapt_dask import connecting, entry, starting, traces
 from flowdapt_dask.agent import name_of, short_name
 from flowdapt_dask.amounts import restrictions
 from flowdapt_dask.blocks import Block
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 SMALL_CONTEXT = 16 * 1024  #: bytes of a run's context that travel with each of its orders
 GATHER_SECONDS = 30.0  #: how long a result may take to come that is not where it was
 PREPARE_SECONDS = 10.0  #: how long new workers may take to get ready
+PRUNE_SECONDS = 30.0  #: how often the scheduler is to forget tasks that are gone
 WATCH_SECONDS = 0.25  #: how often the connection is looked at
 LEAVE_SECONDS = 3.0  #: how long the cluster may take to forget a server
 MESSAGES_KEPT = 20  #: for who looks into Dask
@@ -155,6 +157,7 @@ class DaskCluster(Cluster):
         if own is not None:
             starting.hasten(*own, self._client)
             self._do(self._client.run(entry.warm_up, self._about))
+        self._do(self._prune())
         self._do(self._watch(self._client.scheduler.address))
         return {"address": address, **self._pages()}
 
@@ -177,7 +180,7 @@ class DaskCluster(Cluster):
             self._client.unsubscribe_topic("all")  # or it is sent to us while we go
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._client.run(entry.leave, self._about.server, on_error="ignore")
-                await self._client.run_on_scheduler(entry.forget_topic, self._topic)
+                await self._client.run_on_scheduler(traces.leave, self._topic)
         except Exception as error:  # the cluster is gone, or busy: agents end by themselves
             logger.info("the cluster was left in haste: %r", error)
         await self._client.close(CLOSE_SECONDS)
@@ -192,6 +195,12 @@ class DaskCluster(Cluster):
         self._later.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.warning("the Dask cluster was not asked successfully: %r", error)
+
+    async def _prune(self) -> None:
+        """Have the scheduler forget what it need not know any more."""
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            await self._client.run_on_scheduler(traces.prune, self._topic)
 
     async def _watch(self, address: str) -> None:
         """Notice that the connection is lost; Dask would wait for it, and forget what we have."""
@@ -324,17 +333,18 @@ class DaskCluster(Cluster):
         key = f"flowdapt-{order.task.stage}-{self._about.server}-{next(self._keys)}"
         context = sent.things["context"]
         small = context if len(context) <= SMALL_CONTEXT else None
-        return self._client.submit(
-            entry.compute,
-            key,
-            pickle.dumps((self._about, order, small), 5),
-            *(sent.blocks[number].future for number in order.needs),
-            key=key,
-            pure=False,
-            retries=0,
-            workers=None if place is None else [place.address],
-            resources=restrictions(self._about.version, order.wanted),
-        )
+        with annotate(span=traces.span_of(self._topic)):
+            return self._client.submit(
+                entry.compute,
+                key,
+                pickle.dumps((self._about, order, small), 5),
+                *(sent.blocks[number].future for number in order.needs),
+                key=key,
+                pure=False,
+                retries=0,
+                workers=None if place is None else [place.address],
+                resources=restrictions(self._about.version, order.wanted),
+            )
 
     async def _settled(self, sent: Sent, future: Any) -> None:
         """Wait until an order is answered, or may be given to Dask anew.

@@ -10,7 +10,7 @@ from typing import Any, cast
 from distributed import Client, Security
 from flowdapt_workers.clusters import ClusterUnavailable
 
-from flowdapt_dask import entry
+from flowdapt_dask import traces
 
 CONNECT_SECONDS = 5.0  #: how long it may take
 SEND_SECONDS = 0.001  #: for how long messages are gathered; Dask's 10 ms are half of a short order
@@ -68,7 +68,7 @@ async def check_versions(client: Any, version: str, topic: str) -> None:
     _same("Python", python, their_python)
     _same("distributed", version_of("distributed"), theirs["packages"]["distributed"])
     try:
-        their_version = await client.run_on_scheduler(entry.version_of_scheduler, topic)
+        their_version = await client.run_on_scheduler(traces.arrive, topic)
     except Exception as error:
         said = "flowdapt cannot be imported by the Dask scheduler: install flowdapt[dask] there"
         raise ClusterUnavailable(f"{said} ({error})", final=True) from error
