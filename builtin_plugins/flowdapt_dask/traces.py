@@ -14,10 +14,9 @@ from typing import Any
 
 import flowdapt
 
-
-def span_of(topic: str) -> dict[str, tuple[str, ...]]:
-    """Return the annotation of tasks that belong to a span of their own."""
-    return {"name": ("flowdapt",), "ids": (topic,)}
+#: the annotation of tasks that belong to a span of their own; the same for all servers, as a span
+#: can never be removed: the next word of a worker that mentions it would end that worker
+SPAN = {"name": ("flowdapt",), "ids": ("flowdapt",)}
 
 
 def arrive(topic: str, dask_scheduler: Any = None) -> str:
@@ -27,24 +26,17 @@ def arrive(topic: str, dask_scheduler: Any = None) -> str:
     return flowdapt.__version__
 
 
-def prune(topic: str, dask_scheduler: Any = None) -> None:
-    """Have a scheduler forget those tasks of a span that are gone."""
+def prune(dask_scheduler: Any = None) -> None:
+    """Have a scheduler forget those of our tasks that are gone."""
     with suppress(AttributeError, KeyError, TypeError):
-        span = dask_scheduler.extensions["spans"].spans[topic]
-        span.groups -= {group for group in span.groups if not len(group)}
+        span = dask_scheduler.extensions["spans"].spans[SPAN["ids"][-1]]
+        known = dask_scheduler.task_groups
+        span.groups -= {group for group in span.groups if known.get(group.name) is not group}
         span._metadata["collections"].clear()
 
 
 def leave(topic: str, dask_scheduler: Any = None) -> None:
-    """Have a scheduler forget a topic and a span."""
+    """Have a scheduler forget a topic."""
+    prune(dask_scheduler)
     with suppress(AttributeError, KeyError):
         del dask_scheduler._broker._topics[topic]
-    with suppress(AttributeError, KeyError, ValueError):
-        known = dask_scheduler.extensions["spans"]
-        span = known.spans.pop(topic)
-        for spans in (
-            known.root_spans,
-            known.spans_search_by_name[span.name],
-            known.spans_search_by_tag[span.name[0]],
-        ):
-            spans.remove(span)

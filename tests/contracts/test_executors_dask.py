@@ -16,7 +16,7 @@ from tests import dask_clusters
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clusters.DaskServers]:
-    with dask_clusters.running(tmp_path_factory.mktemp("dask"), "one", "two") as servers:
+    with dask_clusters.running(tmp_path_factory.mktemp("dask"), one={}, two={}) as servers:
         yield servers
 
 

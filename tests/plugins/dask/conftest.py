@@ -15,7 +15,7 @@ from tests.plugins.dask.desks import Desk, started
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clusters.DaskServers]:
     """A cluster that is there for all tests of a module."""
-    with dask_clusters.running(tmp_path_factory.mktemp("dask"), "one", "two") as servers:
+    with dask_clusters.running(tmp_path_factory.mktemp("dask"), one={}, two={}) as servers:
         yield servers
 
 

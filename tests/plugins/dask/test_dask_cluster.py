@@ -22,8 +22,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clusters.DaskServers]:
-    with dask_clusters.running(tmp_path_factory.mktemp("dask"), "one") as servers:
-        servers.add("two", nthreads=2, resources={"GPU": 2, "disk": 1})
+    two = {"nthreads": 2, "resources": {"GPU": 2, "disk": 1}}
+    with dask_clusters.running(tmp_path_factory.mktemp("dask"), one={}, two=two) as servers:
         yield servers
 
 

@@ -18,12 +18,17 @@ from tests.plugins.dask.desks import Desk, mapped, stage, until
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[dask_clusters.DaskServers]:
-    """A cluster of which a test may kill something."""
-    with dask_clusters.running(tmp_path, "one") as servers:
-        servers.add("two", resources={"disk": 1})
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clusters.DaskServers]:
+    with dask_clusters.running(tmp_path_factory.mktemp("dask")) as servers:
         yield servers
+
+
+@pytest.fixture
+def servers(cluster: dask_clusters.DaskServers) -> dask_clusters.DaskServers:
+    """The cluster, of which a test may kill anything."""
+    cluster.restore(one={}, two={"resources": {"disk": 1}})
+    return cluster
 
 
 async def test_a_killed_process_is_named_with_the_signal(desk: Desk) -> None:
