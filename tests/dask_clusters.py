@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +17,24 @@ SECONDS = 30  #: how long a process may take to start or to end
 
 #: each ends with the standard input, and so with the tests
 PROGRAM = """
-import asyncio, json, logging, sys
+import asyncio, json, logging, sys, threading
+import flowdapt
 from distributed import Scheduler, Worker
 
 async def main(kind, options):
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    loop, line = asyncio.get_running_loop(), None
+    flowdapt.__version__ = options.pop("version", flowdapt.__version__)
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def read():
+        sys.stdin.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=read, daemon=True).start()
     async with {"scheduler": Scheduler, "worker": Worker}[kind](**options) as server:
         print(server.address, flush=True)
-        ended = loop.run_in_executor(None, sys.stdin.read)
-        await asyncio.wait(
-            [ended, asyncio.ensure_future(server.finished())],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        ends = [asyncio.ensure_future(end) for end in (ended.wait(), server.finished())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
@@ -64,7 +70,7 @@ class Server:
         """End it, and wait for that."""
         for end in (self.process.stdin, self.process.stdout):
             assert end is not None
-            end.close()
+            end.close()  # which may have been done before
         try:
             self.process.wait(SECONDS)
         except subprocess.TimeoutExpired:
@@ -74,7 +80,10 @@ class Server:
 
 @dataclass
 class DaskServers:
-    """A cluster."""
+    """A cluster.
+
+    :param folder: with one for each worker
+    """
 
     folder: Path
     scheduler: Server
@@ -92,20 +101,27 @@ class DaskServers:
         self.workers[name] = worker
         return worker
 
+    def restore(self, **workers: dict[str, Any]) -> None:
+        """Have exactly these workers, whatever has become of them."""
+        for name in [*self.workers]:
+            if name not in workers or self.workers[name].process.poll() is not None:
+                self.workers.pop(name).stop()
+        missing = {name: options for name, options in workers.items() if name not in self.workers}
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda item: self.add(item[0], **item[1]), missing.items()))
+
     def stop(self) -> None:
         """End all of it."""
         for server in (*self.workers.values(), self.scheduler):
-            if server.process.returncode is None:
-                server.stop()
+            server.stop()
 
 
 @contextmanager
-def running(folder: Path, *names: str) -> Iterator[DaskServers]:
-    """Have a cluster with workers of these names."""
+def running(folder: Path, **workers: dict[str, Any]) -> Iterator[DaskServers]:
+    """Have a cluster with these workers: what is special about each, by its name."""
     servers = DaskServers(folder, Server.start("scheduler"))
     try:
-        for name in names:
-            servers.add(name)
+        servers.restore(**workers)
         yield servers
     finally:
         servers.stop()

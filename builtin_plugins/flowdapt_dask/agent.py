@@ -209,7 +209,9 @@ class Agent(WorkerPlugin):
                 return None
             answer = await self._watched(key, order, work)
             block = None
-            if isinstance(answer, Done):
+            if not isinstance(answer, Done):
+                self._holdings.wrote(run)
+            else:
                 answer, payloads = as_held(answer, order.block)
                 if payloads:
                     block = Block.made(payloads, run, self._holdings, [*taken.values()])

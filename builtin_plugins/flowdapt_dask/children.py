@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
-import orjson
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.crew import Crew
 from flowdapt_workers.jobs import ASYNC_AT_ONCE
 from flowdapt_workers.processes import Kind, Process
+from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.wire import Message
 
 INTERRUPT_SECONDS = 0.5  #: how long an interrupted function may take before its process is killed
@@ -215,7 +212,7 @@ class Children:
             work.defers()
             self._rest(process)
         elif (answer := self._answers.get(rest[0])) is not None and not answer.done():
-            self._drain(process)
+            drain(process, self._printed)
             answer.set_result(rest[1])
 
     def _lost(self, process: Process) -> None:
@@ -224,7 +221,7 @@ class Children:
         burying.add_done_callback(self._dying.discard)
 
     async def _bury(self, process: Process) -> None:
-        self._drain(process)
+        drain(process, self._printed)
         cause = await process.cause() if process.units else ""
         self._close(process)
         for number in list(process.units):
@@ -232,26 +229,12 @@ class Children:
             if answer is not None and not answer.done():
                 answer.set_exception(ChildLost(cause))
 
-    def _drain(self, process: Process) -> None:
-        """Read what a process wrote past Python, before its work counts as done."""
-        with contextlib.suppress(OSError):
-            while data := os.read(process.output_end, 1 << 16):
-                self._printed(process, data)
-        if process.begun_line:
-            self._printed(process, b"\n")
-
     def _printed(self, process: Process, data: bytes) -> None:
         """Add what a library or a child process wrote to the log of the stage that is computed."""
-        whole, newline, process.begun_line = (process.begun_line + data).rpartition(b"\n")
         work = next((w for w in process.units.values() if not w.deferred), None)
-        if work is None or not newline:
-            return
-        time = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-        lines = [
-            orjson.dumps({"time": time, "stream": "output", "message": line})
-            for line in whole.decode(errors="replace").split("\n")
-        ]
-        self._log(work.task.run, work.task.stage, b"\n".join([*lines, b""]), len(lines))
+        block = lines_of(process, data, work and work.task.stage)
+        if block is not None and work is not None:
+            self._log(work.task.run, block.stage, block.lines, block.count)
 
 
 def _kept(known: OrderedDict[T, None], used: T, most: int) -> list[T]:

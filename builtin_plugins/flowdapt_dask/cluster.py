@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import logging
 import pickle
-from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
 import dask
+from dask.base import annotate
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -27,84 +27,19 @@ from flowdapt_workers.clusters import (
 from flowdapt_workers.parts import Held
 
 from flowdapt.executors import Node
-from flowdapt_dask import connecting, entry, starting
-from flowdapt_dask.agent import name_of, short_name
+from flowdapt_dask import connecting, entry, starting, traces
+from flowdapt_dask.agent import name_of
 from flowdapt_dask.amounts import restrictions
 from flowdapt_dask.blocks import Block
+from flowdapt_dask.orders import Kept, Sent, held_by, lost_of
 from flowdapt_dask.placing import Place, chosen
+from flowdapt_dask.workers import Workers
 
 logger = logging.getLogger(__name__)
 
 SMALL_CONTEXT = 16 * 1024  #: bytes of a run's context that travel with each of its orders
 GATHER_SECONDS = 30.0  #: how long a result may take to come that is not where it was
-PREPARE_SECONDS = 10.0  #: how long new workers may take to get ready
-WATCH_SECONDS = 0.25  #: how often the connection is looked at
-LEAVE_SECONDS = 3.0  #: how long the cluster may take to forget a server
 MESSAGES_KEPT = 20  #: for who looks into Dask
-CLOSE_SECONDS = 1.0  #: how long a client may take to close
-
-
-@dataclass(eq=False)
-class Kept:
-    """A block on the cluster.
-
-    :param address: of the worker that made it
-    :param size: bytes
-    :param lost: that worker is gone
-    """
-
-    future: Any
-    address: str
-    size: int
-    lost: bool = False
-
-
-@dataclass(eq=False)
-class Sent:
-    """An order that is not answered.
-
-    :param things: what it has in common with other orders, by kind
-    :param blocks: what it takes
-    :param place: where it is computed, as far as that is known
-    :param begun: it is computed now, so it has what it takes
-    """
-
-    order: Order
-    things: Mapping[str, bytes]
-    blocks: Mapping[int, Kept]
-    answer: asyncio.Future[tuple[Done | Failed, bool]]
-    joined: asyncio.Event = field(default_factory=asyncio.Event)
-    place: Place | None = None
-    begun: bool = False
-    deferred: bool = False
-
-    def move(self, place: Place | None) -> None:
-        """Note where it is computed, and takes room."""
-        if place is self.place:
-            return
-        if self.place is not None:
-            self.place.take(self.taken, -1)
-        self.place = place
-        if self.place is not None:
-            self.place.take(self.taken)
-
-    @property
-    def taken(self) -> Mapping[str, float]:
-        """What it takes now: while it only waits, no processor."""
-        wanted = self.order.wanted
-        return {n: wanted[n] for n in wanted if n != "cpus"} if self.deferred else wanted
-
-    def defer(self) -> None:
-        """Note that it only waits from now on."""
-        place = self.place
-        self.move(None)
-        self.deferred = True
-        self.move(place)
-
-    def fail(self, error: Exception) -> None:
-        """End without an answer."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
 
 
 class DaskCluster(Cluster):
@@ -117,8 +52,7 @@ class DaskCluster(Cluster):
         self._topic = name_of(surroundings.server)
         self._stack = AsyncExitStack()
         self._client: Any  # Dask's client; what it has is only half typed
-        self._places: dict[str, Place] = {}
-        self._unfit: dict[str, str] = {}  # workers that take no orders, and why
+        self._workers = Workers(surroundings.version)
         self._sent: dict[int, Sent] = {}
         self._keys = itertools.count(1)
         self._kept: WeakSet[Kept] = WeakSet()
@@ -145,16 +79,17 @@ class DaskCluster(Cluster):
             own = await starting.started(self._stack, folder, self.options, security)
             address = own[0].address
         self._client = await connecting.connected(address, security)
-        self._stack.push_async_callback(self._leave)
+        self._stack.push_async_callback(connecting.leave, self._client, self._about.server)
         await connecting.check_versions(self._client, self._about.version, self._topic)
         self._client.subscribe_topic(self._topic, self._told)
         self._client.subscribe_topic("all", self._happened)
         await self._refresh()
-        if self._unfit and not self._places:
-            raise ClusterUnavailable("; ".join(self._unfit.values()), final=True)
+        if self._workers.unfit and not self._workers.places:
+            raise ClusterUnavailable("; ".join(self._workers.unfit.values()), final=True)
         if own is not None:
             starting.hasten(*own, self._client)
             self._do(self._client.run(entry.warm_up, self._about))
+        self._do(connecting.prune_on_and_on(self._client))
         self._do(self._watch(self._client.scheduler.address))
         return {"address": address, **self._pages()}
 
@@ -171,17 +106,6 @@ class DaskCluster(Cluster):
             task.cancel()
         await self._stack.aclose()
 
-    async def _leave(self) -> None:
-        """Have the cluster forget this server."""
-        try:
-            self._client.unsubscribe_topic("all")  # or it is sent to us while we go
-            async with asyncio.timeout(LEAVE_SECONDS):
-                await self._client.run(entry.leave, self._about.server, on_error="ignore")
-                await self._client.run_on_scheduler(entry.forget_topic, self._topic)
-        except Exception as error:  # the cluster is gone, or busy: agents end by themselves
-            logger.info("the cluster was left in haste: %r", error)
-        await self._client.close(CLOSE_SECONDS)
-
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         """Have work done in the background."""
         task = asyncio.create_task(work)
@@ -195,66 +119,45 @@ class DaskCluster(Cluster):
 
     async def _watch(self, address: str) -> None:
         """Notice that the connection is lost; Dask would wait for it, and forget what we have."""
-        while self._client.status == "running":  # noqa: ASYNC110 - it sets no event
-            await asyncio.sleep(WATCH_SECONDS)
+        await connecting.until_lost(self._client)
         self.told.down(f"the connection to the Dask scheduler at {address} is lost")
+
+    @property
+    def _connected(self) -> bool:
+        connected: bool = self._client.status == "running"
+        return connected
 
     # Workers ---------------------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Node]:
         """Return the workers that take orders."""
         await self._refresh()
-        return [place.node for place in self._places.values()]
+        return [place.node for place in self._workers.places.values()]
 
     async def _refresh(self) -> None:
         """Look which workers there are, and have new ones take orders."""
-        workers = (await self._client.scheduler.identity())["workers"]
-        for address in [address for address in self._places if address not in workers]:
-            self._lose(address)
-        for address in [address for address in self._unfit if address not in workers]:
-            del self._unfit[address]
-        for address, place in self._places.items():
-            place.running = workers[address].get("status", "running") == "running"
-        new = [a for a in workers if a not in self._places and a not in self._unfit]
-        if new:
-            await self._prepare({a: short_name(workers[a]["name"], a) for a in new})
-
-    async def _prepare(self, names: Mapping[str, str]) -> None:
-        """Have workers take orders, if they can.
-
-        :param names: by address
-        """
-        version = self._about.version
-        async with asyncio.timeout(PREPARE_SECONDS):
-            answers = await self._client.run(
-                entry.prepare, version, workers=list(names), on_error="return"
-            )
-        for address, answer in answers.items():
-            name = names[address]
-            if isinstance(answer, dict):
-                self._places[address] = Place(address, name, answer)
-            elif not isinstance(answer, OSError):  # with that it is gone again
-                self._unfit[address] = _complaint(name, answer, version)
-                logger.error("%s", self._unfit[address])
-        for sent in self._sent.values():
-            sent.joined.set()
+        joined, gone = await self._workers.look(self._client)
+        for place in gone:
+            self._lose(place)
+        if joined:
+            for sent in self._sent.values():
+                sent.joined.set()
 
     def _happened(self, event: tuple[float, Any]) -> None:
         """Hear what happens on the cluster."""
         _, what = event
         if isinstance(what, dict) and what.get("action") == "remove-worker":
-            self._lose(what["worker"])
+            place = self._workers.places.pop(what["worker"], None)
+            if place is not None:
+                self._lose(place)
 
-    def _lose(self, address: str) -> None:
+    def _lose(self, place: Place) -> None:
         """Give up what a worker had that is gone."""
-        place = self._places.pop(address, None)
-        if place is None:
-            return
         logger.warning("the Dask worker %s is gone", place.name)
         for sent in self._sent.values():
             if sent.place is place:
                 sent.fail(OrderLost(f"its node {place.name} is gone"))
-        if blocks := [kept for kept in self._kept if kept.address == address]:
+        if blocks := [kept for kept in self._kept if kept.address == place.address]:
             self._do(self._look_for(blocks))
 
     async def _look_for(self, blocks: Sequence[Kept]) -> None:
@@ -267,7 +170,7 @@ class DaskCluster(Cluster):
                 kept.lost = True
                 kept.future.release()  # or Dask makes it again, and perhaps for nobody
         for sent in self._sent.values():
-            if not sent.begun and (lost := _lost(sent.blocks)):
+            if not sent.begun and (lost := lost_of(sent.blocks)):
                 sent.fail(BlocksLost(lost))
 
     # Orders ----------------------------------------------------------------------------------
@@ -276,8 +179,10 @@ class DaskCluster(Cluster):
         self, order: Order, context: bytes, code: bytes, blocks: Mapping[int, Kept]
     ) -> Answer:
         """Compute an order."""
-        if lost := _lost(blocks):
+        if lost := lost_of(blocks):
             raise BlocksLost(lost)
+        if not self._connected:
+            await self._ended()
         future = asyncio.get_running_loop().create_future()
         sent = Sent(order, {"context": context, "code": code}, blocks, future)
         self._sent[order.number] = sent
@@ -294,7 +199,7 @@ class DaskCluster(Cluster):
         """Have Dask compute an order; return nothing where that has to be asked of it anew."""
         wanted = sent.order.wanted
         kept = None
-        sent.move(chosen(self._places, wanted, _held(sent.blocks)))
+        sent.move(chosen(self._workers.places, wanted, held_by(sent.blocks)))
         future = self._submitted(sent)
         try:
             await self._settled(sent, future)
@@ -317,17 +222,18 @@ class DaskCluster(Cluster):
         key = f"flowdapt-{order.task.stage}-{self._about.server}-{next(self._keys)}"
         context = sent.things["context"]
         small = context if len(context) <= SMALL_CONTEXT else None
-        return self._client.submit(
-            entry.compute,
-            key,
-            pickle.dumps((self._about, order, small), 5),
-            *(sent.blocks[number].future for number in order.needs),
-            key=key,
-            pure=False,
-            retries=0,
-            workers=None if place is None else [place.address],
-            resources=restrictions(self._about.version, order.wanted),
-        )
+        with annotate(span=traces.SPAN):
+            return self._client.submit(
+                entry.compute,
+                key,
+                pickle.dumps((self._about, order, small), 5),
+                *(sent.blocks[number].future for number in order.needs),
+                key=key,
+                pure=False,
+                retries=0,
+                workers=None if place is None else [place.address],
+                resources=restrictions(self._about.version, order.wanted),
+            )
 
     async def _settled(self, sent: Sent, future: Any) -> None:
         """Wait until an order is answered, or may be given to Dask anew.
@@ -349,7 +255,16 @@ class DaskCluster(Cluster):
             joined.cancel()
             ended.cancel()
         if not sent.answer.done():
+            if not self._connected:
+                await self._ended()
             raise OrderLost(_why(ended))
+
+    async def _ended(self) -> None:
+        """Wait for the end of this process, which comes with the connection's, and say nothing.
+
+        The server then has orders computed by the next one, and nobody is at fault.
+        """
+        await asyncio.get_running_loop().create_future()
 
     def _told(self, event: tuple[float, bytes]) -> None:
         """Take a message of an agent."""
@@ -363,13 +278,17 @@ class DaskCluster(Cluster):
     def _on_started(self, number: int, address: str, worker: str) -> None:
         if (sent := self._sent.get(number)) is not None:
             sent.begun = True
-            sent.move(self._places.get(address))
+            sent.move(self._workers.places.get(address))
             self.told.started(sent.order, worker)
+
+    def _on_deferred(self, number: int) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.defer()
 
     def _on_done(
         self, number: int, answer: Done | Failed, has_block: bool, address: str, processes: int
     ) -> None:
-        place = self._places.get(address)
+        place = self._workers.places.get(address)
         if (sent := self._sent.get(number)) is not None and not sent.answer.done() and place:
             place.processes = processes
             sent.move(place)
@@ -416,35 +335,9 @@ def _size(answer: Done | Failed) -> int:
     return answer.value.size if isinstance(answer, Done) else 0
 
 
-def _lost(blocks: Mapping[int, Kept]) -> list[int]:
-    return [number for number, kept in blocks.items() if kept.lost]
-
-
-def _held(blocks: Mapping[int, Kept]) -> Counter[str]:
-    """Return how many bytes of blocks are where."""
-    held: Counter[str] = Counter()
-    for kept in blocks.values():
-        held[kept.address] += kept.size
-    return held
-
-
 def _why(ended: asyncio.Future[Any]) -> str:
     """Say why Dask ended a task that had not answered."""
     if ended.cancelled():
         return "Dask cancelled it"
     error = ended.exception() or ended.result()
     return f"Dask gave it up: {type(error).__name__}: {error}" if error else "its answer was lost"
-
-
-def _complaint(name: str, answer: object, version: str) -> str:
-    """Say why a worker takes no orders.
-
-    :param answer: the version of flowdapt that it has, or what was raised there
-    """
-    if isinstance(answer, str):
-        return (
-            f"the Dask worker {name} has flowdapt {answer}, and this server {version}: "
-            "install the same version there"
-        )
-    said = f"the Dask worker {name} cannot compute stages: {type(answer).__name__}: {answer}"
-    return f"{said}; install flowdapt[dask] {version} there"

@@ -1,9 +1,8 @@
-"""What the gateway has done on Dask workers and on the scheduler. All of it is pickled by name."""
+"""What the gateway has done on Dask workers. All of it is pickled by name."""
 
 from __future__ import annotations
 
 import pickle
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,21 +70,3 @@ async def leave(server: str, *, dask_worker: Any = None) -> None:
     """End the agent of a server that is gone."""
     if name_of(server) in dask_worker.plugins:
         await dask_worker.plugin_remove(name=name_of(server))
-
-
-def version_of_scheduler(topic: str, dask_scheduler: Any = None) -> str:
-    """Return the version of flowdapt that the scheduler has, and have it keep no events of ours.
-
-    It would keep the last thousand, and each may be an answer. Dask offers no other way.
-    """
-    topics = getattr(getattr(dask_scheduler, "_broker", None), "_topics", None)
-    if topics is not None:
-        topics[topic].events = deque(maxlen=0)
-    return flowdapt.__version__
-
-
-def forget_topic(topic: str, dask_scheduler: Any = None) -> None:
-    """Have the scheduler forget that there were events of ours."""
-    topics = getattr(getattr(dask_scheduler, "_broker", None), "_topics", None)
-    if topics is not None:
-        topics.pop(topic, None)

@@ -23,6 +23,7 @@ class Holdings:
         self.spool = spool
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._counts: Counter[str] = Counter()
+        self._written: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -33,15 +34,23 @@ class Holdings:
         self._counts[run] += 1
         try:
             yield
+        except BaseException:
+            self.wrote(run)
+            raise
         finally:
             self._less(run)
+
+    def wrote(self, run: str) -> None:
+        """Note that a run may have memory that belongs to no block, as an order of it failed."""
+        self._written.add(run)
 
     def block(self, run: str) -> None:
         """Note that a block has memory; from any thread, while an order of the run is under way."""
         if threading.get_ident() == self._thread:
             self._counts[run] += 1
+            self._written.add(run)
         else:
-            self._loop.call_soon_threadsafe(self._counts.update, {run: 1})
+            self._loop.call_soon_threadsafe(self.block, run)
 
     def gone(self, run: str, parts: Sequence[Spooled]) -> None:
         """Note that a block is gone; from any thread, and wherever garbage is collected."""
@@ -57,5 +66,7 @@ class Holdings:
         self._counts[run] -= 1
         if self._counts[run] <= 0:
             del self._counts[run]
-            with suppress(OSError):
-                self.spool.forget(run)
+            if run in self._written:
+                self._written.discard(run)
+                with suppress(OSError):  # the memory is gone
+                    self.spool.forget(run)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 from flowdapt_workers.calls import Done, Facts, Failed
 from flowdapt_workers.crew import Crew
 from flowdapt_workers.failures import raised
 from flowdapt_workers.jobs import Job, Mapped, Unit
 from flowdapt_workers.processes import Kind, Process
+from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.wire import Message
 
@@ -202,7 +199,7 @@ class Dispatch:
             self._taken[rest[0]] = self._ledger.give_cpus(self._taken[rest[0]])
             self._freed(process, unit)
         else:
-            self._drain(process)
+            drain(process, self._printed)
             self._answered(process, rest[0], rest[1])
 
     def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
@@ -236,7 +233,7 @@ class Dispatch:
 
     async def _bury(self, process: Process) -> None:
         """Free what a dead worker held, and have its units tried again."""
-        self._drain(process)
+        drain(process, self._printed)
         cause = await process.cause() if process.units else ""
         self.crew.close(process)
         units, process.units = process.units, {}
@@ -343,27 +340,12 @@ class Dispatch:
             )
         self._host.on_progress(progress)
 
-    def _drain(self, process: Process) -> None:
-        """Read what a worker wrote past Python, before its call counts as done."""
-        with contextlib.suppress(OSError):
-            while data := os.read(process.output_end, 1 << 16):
-                self._printed(process, data)
-        if process.begun_line:
-            self._printed(process, b"\n")
-
     def _printed(self, process: Process, data: bytes) -> None:
         """Add what a library or a child process wrote to the log of the stage that is computed."""
-        whole, newline, process.begun_line = (process.begun_line + data).rpartition(b"\n")
         unit = next((u for u in process.units.values() if not u.deferred), None)
-        if unit is None or not newline:
-            return
-        time = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-        lines = [
-            orjson.dumps({"time": time, "stream": "output", "message": line})
-            for line in whole.decode(errors="replace").split("\n")
-        ]
-        block = LogBlock(unit.job.call.stage, b"\n".join([*lines, b""]), len(lines))
-        self._host.on_log(unit.job.call.run, block)
+        block = lines_of(process, data, unit and unit.job.call.stage)
+        if block is not None and unit is not None:
+            self._host.on_log(unit.job.call.run, block)
 
 
 def _of(process: Process, run: UUID) -> list[Unit]:

@@ -15,7 +15,7 @@ from typing import Any
 from flowdapt.engine import Engine
 from flowdapt.executors import Executor, Host
 from flowdapt.resources import Workflow
-from flowdapt.runs import RunState, StageRecord
+from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.storage import StoredRun
 from flowdapt.testing import MemoryStorage
@@ -51,14 +51,17 @@ class Desk:
         """Write a user module."""
         (self.folder / f"{module}.py").write_text(textwrap.dedent(source))
 
-    async def begin(self, *stages: dict[str, Any], **values: Any) -> Any:
+    async def begin(self, *stages: dict[str, Any], **values: Any) -> Run:
         """Start a run of these stages, with this input."""
         data = {"metadata": {"name": "test"}, "spec": {"stages": list(stages)}}
         return await self.engine.begin(Workflow.parse(data, where="test"), values)
 
     async def run(self, *stages: dict[str, Any], **values: Any) -> StoredRun:
+        """Have stages computed, whatever comes of it."""
+        return await self.ended(await self.begin(*stages, **values))
+
+    async def ended(self, run: Run) -> StoredRun:
         """Return a run once it has ended."""
-        run = await self.begin(*stages, **values)
         return await asyncio.wait_for(self.engine.wait(run.uid), RUN_SECONDS)
 
     async def result(self, *stages: dict[str, Any], **values: Any) -> Any:
@@ -92,7 +95,7 @@ def mapped_stage(name: str, target: str | Callable[..., Any], *after: str, **opt
     return user_stage(name, target, *after, type="parameterized", options=options)
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
     """Wait for something in another process, which sets no event here."""
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110

@@ -182,7 +182,7 @@ class Mapped(Job):
         self._cuts: deque[_Cut] = deque()
         self._again: deque[Unit] = deque()
         self.results: dict[tuple[int, ...], Piece] = {}
-        self._out = 0
+        self.out = 0  #: units that are given out and not answered
         self._seconds: float | None = None
 
     def add(self, piece: Piece, order: tuple[int, ...]) -> None:
@@ -204,7 +204,7 @@ class Mapped(Job):
 
     def next(self, workers: int) -> Unit:
         """Return the next chunk, sized by how long elements took so far."""
-        self._out += 1
+        self.out += 1
         if self._again:
             return self._again.popleft()
         cut = self._cuts[0]
@@ -229,7 +229,7 @@ class Mapped(Job):
     def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """Note a chunk's results and failures, and hand the results on to who maps over them."""
         del json
-        self._out -= 1
+        self.out -= 1
         if not unit.deferred:
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
@@ -248,7 +248,7 @@ class Mapped(Job):
 
     def lost(self, unit: Unit, cause: str) -> None:
         """Try the chunk's elements again, one by one, so that the one at fault is found."""
-        self._out -= 1
+        self.out -= 1
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
         if unit.attempt < LOST_ATTEMPTS:
             self.attempts = max(self.attempts, unit.attempt + 1)
@@ -261,7 +261,7 @@ class Mapped(Job):
         if not self.call.allow_partial_failure:
             self.failed(error)
             return
-        self._out += 1
+        self.out += 1
         (index,) = unit.piece.indexes(unit.start, 1)
         failure = Failure(type="WorkerLost", message=str(error), stage=self.call.stage, item=index)
         brief = index, failure.type, failure.message
@@ -269,7 +269,7 @@ class Mapped(Job):
         self.done(unit, Done(Value(), failures=failures, failed_items=(brief,)))
 
     def _end_if_done(self) -> None:
-        if self.outcome.done() or not self.closed or self._out or self.waiting():
+        if self.outcome.done() or not self.closed or self.out or self.waiting():
             return
         value = Value(pieces=[self.results[order] for order in sorted(self.results)])
         self.outcome.set_result(

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import itertools
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from flowdapt_workers import wire
+from flowdapt_workers import programs, wire
 from flowdapt_workers.clusters import Surroundings
+from flowdapt_workers.parts import Held
 
-# Imports from where the server does, whatever its PYTHONPATH and current folder are.
-_BOOT = "import sys; sys.path[:] = {path!r}; from flowdapt_workers.gateway import main; main()"
 STOP_SECONDS = 15.0  #: how long a gateway may take to end, with the cluster that it started
 
 
@@ -31,19 +29,14 @@ class Link:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: wire.Channel | None = None
         self._answer: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
+        self._fetches: dict[int, asyncio.Future[list[bytes] | None]] = {}
+        self._numbers = itertools.count(1)
 
     async def open(
         self, target: str, options: Mapping[str, Any], surroundings: Surroundings
     ) -> wire.Message:
         """Start the process, and return its first answer: whether it reached the cluster."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec, no waiting
-                [sys.executable, "-c", _BOOT.format(path=sys.path), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C in the terminal is for the server alone
-            )
+        self._process, ours = programs.started("flowdapt_workers.gateway")
         self._channel = await wire.Channel.over(ours, self._heard, self._lost)
         self.send("open", target, dict(options), surroundings)
         return await self._answer
@@ -51,10 +44,14 @@ class Link:
     def _heard(self, message: wire.Message) -> None:
         if message[0] in ("up", "unavailable"):
             self._answer.set_result(message)
+        elif message[0] == "fetched":
+            self._fetched(*message[1:])
         else:
             self._received(message)
 
     def _lost(self) -> None:
+        for number in list(self._fetches):
+            self._fetched(number, None)
         if not self._answer.done():
             self._answer.set_result(("unavailable", "the gateway ended at once", False))
         else:
@@ -64,6 +61,21 @@ class Link:
         """Send a message; nothing happens where the gateway has ended."""
         if self._channel is not None:
             self._channel.send(message)
+
+    async def fetch(self, parts: list[Held]) -> list[bytes] | None:
+        """Return payloads that the cluster holds; nothing if they are lost."""
+        number = next(self._numbers)
+        self._fetches[number] = asyncio.get_running_loop().create_future()
+        self.send("fetch", number, parts)
+        try:
+            return await self._fetches[number]
+        finally:
+            del self._fetches[number]
+
+    def _fetched(self, number: int, found: list[bytes] | None) -> None:
+        future = self._fetches.get(number)
+        if future is not None and not future.done():
+            future.set_result(found)
 
     async def close(self, *, at_once: bool = False) -> None:
         """Have the process end, and wait for that.

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowdapt import stages
+from flowdapt import payloads, stages
 from flowdapt.errors import StageError
+from flowdapt_workers.calls import Task, Value
+
+LOOKUPS = "lookups"  #: stands for a run, and for a stage, where targets are looked up
+
+
+def task_of(targets: Sequence[str]) -> Task:
+    """Return what has :func:`problems_of` called where stages are computed."""
+    return Task(
+        run=LOOKUPS,
+        stage=LOOKUPS,
+        target=f"{__name__}.problems_of",
+        name="problems_of",
+        type="flowdapt.stages:Simple",
+        options={},
+        args=(Value(payloads.pack(payloads.dump(list(targets)))),),
+    )
 
 
 def problems_of(targets: Sequence[str]) -> dict[str, StageError]:

@@ -8,17 +8,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt_workers import wire
+from flowdapt_workers import programs, wire
 from flowdapt_workers.calls import Facts
 
 EXIT_SECONDS = 1.0  #: how long to wait for the cause of a death after its socket closed
-# Imports from where the server does, whatever its PYTHONPATH and current folder are.
-_BOOT = "import sys; sys.path[:] = {path!r}; from flowdapt_workers.zygote import main; main()"
 
 STOP_SECONDS = 2.0  #: how long a stopping zygote may take
 
@@ -121,14 +118,7 @@ class Zygote:
             if self._channel is not None:
                 return
             await self._end()  # what is left of an earlier one
-            ours, theirs = socket.socketpair()
-            with theirs:
-                self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec, no waiting
-                    [sys.executable, "-c", _BOOT.format(path=sys.path), str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C in the terminal is for the server alone
-                )
+            self._process, ours = programs.started("flowdapt_workers.zygote")
             self._control = socket.socket(fileno=os.dup(ours.fileno()))
             self._control.sendall(wire.encode((self._preload,)))
             self._channel = await wire.Channel.over(ours, self._told, self._gone)

@@ -17,11 +17,13 @@ from flowdapt.context import PLACES, WorkflowRunContext
 from flowdapt.errors import NeverFits, RunCancelled, ServerError, StageError
 from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
-from flowdapt_workers.calls import Done, Order, Task, Value
+from flowdapt_workers import capacities
+from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.failures import raised
 from flowdapt_workers.jobs import Job, Mapped, Single, Unit
 from flowdapt_workers.link import Link
+from flowdapt_workers.lookups import LOOKUPS, task_of
 from flowdapt_workers.parts import Held, Part
 from flowdapt_workers.submitting import LEAST_CPUS, SubmittingExecutor
 from flowdapt_workers.wire import Message
@@ -30,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 2  #: orders of a mapped stage for each that can be computed at once
 RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
-LOOKUPS = "lookups"  #: stands for a run where targets are looked up
 
 
 class ResultsLost(StageError):
@@ -75,7 +76,6 @@ class RemoteExecutor(SubmittingExecutor):
         self._jobs: list[Job] = []
         self._sent: dict[int, _Sent] = {}
         self._known: set[str] = set()  # contexts and code that this gateway has
-        self._fetches: dict[int, asyncio.Future[list[bytes] | None]] = {}
         self._reconnecting: asyncio.Task[None] | None = None
         self._down = ""  # why the cluster cannot be reached; empty while it can
 
@@ -144,9 +144,6 @@ class RemoteExecutor(SubmittingExecutor):
         sent, self._sent = self._sent, {}
         for one in sent.values():
             self._give_back(one)
-        for future in self._fetches.values():
-            future.cancel()
-        self._fetches.clear()
         self._reconnecting = asyncio.create_task(self._reconnect(link))
 
     def _give_back(self, sent: _Sent) -> None:
@@ -182,30 +179,11 @@ class RemoteExecutor(SubmittingExecutor):
         """Return what a call needs: what it asks for, and a processor where it says nothing."""
         wanted = {"cpus": 1.0, **call.resources}
         wanted["cpus"] = max(wanted["cpus"], LEAST_CPUS)
-        if (short := self._shortage(wanted)) is not None and not self._elastic and self._nodes:
-            raise NeverFits(call.stage, short, wanted[short], self._most(short))
+        short = None if self._elastic else capacities.shortage(self._nodes, wanted)
+        if short is not None:
+            most = capacities.most(self._nodes, short)
+            raise NeverFits(call.stage, short, wanted[short], most)
         return wanted
-
-    def _shortage(self, wanted: Mapping[str, float]) -> str | None:
-        """Return a resource of which no node has as much; a node must have all of them."""
-        short = None
-        for node in self._nodes:
-            lacking = [n for n, amount in wanted.items() if amount > node.resources.get(n, 0.0)]
-            if not lacking:
-                return None
-            short = min(lacking, key=lambda n: self._most(n) >= wanted[n])
-        return short
-
-    def _most(self, name: str) -> float:
-        return max((node.resources.get(name, 0.0) for node in self._nodes), default=0.0)
-
-    def _slots(self, wanted: Mapping[str, float]) -> int:
-        """Return how many calls that want as much are computed at once, on an empty cluster."""
-        slots = 0
-        for node in self._nodes:
-            shares = [node.resources.get(n, 0.0) / amount for n, amount in wanted.items() if amount]
-            slots += int(min(shares, default=0.0) + 1e-9)
-        return max(1, min(slots, 100_000))
 
     def queue(self, job: Job, *, first: bool = False) -> None:
         """Have a job computed."""
@@ -223,15 +201,13 @@ class RemoteExecutor(SubmittingExecutor):
                 self.moved(job)
             return
         for job in list(self._jobs):
-            slots = self._slots(job.wanted)
-            most = AHEAD * slots if isinstance(job, Mapped) else 1
-            while not job.over and job.waiting() and self._under_way(job) < most:
+            slots = capacities.slots(self._nodes, job.wanted)
+            while not job.over and job.waiting():
+                if isinstance(job, Mapped) and job.out >= AHEAD * slots:
+                    break
                 self._send(job, job.next(slots))
             if job.over or not (job.waiting() or isinstance(job, Mapped)):
                 self._jobs.remove(job)
-
-    def _under_way(self, job: Job) -> int:
-        return sum(sent.unit.job is job for sent in self._sent.values())
 
     def _send(self, job: Job, unit: Unit) -> None:
         assert self._link is not None  # noqa: S101 - asked before
@@ -351,8 +327,9 @@ class RemoteExecutor(SubmittingExecutor):
         if not self._nodes:
             return f"the {self.name} cluster has no node"
         # It is with the cluster all the same, which may start a node for it.
-        if job.worker is None and (short := self._shortage(job.wanted)) is not None:
-            asked, most = job.wanted[short], self._most(short)
+        short = capacities.shortage(self._nodes, job.wanted)
+        if job.worker is None and short is not None:
+            asked, most = job.wanted[short], capacities.most(self._nodes, short)
             return f"no node has {asked:g} {short}; the most that one has is {most:g}"
         return None
 
@@ -370,42 +347,15 @@ class RemoteExecutor(SubmittingExecutor):
         return [next(brought) if isinstance(part, Held) else bytes(part) for part in parts]  # type: ignore[arg-type]  # those of one process never come here
 
     async def _fetched(self, held: list[Held]) -> list[bytes]:
-        found = None
-        if self._link is not None:
-            number = next(self._numbers)
-            future: asyncio.Future[list[bytes] | None]
-            future = asyncio.get_running_loop().create_future()
-            self._fetches[number] = future
-            self._link.send("fetch", number, held)
-            try:
-                found = await future
-            except asyncio.CancelledError:
-                if self._link is not None:
-                    raise
-            finally:
-                self._fetches.pop(number, None)
+        found = None if self._link is None else await self._link.fetch(held)
         if found is None:
             raise ResultsLost(f"the result was on the {self.name} cluster, and is lost")
         return found
 
-    def _on_fetched(self, number: int, found: list[bytes] | None) -> None:
-        if (future := self._fetches.get(number)) is not None and not future.done():
-            future.set_result(found)
-
     async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
         """Import targets on the cluster."""
-        argument = payloads.pack(payloads.dump(list(targets)))
-        task = Task(
-            run=LOOKUPS,
-            stage=LOOKUPS,
-            target="flowdapt_workers.lookups.problems_of",
-            name="problems_of",
-            type="flowdapt.stages:Simple",
-            options={},
-            args=(Value(argument),),
-        )
-        context, target = WorkflowRunContext(), str(task.target)
-        call = Call(UUID(int=0), LOOKUPS, context, target, task.type, code=code)
+        task, context = task_of(targets), WorkflowRunContext()
+        call = Call(UUID(int=0), LOOKUPS, context, task.name, task.type, code=code)
         job = Single(call, task, self.workers_for(call, {}), {"cpus": LEAST_CPUS})
         self.queue(job)
         try:

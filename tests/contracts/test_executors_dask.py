@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
@@ -10,7 +10,7 @@ from flowdapt_dask.executor import DaskExecutor
 
 from flowdapt.testing import ProcessExecutorSuite, WorkerSuite
 from tests import dask_clusters
-from tests.staying import Staying
+from tests.staying import OneConnection, Staying
 
 
 class Kept(Staying, DaskExecutor):
@@ -20,36 +20,19 @@ class Kept(Staying, DaskExecutor):
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clusters.DaskServers]:
     folder = tmp_path_factory.mktemp("dask")
-    with dask_clusters.running(folder, "one") as servers:
-        servers.add("two", resources={"field": 1})
+    two = {"resources": {"field": 1}}
+    with dask_clusters.running(folder, one={}, two=two) as servers:
         yield servers
 
 
-class OnDask:
-    """One connection serves all tests of a class."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def anyio_backend(cls) -> str:
-        return "asyncio"  # one loop for the class, too
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    async def kept(
-        cls, anyio_backend: str, servers: dask_clusters.DaskServers
-    ) -> AsyncIterator[Kept]:
-        executor = Kept(cluster_address=servers.address)
-        yield executor
-        await executor.end()
-
-    @pytest.fixture
-    def executor(self, kept: Kept) -> Kept:
-        return kept
+@pytest.fixture(scope="class")
+def made(servers: dask_clusters.DaskServers) -> Staying:
+    return Kept(cluster_address=servers.address)
 
 
-class TestDaskExecutor(OnDask, ProcessExecutorSuite):
+class TestDaskExecutor(OneConnection, ProcessExecutorSuite):
     pass
 
 
-class TestDaskWorkers(OnDask, WorkerSuite):
+class TestDaskWorkers(OneConnection, WorkerSuite):
     alone: ClassVar[dict[str, float]] = {"field": 1}

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import pytest
 
 from flowdapt.testing import ProcessExecutorSuite, WorkerSuite
 from tests.ray_clusters import Kept, RayNodes
+from tests.staying import OneConnection, Staying
 
 
-class OnRay:
-    """One connection serves all tests of a class."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def anyio_backend(cls) -> str:
-        return "asyncio"  # one loop for the class, too
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    async def kept(cls, anyio_backend: str, ray_nodes: RayNodes) -> AsyncIterator[Kept]:
-        executor = Kept(cluster_address=ray_nodes.address)
-        yield executor
-        await executor.end()
-
-    @pytest.fixture
-    def executor(self, kept: Kept) -> Kept:
-        return kept
+@pytest.fixture(scope="class")
+def made(ray_nodes: RayNodes) -> Staying:
+    return Kept(cluster_address=ray_nodes.address)
 
 
-class TestRayExecutor(OnRay, ProcessExecutorSuite):
+class TestRayExecutor(OneConnection, ProcessExecutorSuite):
     pass
 
 
-class TestRayWorkers(OnRay, WorkerSuite):
+class TestRayWorkers(OneConnection, WorkerSuite):
     alone: ClassVar[dict[str, float]] = {"node1": 1}

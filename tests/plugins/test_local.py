@@ -23,6 +23,7 @@ from flowdapt_local.ledger import Ledger
 from flowdapt_memory.owners import OwnMemory
 from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
+from flowdapt_testing.stopping import SLEEPS
 from flowdapt_workers.crew import Crew
 from flowdapt_workers.parts import Woven
 from flowdapt_workers.processes import Process
@@ -600,24 +601,7 @@ async def test_a_child_that_comes_out_of_a_stage_harms_nothing(desk: Desk) -> No
 # Cancelling ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "def f(mark):\n    open(mark, 'w').close()\n    time.sleep(60)",
-        # Catches everything that Python raises, so that only killing helps.
-        """
-def f(mark):
-    open(mark, 'w').close()
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try: time.sleep(1)
-        except BaseException: pass
-""",
-        "async def f(mark):\n    open(mark, 'w').close()\n    await asyncio.sleep(60)",
-        "async def f(mark):\n    open(mark, 'w').close()\n    time.sleep(60)",
-    ],
-    ids=["sync", "stubborn", "async", "async that blocks"],
-)
+@pytest.mark.parametrize("source", SLEEPS.values(), ids=SLEEPS)
 async def test_a_cancelled_run_is_not_computed_any_more(
     desk: Desk, tmp_path: Path, source: str
 ) -> None:
