@@ -33,6 +33,9 @@ _REFUSAL = (
 def prepare(options: Options) -> None:
     """Set what Ray reads from the environment when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Of a server started by `uv run`, Ray would upload the working folder, and start each process
+    # of the cluster by another `uv run` in a copy of it. Our stages' code goes its own way.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if options.address is None:
         # The switch is for systems that ask the user about every open port; with it, everything
         # listens on loopback only. Without a token, others on this machine could do as they like.
