@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from flowdapt_ray.executor import RayExecutor
 
 from tests.staying import Staying
@@ -69,6 +70,15 @@ def serving(nodes: int = 2, **head: Any) -> Iterator[RayNodes]:
         yield cluster
 
 
+@contextmanager
+def known() -> Iterator[None]:
+    """Have this process, and what it starts, know how to reach clusters of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**LOOPBACK, **SECRET}.items():
+            patch.setenv(name, value)
+        yield
+
+
 class Kept(Staying, RayExecutor):
     """An executor on Ray that stays connected."""
 
@@ -85,16 +95,22 @@ class _Nodes:
 
     def __init__(self) -> None:
         self._cluster: Any = None
+        self._facts: dict[str, Any] = {}
         self._nodes: dict[str, Any] = {}
 
     def begin(self, **facts: Any) -> str:
         """Start the head node; return its address."""
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **facts}
-        )
+        self._facts = {**NODE, "include_dashboard": False, **facts}
+        self._cluster = Cluster(initialize_head=True, head_node_args=self._facts)
         return str(self._cluster.address)
+
+    def begin_again(self) -> str:
+        """Start a new cluster in the place of one whose head was killed."""
+        self._cluster.shutdown()
+        self._nodes.clear()
+        return self.begin(**self._facts)
 
     def add(self, **facts: Any) -> str:
         """Start another node; return its name."""

@@ -51,13 +51,14 @@ class RayCluster(Cluster):
         self._ways: Ways
         self._actor: Any = None  # kept, because it ends when nobody refers to it
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._lost = False
+        self._lost = self._parted = False
 
     # The cluster -----------------------------------------------------------------------------
 
     async def open(self) -> Mapping[str, Any]:
         """Start the cluster, or connect to it."""
-        connections.prepare(self._sorted)
+        await connections.imported(self._sorted)
+        atexit.register(self._leave)  # so that this comes before what Ray has registered
         environment = connections.runtime_env(self._sorted, self.surroundings)
         dashboard = await connections.connect(self._attendant, self._sorted, environment)
         import ray
@@ -101,13 +102,16 @@ class RayCluster(Cluster):
         self._probes.stop()
         for task in self._tasks:
             task.cancel()
-        if self._lost:
-            # Ray would ask the cluster for seconds whether we may go. What we started goes as well.
-            atexit.register(os._exit, 0)
-            return
-        import ray
+        if not self._lost:
+            import ray
 
-        await self._attendant.call(ray.shutdown)
+            await self._attendant.call(ray.shutdown)
+            self._parted = True
+
+    def _leave(self) -> None:
+        """End at once where Ray would wait: for a cluster that is lost, or is not there yet."""
+        if not self._parted:
+            os._exit(0)  # the processes that Ray started here end as well
 
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes that are alive."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -30,9 +31,10 @@ _REFUSAL = (
 )
 
 
-def prepare(options: Options) -> None:
+def _prepare(options: Options) -> None:
     """Set what Ray reads from the environment when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # we look at one reference of two
     if options.address is None:
         # The switch is for systems that ask the user about every open port; with it, everything
         # listens on loopback only. Without a token, others on this machine could do as they like.
@@ -60,19 +62,32 @@ def runtime_env(options: Options, surroundings: Surroundings) -> dict[str, Any]:
     return {**options.runtime_env, "env_vars": variables}
 
 
+async def imported(options: Options) -> None:
+    """Import Ray, unless it would be of no use.
+
+    :raises ClusterUnavailable: it is not installed, or nobody is at the address
+    """
+    if options.address not in (None, "auto"):
+        await _check_reachable(str(options.address))
+    _prepare(options)
+    try:
+        import ray  # noqa: F401 - what it sets up is the purpose
+    except ImportError as error:
+        said = f"Ray cannot be imported ({error}): install 'flowdapt[ray]'"
+        raise ClusterUnavailable(said, final=True) from None
+
+
 async def connect(attendant: Attendant, options: Options, environment: Mapping[str, Any]) -> str:
     """Connect to the cluster, or start one; return the address of its dashboard, if it has one.
 
     :raises ClusterUnavailable: saying why
     """
-    try:
-        import ray
-    except ImportError as error:
-        said = f"Ray cannot be imported ({error}): install 'flowdapt[ray]'"
-        raise ClusterUnavailable(said, final=True) from None
+    import ray
+
     given = {
         "namespace": names.NAMESPACE,
         "log_to_driver": False,
+        "logging_level": logging.ERROR,  # what there is to say on connecting, we say
         "runtime_env": dict(environment),
         **options.any,
     }
@@ -82,8 +97,6 @@ async def connect(attendant: Attendant, options: Options, environment: Mapping[s
         return await _within(work, START_SECONDS, "Ray did not start on this machine")
     address = options.address
     given["address"] = address
-    if address != "auto":
-        await _check_reachable(address)
     with _Refusals() as refusals:
         work = attendant.call(lambda: ray.init(**given))
         said = f"the Ray cluster at {address} did not take us"
@@ -141,7 +154,7 @@ async def unreachable(host: str, port: int, seconds: float) -> str | None:
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
     writer.close()
     return None
 
