@@ -23,6 +23,9 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 NODE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
+#: a head node without what tests have no use for
+LEAN = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+HEAD = {"resources": {"node0": 1}}
 
 
 @dataclass
@@ -102,7 +105,7 @@ class _Nodes:
         """Start the head node; return its address."""
         from ray.cluster_utils import Cluster
 
-        self._facts = {**NODE, "include_dashboard": False, **facts}
+        self._facts = {**NODE, **LEAN, **HEAD, **facts}
         self._cluster = Cluster(initialize_head=True, head_node_args=self._facts)
         return str(self._cluster.address)
 

@@ -24,6 +24,7 @@ from flowdapt_ray.handing import Handed
 from flowdapt_ray.inboxes import Inbox
 from flowdapt_ray.listing import Listing, Place
 from flowdapt_ray.losses import failure_of, loss_of
+from flowdapt_ray.memory import RayMemory
 from flowdapt_ray.options import sorted_out
 from flowdapt_ray.probing import Probes
 from flowdapt_ray.tasks import compute
@@ -116,6 +117,10 @@ class RayCluster(Cluster):
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes that are alive."""
         return await self._listing.nodes()
+
+    def memory(self) -> RayMemory:
+        """Return the objects that are kept on the cluster."""
+        return RayMemory(self._actor)
 
     # Orders ----------------------------------------------------------------------------------
 
