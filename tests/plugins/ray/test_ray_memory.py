@@ -142,8 +142,11 @@ async def test_stages_replace_remove_and_write_to_copies_of_their_own(desk: Desk
         assert places is not None
         memory = objects.attached(places.memory)
         for size in (10, 3_000_000):
+            objects.put("x", np.full(size, 5.0), namespace="farm")
+            replaced = objects.get("x", namespace="farm")
             for seed in range(3):
                 objects.put("x", np.full(size, float(seed)), namespace="farm")
+            assert replaced.min() == replaced.max() == 5
             own = payloads.load(memory.get("farm", "x", writable=True))
             own[:] = 7
             assert objects.get("x", namespace="farm").max() == 2

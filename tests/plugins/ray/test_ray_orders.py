@@ -8,13 +8,12 @@ import os
 import pickle
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flowdapt_ray import tasks
-from flowdapt_testing.desks import Desk, mapped_stage, until
+from flowdapt_testing.desks import Desk, mapped_stage
 from flowdapt_testing.desks import user_stage as stage
 
 from flowdapt.executors import Node
@@ -118,7 +117,7 @@ async def test_a_module_that_a_node_lacks_is_named_with_the_node_and_what_would_
 
 
 def test_a_node_with_another_version_computes_nothing_and_says_which_both_are() -> None:
-    answered, block = tasks.compute("0.9", b"", b"", b"")
+    answered, block = tasks.compute(pickle.dumps((tasks.Setup("0.9", {}, 20), b"", (b"", b""))))
 
     said = pickle.loads(answered)
     assert block is None
@@ -153,74 +152,6 @@ async def test_many_runs_leave_nothing_behind(desk: Desk) -> None:
 
 
 # Cancelling ----------------------------------------------------------------------------------
-
-
-def ways_to_wait() -> dict[str, Callable[[str], Any]]:
-    """Return functions that wait for a minute; made here, so that they go by value."""
-
-    def sleeps(mark: str) -> None:
-        Path(mark).write_text(str(os.getpid()))
-        time.sleep(60)
-
-    def runs_a_program(mark: str) -> None:
-        import subprocess
-
-        Path(mark).write_text(str(os.getpid()))
-        subprocess.run(["sleep", "60"], check=False)
-
-    def has_a_loop(mark: str) -> None:
-        Path(mark).write_text(str(os.getpid()))
-        asyncio.run(asyncio.sleep(60))
-
-    async def awaits(mark: str) -> None:
-        Path(mark).write_text(str(os.getpid()))
-        await asyncio.sleep(60)
-
-    return {way.__name__: way for way in (sleeps, runs_a_program, has_a_loop, awaits)}
-
-
-WAYS = ways_to_wait()
-
-
-@pytest.mark.parametrize("target", WAYS.values(), ids=WAYS)
-async def test_what_waits_is_woken_at_once_and_its_process_goes_on(
-    desk: Desk, tmp_path: Path, target: Callable[..., Any]
-) -> None:
-    mark = tmp_path / "mark"
-    run = await desk.begin(stage("a", target, resources=ALONE), mark=str(mark))
-    await until(lambda: mark.exists() and bool(mark.read_text()))
-    begun = time.monotonic()
-
-    await desk.engine.cancel(run.uid)
-    pid = await desk.result(stage("b", os.getpid, resources=ALONE))
-
-    assert time.monotonic() - begun < 0.5  # so nobody had to kill it
-    assert pid == int(mark.read_text())
-
-
-async def test_what_holds_on_is_killed_within_a_second(desk: Desk, tmp_path: Path) -> None:
-    def holds_on(mark: str) -> None:
-        Path(mark).write_text(str(os.getpid()))
-        while True:
-            with suppress(BaseException):
-                time.sleep(60)
-
-    mark = tmp_path / "mark"
-    run = await desk.begin(stage("a", holds_on, resources=ALONE), mark=str(mark))
-    await until(lambda: mark.exists() and bool(mark.read_text()))
-    begun = time.monotonic()
-
-    await desk.engine.cancel(run.uid)
-    await until(lambda: _is_gone(int(mark.read_text())))
-
-    assert time.monotonic() - begun < 1.5  # a second, where nothing else is computed
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return True
 
 
 async def test_what_waits_for_a_node_is_cancelled_before_it_begins(
