@@ -26,6 +26,9 @@ NODE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
 #: a head node without what tests have no use for
 LEAN = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
 HEAD = {"resources": {"node0": 1}}
+#: a node that does not answer for so long is lost; by default that takes Ray 12 s
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
+QUICK |= {"health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
 
 
 @dataclass
@@ -105,7 +108,7 @@ class _Nodes:
         """Start the head node; return its address."""
         from ray.cluster_utils import Cluster
 
-        self._facts = {**NODE, **LEAN, **HEAD, **facts}
+        self._facts = {**NODE, **LEAN, **HEAD, "_system_config": QUICK, **facts}
         self._cluster = Cluster(initialize_head=True, head_node_args=self._facts)
         return str(self._cluster.address)
 

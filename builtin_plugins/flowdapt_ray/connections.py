@@ -35,6 +35,8 @@ def _prepare(options: Options) -> None:
     """Set what Ray reads from the environment when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # we look at one reference of two
+    # Stages that ask for no device see none: what Ray does unless it is told, and asks to be told.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     # Ray would start its workers with `uv run`, and upload the current folder, if we were.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if options.address is None:

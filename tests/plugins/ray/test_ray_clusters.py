@@ -23,65 +23,24 @@ from tests.ray_clusters import RayNodes
 
 pytestmark = pytest.mark.anyio
 
-# A node that does not answer for as long is lost; by default it takes Ray 12 s.
-QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300}
-QUICK |= {"health_check_timeout_ms": 500, "health_check_failure_threshold": 3}
-
 
 @pytest.fixture(scope="module")
 def own_nodes() -> Iterator[RayNodes]:
     """A cluster of which tests may kill what they like, as long as its head is there again."""
     port = ray_clusters.free_port()
-    facts = {"gcs_server_port": port, "_system_config": QUICK}
-    with ray_clusters.known(), ray_clusters.serving(nodes=1, **facts) as cluster:
+    with ray_clusters.known(), ray_clusters.serving(1, gcs_server_port=port) as cluster:
         yield cluster
 
 
 @pytest.fixture
 async def desk(own_nodes: RayNodes, tmp_path: Path) -> AsyncIterator[Desk]:
-    executor = RayExecutor(cluster_address=own_nodes.address, elastic=True)
+    executor = RayExecutor(cluster_address=own_nodes.address)
     desk = await Desk.over(executor, tmp_path)
     yield desk
     await desk.engine.stop()
 
 
 # Clusters that are lost ----------------------------------------------------------------------
-
-
-async def test_what_a_node_had_is_made_again_when_it_is_lost(
-    desk: Desk, own_nodes: RayNodes, tmp_path: Path
-) -> None:
-    marks = [str(tmp_path / name) for name in ("held", "go", "made")]
-
-    def make(made: str) -> bytes:
-        with open(made, "a") as file:
-            file.write("made\n")
-        return bytes(1_000_000)
-
-    def wait(data: bytes, held: str, go: str) -> None:
-        import time
-
-        open(held, "w").close()
-        while not os.path.exists(go):
-            time.sleep(0.01)
-
-    held, go, made = marks
-    late = {"late": 1.0}
-    node = await asyncio.to_thread(own_nodes.do, "add", resources=late)
-    run = await desk.begin(
-        stage("make", lambda: make(made), resources=late),
-        stage("wait", lambda data: wait(data, held, go), "make", resources=late),
-        stage("use", lambda data, _: len(data), "make", "wait"),
-    )
-    await until(lambda: os.path.exists(held))
-
-    await asyncio.to_thread(own_nodes.do, "remove", node=node)
-    await asyncio.to_thread(own_nodes.do, "add", resources=late)
-    open(go, "w").close()
-    stored = await asyncio.wait_for(desk.engine.wait(run.uid), 60)
-
-    assert (stored.run.state, stored.result) == (RunState.FINISHED, b"1000000")
-    assert Path(made).read_text() == "made\nmade\n"
 
 
 async def test_a_server_finds_its_cluster_again_when_the_head_node_was_lost(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from flowdapt_ray import tasks
-from flowdapt_testing.desks import Desk, mapped_stage
+from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
 
 from flowdapt.executors import Node
@@ -74,19 +74,44 @@ async def test_what_no_node_has_is_refused_and_named(desk: Desk) -> None:
     assert "stage 'big' asks for 3 cpus" in stored.run.failure.message
 
 
-async def test_what_fits_on_no_node_waits_where_nodes_may_join(
-    desk: Desk, kept: Kept, ray_nodes: RayNodes, monkeypatch: pytest.MonkeyPatch
+async def test_what_fits_on_no_node_waits_for_one_and_is_made_again_when_that_is_lost(
+    desk: Desk,
+    kept: Kept,
+    ray_nodes: RayNodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kept, "_elastic", True)
+    def make(made: str) -> bytes:
+        with open(made, "a") as file:
+            file.write("made\n")
+        return bytes(1_000_000)
 
-    run = await desk.begin(stage("big", os.getpid, resources={"late": 1}))
+    def wait(held: str, go: str) -> None:
+        open(held, "w").close()
+        while not os.path.exists(go):
+            time.sleep(0.01)
+
+    monkeypatch.setattr(kept, "_elastic", True)
+    late = {"late": 1.0}
+    made, held, go = (str(tmp_path / name) for name in ("made", "held", "go"))
+
+    run = await desk.begin(
+        stage("make", lambda: make(made), resources=late),
+        stage("wait", lambda _: wait(held, go), "make", resources=late),
+        stage("use", lambda data, _: len(data), "make", "wait"),
+    )
     record = await record_of(desk, run, lambda record: record.waiting)
-    node = await asyncio.to_thread(ray_nodes.do, "add", resources={"late": 1})
+    node = await asyncio.to_thread(ray_nodes.do, "add", resources=late)
+    await until(lambda: os.path.exists(held))
+    await asyncio.to_thread(ray_nodes.do, "remove", node=node)
+    node = await asyncio.to_thread(ray_nodes.do, "add", resources=late)
+    open(go, "w").close()
     stored = await asyncio.wait_for(desk.engine.wait(run.uid), 60)
     await asyncio.to_thread(ray_nodes.do, "remove", node=node)
 
     assert record.waiting == "no node has 1 late; the most that one has is 0"
-    assert stored.run.state is RunState.FINISHED
+    assert (stored.run.state, stored.result) == (RunState.FINISHED, b"1000000")
+    assert Path(made).read_text() == "made\nmade\n"
 
 
 # Failures ------------------------------------------------------------------------------------
