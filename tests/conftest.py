@@ -48,9 +48,7 @@ def s3() -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def ray_nodes() -> Iterator[ray_clusters.RayNodes]:
     """A cluster of two nodes, for all tests that ask; they connect to it by its address."""
-    with pytest.MonkeyPatch.context() as patch, ray_clusters.serving() as cluster:
-        for name, value in {**ray_clusters.LOOPBACK, **ray_clusters.SECRET}.items():
-            patch.setenv(name, value)
+    with ray_clusters.known(), ray_clusters.serving() as cluster:
         yield cluster
 
 

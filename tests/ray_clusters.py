@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from flowdapt_ray.executor import RayExecutor
 
 from tests.staying import Staying
@@ -22,6 +23,12 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 NODE = {"num_cpus": 1, "object_store_memory": 300 * 2**20}
+#: a head node without what tests have no use for
+LEAN = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+HEAD = {"resources": {"node0": 1}}
+#: a node that does not answer for so long is lost; by default that takes Ray 12 s
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
+QUICK |= {"health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
 
 
 @dataclass
@@ -69,6 +76,15 @@ def serving(nodes: int = 2, **head: Any) -> Iterator[RayNodes]:
         yield cluster
 
 
+@contextmanager
+def known() -> Iterator[None]:
+    """Have this process, and what it starts, know how to reach clusters of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**LOOPBACK, **SECRET}.items():
+            patch.setenv(name, value)
+        yield
+
+
 class Kept(Staying, RayExecutor):
     """An executor on Ray that stays connected."""
 
@@ -85,16 +101,22 @@ class _Nodes:
 
     def __init__(self) -> None:
         self._cluster: Any = None
+        self._facts: dict[str, Any] = {}
         self._nodes: dict[str, Any] = {}
 
     def begin(self, **facts: Any) -> str:
         """Start the head node; return its address."""
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **facts}
-        )
+        self._facts = {**NODE, **LEAN, **HEAD, "_system_config": QUICK, **facts}
+        self._cluster = Cluster(initialize_head=True, head_node_args=self._facts)
         return str(self._cluster.address)
+
+    def begin_again(self) -> str:
+        """Start a new cluster in the place of one whose head was killed."""
+        self._cluster.shutdown()
+        self._nodes.clear()
+        return self.begin(**self._facts)
 
     def add(self, **facts: Any) -> str:
         """Start another node; return its name."""

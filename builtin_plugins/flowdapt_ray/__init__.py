@@ -1,4 +1,4 @@
-"""Computes stages on a Ray cluster."""
+"""Computes stages on a Ray cluster, and shares their objects there."""
 
 from flowdapt.hooks import Provider, hookimpl
 
@@ -16,4 +16,13 @@ def flowdapt_executors() -> list[Provider]:
                 "flowdapt.compute.executor.ray.executor.RayExecutor",
             ),
         ),
+    ]
+
+
+@hookimpl
+def flowdapt_memories() -> list[Provider]:
+    return [
+        Provider(
+            "ray", "flowdapt_ray.memory:served", "Objects on a Ray cluster; for that executor."
+        )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
@@ -12,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from flowdapt_workers.clusters import ClusterUnavailable, Surroundings
+from flowdapt_workers.clusters import ClusterUnavailable
 
 from flowdapt_ray import names
 from flowdapt_ray.attendants import Attendant
@@ -30,9 +31,12 @@ _REFUSAL = (
 )
 
 
-def prepare(options: Options) -> None:
+def _prepare(options: Options) -> None:
     """Set what Ray reads from the environment when it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # we look at one reference of two
+    # Stages that ask for no device see none: what Ray does unless it is told, and asks to be told.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     # Of a server started by `uv run`, Ray would upload the working folder, and start each process
     # of the cluster by another `uv run` in a copy of it. Our stages' code goes its own way.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -52,41 +56,42 @@ def _token_known() -> bool:
     return Path(file).is_file()
 
 
-def runtime_env(options: Options, surroundings: Surroundings) -> dict[str, Any]:
-    """Return what every process of the cluster that works for us is to find."""
-    variables = {
-        **surroundings.environment,
-        **options.runtime_env.get("env_vars", {}),
-        names.SERVER: surroundings.server,
-        names.LOG_LEVEL: str(surroundings.log_level),
-    }
-    return {**options.runtime_env, "env_vars": variables}
+async def imported(options: Options) -> None:
+    """Import Ray, unless it would be of no use.
+
+    :raises ClusterUnavailable: it is not installed, or nobody is at the address
+    """
+    if options.address not in (None, "auto"):
+        await _check_reachable(str(options.address))
+    _prepare(options)
+    try:
+        import ray  # noqa: F401 - what it sets up is the purpose
+    except ImportError as error:
+        said = f"Ray cannot be imported ({error}): install 'flowdapt[ray]'"
+        raise ClusterUnavailable(said, final=True) from None
 
 
-async def connect(attendant: Attendant, options: Options, environment: Mapping[str, Any]) -> str:
+async def connect(attendant: Attendant, options: Options) -> str:
     """Connect to the cluster, or start one; return the address of its dashboard, if it has one.
 
     :raises ClusterUnavailable: saying why
     """
-    try:
-        import ray
-    except ImportError as error:
-        said = f"Ray cannot be imported ({error}): install 'flowdapt[ray]'"
-        raise ClusterUnavailable(said, final=True) from None
+    import ray
+
     given = {
         "namespace": names.NAMESPACE,
         "log_to_driver": False,
-        "runtime_env": dict(environment),
+        "logging_level": logging.ERROR,  # what there is to say on connecting, we say
         **options.any,
     }
+    if options.runtime_env:  # with any, Ray's processes take twice as long to start
+        given["runtime_env"] = options.runtime_env
     if options.address is None:
         given |= {"address": "local", **_local(options.local)}
         work = attendant.call(lambda: ray.init(**given))
         return await _within(work, START_SECONDS, "Ray did not start on this machine")
     address = options.address
     given["address"] = address
-    if address != "auto":
-        await _check_reachable(address)
     with _Refusals() as refusals:
         work = attendant.call(lambda: ray.init(**given))
         said = f"the Ray cluster at {address} did not take us"
@@ -144,7 +149,7 @@ async def unreachable(host: str, port: int, seconds: float) -> str | None:
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except OSError as error:
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
     writer.close()
     return None
 

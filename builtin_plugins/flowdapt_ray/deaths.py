@@ -54,7 +54,13 @@ def _died() -> dict[bytes, tuple[int, str]]:
     workers = [messages.WorkerTableData.FromString(worker) for worker in table]
     bad = (kinds.WorkerExitType.SYSTEM_ERROR, kinds.WorkerExitType.NODE_OUT_OF_MEMORY)
     return {
-        worker.worker_address.worker_id: (worker.pid, worker.worker_address.node_id.hex())
+        worker.worker_address.worker_id: (worker.pid, _node(worker.worker_address))
         for worker in workers
         if not worker.is_alive and worker.exit_type in bad
     }
+
+
+def _node(address: Any) -> str:
+    """Return the id of the node at an address; its name is another one in earlier releases."""
+    key: bytes = address.node_id if hasattr(address, "node_id") else address.raylet_id
+    return key.hex()

@@ -31,6 +31,8 @@ class RayExecutor(RemoteExecutor):
     kind = "ray"
     name = "Ray"
     cluster = "flowdapt_ray.cluster:RayCluster"
+    memory = "ray"
+    objects = "flowdapt_ray.memory:attach"
 
     def __init__(self, *, elastic: bool = False, **options: Any) -> None:
         if not isinstance(elastic, bool):

@@ -8,7 +8,6 @@ NAMESPACE = "flowdapt"  #: of Ray, in which names are looked up
 
 # Variables of the processes that compute.
 SERVER = "FLOWDAPT_RAY_SERVER"  #: a name that no other server has
-LOG_LEVEL = "FLOWDAPT_RAY_LOG_LEVEL"  #: of the records that are captured
 CODE = "FLOWDAPT_CODE"  #: the snapshot of user modules that a process serves, for life
 
 

@@ -33,6 +33,7 @@ CONTEXTS = 8  #: runs whose context is kept, in case more of them comes
 MAPPINGS = 4  #: mapped stages that are kept loaded
 LONG_SECONDS = 0.1  #: an order that takes longer is told of before its answer
 IDLE_SECONDS = 5.0  #: after this time without orders, what they took is let go of
+STAY_SECONDS = 60.0  #: how long this process stays without orders, where Ray wants fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,10 @@ class Worker:
     """The state of a process that computes.
 
     :param code: a snapshot of user modules, pickled; empty where there are none
+    :param log_level: of the records of the logging module that are captured
     """
 
-    def __init__(self, code: bytes) -> None:
+    def __init__(self, code: bytes, log_level: int) -> None:
         import ray
 
         here: Any = ray.util
@@ -72,7 +74,8 @@ class Worker:
         self._mappings: OrderedDict[int, Mapping | Failed] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._diversion: Diversion | None = None
-        self._output.install(int(os.environ[names.LOG_LEVEL]))
+        self._output.install(log_level)
+        self._anchor: Any = None
         self._turn, self._busy = threading.Lock(), threading.Event()
         self._computed = 0  # the number of the order at work, while there is one
         threading.Thread(target=self._watch_time, daemon=True, name="long orders").start()
@@ -97,6 +100,8 @@ class Worker:
                 idle = 0.0 if number else idle + LONG_SECONDS
                 if idle > IDLE_SECONDS:
                     self._mappings.clear()
+                if idle > STAY_SECONDS:
+                    self._anchor = None
                     self._busy.clear()
             if number and number == seen != told:
                 self._post.send_of(number, "started", self._pid, self._node)
@@ -107,6 +112,7 @@ class Worker:
         with self._turn:
             self._computed = number
             if number:
+                self._anchor = self._anchor or _anchor()
                 self._busy.set()
 
     # Orders ----------------------------------------------------------------------------------
@@ -209,3 +215,15 @@ class Worker:
         doing = self._loop.create_task(work, context=variables)
         with self._interrupts.cancelling(self._loop, doing):
             return self._loop.run_until_complete(doing)
+
+
+def _anchor() -> Any:
+    """Return what keeps this process alive, as long as it is held: an object that is its own.
+
+    Beyond one for each processor, Ray ends processes that had nothing to do for a second, and to
+    start another one takes several. Where two snapshots of code or two servers take turns, that
+    would be at every turn.
+    """
+    import ray
+
+    return ray.put(b"")

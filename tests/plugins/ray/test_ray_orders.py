@@ -1,0 +1,262 @@
+"""What becomes of calls on a cluster of two nodes, beyond what the suites ask of every executor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flowdapt_ray import tasks
+from flowdapt_testing.desks import Desk, mapped_stage, until
+from flowdapt_testing.desks import user_stage as stage
+
+from flowdapt.executors import Node
+from flowdapt.runs import RunState, StageRecord
+from tests.ray_clusters import Kept, RayNodes
+
+# Functions go by value here: processes are shared by all tests that have no user modules.
+# ruff: noqa: T201 - what stages write is under test
+
+pytestmark = pytest.mark.anyio
+
+ALONE = {"node1": 1.0}  #: what one call alone can have, on one of the nodes
+
+
+async def record_of(desk: Desk, run: Any, condition: Callable[[StageRecord], object]) -> Any:
+    """Wait until the record of a run's only stage is so, and return it."""
+    async with asyncio.timeout(30):
+        while True:
+            records = await desk.engine.stages(run.uid)
+            if records and condition(records[0]):
+                return records[0]
+            await asyncio.sleep(0.02)
+
+
+async def second_node(desk: Desk) -> Node:
+    """Return the node that has a label."""
+    (found,) = [node for node in await desk.executor.nodes() if "node1" in node.resources]
+    return found
+
+
+# Nodes and resources -------------------------------------------------------------------------
+
+
+async def test_both_nodes_are_listed_with_what_they_have(desk: Desk) -> None:
+    nodes = await desk.executor.nodes()
+
+    assert len({node.name for node in nodes}) == 2
+    assert [node.resources["cpus"] for node in nodes] == [1, 1]
+    assert sorted(node.resources.get("node1", 0) for node in nodes) == [0, 1]
+    assert all(node.free["cpus"] <= 1 and node.resources["memory"] > 2**20 for node in nodes)
+    assert not any(node.problem for node in nodes)
+
+
+async def test_resources_choose_the_node_and_the_process_there_is_named(desk: Desk) -> None:
+    node = await second_node(desk)
+
+    stored = await desk.run(stage("a", os.getpid, resources={"node1": 0.5, "cpus": 0.5}))
+
+    pid = json.loads(stored.result or b"")
+    assert (await desk.record(stored)).worker == f"process {pid} on {node.name}"
+
+
+async def test_what_no_node_has_is_refused_and_named(desk: Desk) -> None:
+    stored = await desk.run(stage("big", os.getpid, resources={"cpus": 3, "node1": 1}))
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "NeverFits"
+    assert "stage 'big' asks for 3 cpus" in stored.run.failure.message
+
+
+async def test_what_fits_on_no_node_waits_for_one_and_is_made_again_when_that_is_lost(
+    desk: Desk,
+    kept: Kept,
+    ray_nodes: RayNodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(made: str) -> bytes:
+        with open(made, "a") as file:
+            file.write("made\n")
+        return bytes(1_000_000)
+
+    def wait(held: str, go: str) -> None:
+        open(held, "w").close()
+        while not os.path.exists(go):
+            time.sleep(0.01)
+
+    monkeypatch.setattr(kept, "_elastic", True)
+    late = {"late": 1.0}
+    made, held, go = (str(tmp_path / name) for name in ("made", "held", "go"))
+
+    run = await desk.begin(
+        stage("make", lambda: make(made), resources=late),
+        stage("wait", lambda _: wait(held, go), "make", resources=late),
+        stage("use", lambda data, _: len(data), "make", "wait"),
+    )
+    record = await record_of(desk, run, lambda record: record.waiting)
+    node = await asyncio.to_thread(ray_nodes.do, "add", resources=late)
+    await until(lambda: os.path.exists(held))
+    await asyncio.to_thread(ray_nodes.do, "remove", node=node)
+    node = await asyncio.to_thread(ray_nodes.do, "add", resources=late)
+    open(go, "w").close()
+    stored = await asyncio.wait_for(desk.engine.wait(run.uid), 60)
+    await asyncio.to_thread(ray_nodes.do, "remove", node=node)
+
+    assert record.waiting == "no node has 1 late; the most that one has is 0"
+    assert (stored.run.state, stored.result) == (RunState.FINISHED, b"1000000")
+    assert Path(made).read_text() == "made\nmade\n"
+
+
+# Failures ------------------------------------------------------------------------------------
+
+
+async def test_the_process_that_died_is_named_with_its_node(desk: Desk) -> None:
+    stored = await desk.run(stage("deadly", lambda: os._exit(3), resources=ALONE))
+
+    assert stored.run.failure is not None
+    name = (await second_node(desk)).name
+    assert f" on {name} was killed, or ended by itself), 3 times" in stored.run.failure.message
+
+
+async def test_a_module_that_a_node_lacks_is_named_with_the_node_and_what_would_help(
+    desk: Desk,
+) -> None:
+    def each(x: int) -> None:
+        import lacking_module  # type: ignore[import-not-found]  # noqa: F401
+
+    missing = await desk.run({"name": "a", "target": "lacking_package.f"})
+    stored = await desk.run(mapped_stage("each", each, map_on="xs"), xs=[1])
+
+    assert missing.run.failure is not None
+    record = await desk.record(stored)
+    assert "lacking_module" in record.failures[0].message
+    for failure in (missing.run.failure, record.failures[0]):
+        assert "; node 127.0.0.1 lacks it: `flowdapt plugins install` brings" in failure.message
+
+
+def test_a_node_with_another_version_computes_nothing_and_says_which_both_are() -> None:
+    answered, block = tasks.compute(pickle.dumps((tasks.Setup("0.9", {}, 20), b"", (b"", b""))))
+
+    said = pickle.loads(answered)
+    assert block is None
+    assert said.startswith("node ")
+    assert said.endswith("and the server 0.9: install the same version on every node")
+
+
+# Identity and growth -------------------------------------------------------------------------
+
+
+async def test_many_runs_leave_nothing_behind(desk: Desk) -> None:
+    def actors_and_functions() -> list[int]:
+        from ray._private import state, worker
+
+        client: Any = worker.global_worker
+        keys = client.gcs_client.internal_kv_keys(b"RemoteFunction:", b"fun", None)
+        asking: Any = state
+        return [len(asking.actors()), len(keys)]
+
+    async def runs(count: int) -> None:
+        stages = (stage("a", lambda n, k=k: bytes(100_000 + n + k)) for k in range(count))
+        more = stage("b", len, "a")
+        await asyncio.gather(*(desk.result(one, more, n=1) for one in stages))
+
+    await runs(1)
+    before = await desk.result(stage("a", actors_and_functions))
+
+    for _ in range(8):
+        await runs(40)
+
+    assert await desk.result(stage("a", actors_and_functions)) == before
+
+
+# Cancelling ----------------------------------------------------------------------------------
+
+
+async def test_what_waits_for_a_node_is_cancelled_before_it_begins(
+    desk: Desk, tmp_path: Path
+) -> None:
+    def holds(mark: str) -> None:
+        print("held")
+        while not os.path.exists(mark):
+            time.sleep(0.01)
+
+    mark = tmp_path / "mark"
+    first = await desk.begin(stage("a", holds, resources=ALONE), mark=str(mark))
+    await record_of(desk, first, lambda record: record.worker)
+    second = await desk.begin(stage("a", holds, resources=ALONE), mark=str(mark))
+
+    await desk.engine.cancel(second.uid)
+    cancelled = await desk.engine.wait(second.uid)
+    mark.touch()
+    stored = await desk.engine.wait(first.uid)
+
+    assert (cancelled.run.state, stored.run.state) == (RunState.CANCELLED, RunState.FINISHED)
+    assert [line["message"] for line in await desk.log(stored)] == ["held"]
+    assert await desk.log(cancelled) == []
+
+
+# What stages take and give -------------------------------------------------------------------
+
+
+async def test_stages_that_take_the_same_array_write_to_memory_of_their_own(desk: Desk) -> None:
+    def make() -> Any:
+        import numpy as np
+
+        return np.zeros(3_000_000)
+
+    def write(array: Any) -> list[Any]:
+        before = float(array.sum())
+        array += 1
+        base = array
+        while not isinstance(base, memoryview):
+            base = base.base
+        return [before, float(array.sum()), type(base.obj).__name__]
+
+    result = await desk.result(
+        stage("make", make),
+        stage("one", write, "make"),
+        stage("two", write, "make"),
+        stage("three", lambda one, two, array: [one, two, array.sum()], "one", "two", "make"),
+    )
+
+    assert result == [[0, 3_000_000, "mmap"], [0, 3_000_000, "mmap"], 0]
+
+
+async def test_a_large_input_goes_to_every_element(desk: Desk) -> None:
+    result = await desk.result(
+        mapped_stage("each", lambda x, text: [x, len(text)], map_on="xs"),
+        xs=list(range(50)),
+        text="a" * 1_000_000,
+    )
+
+    assert result == [[x, 1_000_000] for x in range(50)]
+
+
+async def test_a_large_result_of_a_run_is_brought_as_json(desk: Desk) -> None:
+    result = await desk.result(stage("a", lambda: ["a" * 1000] * 1000))
+
+    assert result == ["a" * 1000] * 1000
+
+
+async def test_a_stage_that_forks_answers_once(desk: Desk) -> None:
+    def forks() -> int:
+        if (pid := os.fork()) == 0:
+            return 1
+        os.waitpid(pid, 0)
+        return 2
+
+    assert await desk.result(stage("a", forks)) == 2
+
+
+async def test_the_cluster_is_described(desk: Desk, ray_nodes: RayNodes) -> None:
+    facts = desk.executor.describe()
+
+    assert facts["address"] == ray_nodes.address
+    assert facts["nodes"] == [node.name for node in await desk.executor.nodes()]
