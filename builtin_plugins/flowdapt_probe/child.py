@@ -1,4 +1,4 @@
-"""What runs in the child process: ``python -m flowdapt_probe.child TARGET SECONDS``.
+"""What runs in the child process: ``python -m flowdapt_probe.child TARGET``.
 
 What ends here in an ordinary exception is harmless: the process that loads the plugin meets it
 again and catches it. Only an end without an answer, or one for want of memory, is a fault.
@@ -27,11 +27,10 @@ FILE_SIZE = 256 << 20  #: bytes of the largest file that an import may write, it
 ANSWER = b"\0flowdapt\0"  #: what stands before the answer, at the end of the output
 
 
-def main(target: str, seconds: float) -> NoReturn:
+def main(target: str) -> NoReturn:
     """Import ``target``, ask its hooks what they offer, write the answer and end at once."""
     _restrain()
-    faulthandler.enable()
-    faulthandler.dump_traceback_later(seconds)
+    faulthandler.enable()  # also tells where we stand when we are aborted, having taken too long
     sys.argv = ["flowdapt"]
     answer = [""]
     try:
@@ -66,4 +65,4 @@ def _restrain() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1])

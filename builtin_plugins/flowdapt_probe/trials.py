@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 from flowdapt.hooks import Verdict
 from flowdapt_probe.child import ANSWER
 from flowdapt_probe.verdicts import UNTRIED
 
 SECONDS = 10.0  #: how long an import may take, until the child is killed
-LATE = 0.9  #: the share of that time after which the child shows where it stands
+SHOWING_SECONDS = 2.0  #: how long a child that took longer may take to show where it stands
 REPORT_BYTES = 8000  #: how much is kept of the end of what the child wrote
 MOST_ANSWER_BYTES = 1 << 20  #: how much of that end is searched for its answer
 
@@ -31,7 +30,7 @@ def tried(target: str) -> Verdict:
     with tempfile.TemporaryFile() as output:  # not a pipe, at which an import could block
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "flowdapt_probe.child", target, str(SECONDS * LATE)],
+                [sys.executable, "-P", "-m", "flowdapt_probe.child", target],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -40,11 +39,10 @@ def tried(target: str) -> Verdict:
             )
         except OSError:
             return Verdict(fault=UNTRIED)
-        begun = time.monotonic()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS)
-        # Also where the child died of showing where it stood, which it does shortly before.
-        late = process.returncode is None or time.monotonic() - begun > SECONDS * LATE
+        late = not _ended(process, SECONDS)
+        if late:
+            process.send_signal(signal.SIGABRT)
+            _ended(process, SHOWING_SECONDS)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
@@ -55,6 +53,13 @@ def tried(target: str) -> Verdict:
         return Verdict(fault=fault, provides=tuple(provides))
     fault = f"import took longer than {SECONDS:g} s" if late else _ending(status)
     return Verdict(fault=fault, report=(written or answer)[-REPORT_BYTES:].decode(errors="replace"))
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for a process for so long, and tell whether it has ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    return process.returncode is not None
 
 
 def _environment() -> dict[str, str]:
