@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytest
 from flowdapt_ray.executor import RayExecutor
 
@@ -87,6 +88,11 @@ def known() -> Iterator[None]:
 
 class Kept(Staying, RayExecutor):
     """An executor on Ray that stays connected."""
+
+
+def lingers(process: psutil.Process) -> bool:
+    """Tell whether a process is one of the helpers of a node that need half a minute to end."""
+    return "Agent" in "".join(process.cmdline()[:1])
 
 
 def free_port() -> int:

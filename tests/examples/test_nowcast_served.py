@@ -15,6 +15,7 @@ import yaml
 
 from flowdapt.client import Client, RunFailed
 from tests.plugins.cli.processes import Process
+from tests.ray_clusters import lingers
 
 FOLDER = Path(__file__).parents[2] / "examples" / "nowcast"
 SMALL = {"variables": ["temp", "humid"], "horizons": [3, 6], "shown_horizons": [3, 6]}
@@ -50,8 +51,9 @@ class Served:
 
 
 @contextmanager
-def serving(app_dir: Path) -> Iterator[Served]:
-    process = Process("-d", app_dir, "-o", "rpc.api.port=0", "serve")
+def serving(app_dir: Path, *options: str) -> Iterator[Served]:
+    given = [word for option in ("rpc.api.port=0", *options) for word in ("-o", option)]
+    process = Process("-d", app_dir, *given, "serve")
     try:
         address = process.line("serves at").split("serves at ")[1].split(",")[0]
         with Client(address) as client:
@@ -87,3 +89,23 @@ def test_forecasts_are_made_of_what_another_run_left(tmp_path: Path) -> None:
         assert server.run("forecast", ASKED) == trained
         server.configure(source="none")
         assert server.run("forecast", ASKED) == trained
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"), [("dask", "dashboard_port=0"), ("ray", "include_dashboard=false")]
+)
+def test_a_cluster_trains_and_forecasts_likewise_and_ends_with_its_server(
+    engine: str, option: str, tmp_path: Path
+) -> None:
+    options = (f"executor.target={engine}", "executor.cpus=2", f"executor.{option}")
+    with serving(tmp_path, *options) as server:
+        _, trained = server.run("nowcast")["forecast"]
+        server.configure(source="none")
+        asked = server.run("forecast", ASKED)
+        computing = [p for p in server.process.children(recursive=True) if not lingers(p)]
+
+    _, left = psutil.wait_procs(computing, timeout=30)
+
+    assert asked == trained
+    assert len(computing) > 2
+    assert not left

@@ -125,7 +125,7 @@ async def test_a_cluster_of_our_own_listens_on_loopback_and_ends_with_its_gatewa
     await executor.start(Host(app_dir=tmp_path))
     (node,) = await executor.nodes()
     (gateway,) = [p for p in psutil.Process().children() if "flowdapt_workers.gateway" in _told(p)]
-    processes = gateway.children(recursive=True)
+    processes = [p for p in gateway.children(recursive=True) if not ray_clusters.lingers(p)]
     listening = {
         connection.laddr.ip
         for process in (gateway, *processes)
@@ -135,24 +135,13 @@ async def test_a_cluster_of_our_own_listens_on_loopback_and_ends_with_its_gatewa
 
     gateway.send_signal(signal.SIGKILL)
     stopping = asyncio.create_task(executor.stop())  # before another one is started
-    await until(lambda: not [p for p in processes if _is_of_ray(p)])
+    _, left = await asyncio.to_thread(psutil.wait_procs, processes, timeout=30)
     await stopping
 
+    assert not left
     assert (node.resources["cpus"], node.resources["disk"]) == (1, 2)
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def _told(process: psutil.Process) -> str:
     return json.dumps(process.cmdline())
-
-
-def _is_of_ray(process: psutil.Process) -> bool:
-    """Tell whether a process lives that computes, or that others depend on.
-
-    Two helpers of a node need half a minute to notice that it is gone; they have nothing any more.
-    """
-    try:
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return alive and "Agent" not in "".join(process.cmdline()[:1])
-    except psutil.NoSuchProcess:
-        return False
