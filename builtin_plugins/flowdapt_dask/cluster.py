@@ -231,6 +231,7 @@ class DaskCluster(Cluster):
                 key=key,
                 pure=False,
                 retries=0,
+                priority=order.priority,
                 workers=None if place is None else [place.address],
                 resources=restrictions(self._about.version, order.wanted),
             )
