@@ -68,14 +68,13 @@ class SocketMemory(Memory):
     def _ask(self, *request: Any, files: Iterable[int] = ()) -> tuple[Any, list[int]]:
         with self._lock:
             if self._pid != os.getpid():  # a child must not share the connection
-                self._end = None
+                self._drop()
             reply = None
             if self._end is not None:
                 with suppress(OSError):  # whoever served it has been replaced
                     reply = self._exchange(self._end, request, files)
             if reply is None:
-                if self._end is not None:
-                    self._end.close()
+                self._drop()
                 self._end = self._connected()
                 reply = self._exchange(self._end, request, files)
         if reply is None:
@@ -165,9 +164,16 @@ class SocketMemory(Memory):
     def close(self) -> None:
         """Let go of the connection."""
         with self._lock:
-            if self._end is not None and self._pid == os.getpid():
-                self._end.close()
+            self._drop()
+
+    def _drop(self) -> None:
+        """Close the connection, of which a parent or a child may have a copy."""
+        if self._end is not None:
+            self._end.close()
             self._end = None
+
+    def __del__(self) -> None:
+        self._drop()
 
 
 def outside(app_dir: Path, *, target: str) -> SocketMemory:
