@@ -1,4 +1,4 @@
-"""Computes stages on a Dask cluster."""
+"""Computes stages on a Dask cluster, and shares their objects there."""
 
 from flowdapt.hooks import Provider, hookimpl
 
@@ -16,4 +16,13 @@ def flowdapt_executors() -> list[Provider]:
                 "flowdapt.compute.executor.dask.executor.DaskExecutor",
             ),
         ),
+    ]
+
+
+@hookimpl
+def flowdapt_memories() -> list[Provider]:
+    return [
+        Provider(
+            "dask", "flowdapt_dask.memory:served", "Objects on a Dask cluster; for that executor."
+        )
     ]

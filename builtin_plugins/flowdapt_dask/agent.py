@@ -24,6 +24,7 @@ from distributed.worker_state_machine import SecedeEvent, UnpauseEvent
 from flowdapt_workers.calls import Done, Facts, Failed, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.sockets import MemorySocket, socket_path
 from flowdapt_workers.spool import Spool
 
 from flowdapt.errors import MemoryFull
@@ -36,6 +37,8 @@ from flowdapt_dask.children import ChildLost, Children, Work
 from flowdapt_dask.devices import Devices, visible
 from flowdapt_dask.handing import as_held, as_known, held_in
 from flowdapt_dask.holdings import Holdings
+from flowdapt_dask.memory import SOCKET
+from flowdapt_dask.sharing import WorkerMemory
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ class Agent(WorkerPlugin):
         self._children = Children(self._facts, self._log)
         self._memory: Memory
         self._holdings: Holdings
+        self._objects: MemorySocket | None = None
         self._starting = asyncio.Lock()
         self._started = False
         self._orders: dict[str, asyncio.Task[Block | None]] = {}
@@ -84,6 +88,9 @@ class Agent(WorkerPlugin):
                 return
             self._memory = await asyncio.to_thread(self._made_memory)
             self._holdings = Holdings(Spool(self._memory))
+            if self.about.socket is not None:
+                path = socket_path(self._folder / "objects.sock")
+                self._objects = MemorySocket(WorkerMemory(self.worker, self.name), path)
             await self._children.warm_up()
             self._started = True
 
@@ -96,6 +103,8 @@ class Agent(WorkerPlugin):
     def _facts(self, kind: Kind) -> Facts:
         """Return what a new process is told."""
         environment = dict(self.about.environment)
+        if self._objects is not None:
+            environment[SOCKET] = str(self._objects.path)
         if self._devices.names:
             names = [self._devices.names[gpu] for gpu in kind.gpus]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(names)
@@ -114,6 +123,8 @@ class Agent(WorkerPlugin):
             order.cancel()
         if self._started:
             await self._children.stop()
+            if self._objects is not None:
+                self._objects.close()
             await asyncio.to_thread(self._memory.close)
             await asyncio.to_thread(rmtree, self._folder, ignore_errors=True)
 

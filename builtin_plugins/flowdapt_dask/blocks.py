@@ -93,6 +93,12 @@ class Block:
         ]
 
 
+async def pick(key: str, places: Sequence[int], *, dask_worker: Any = None) -> list[Any]:
+    """Return some payloads of a block that a worker has; called there, and pickled by name."""
+    block: Block = dask_worker.data[key]
+    return [block.content(place) for place in places]
+
+
 def _plain(payload: Any) -> Payload:
     """Return a payload that may have come as any kind of buffer."""
     return payload if isinstance(payload, bytes | Spooled | Woven) else memoryview(payload)

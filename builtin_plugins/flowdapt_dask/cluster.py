@@ -27,12 +27,13 @@ from flowdapt_workers.clusters import (
 from flowdapt_workers.parts import Held
 
 from flowdapt.executors import Node
-from flowdapt_dask import connecting, entry, starting, traces
+from flowdapt_dask import connecting, entry, objects, starting, traces
 from flowdapt_dask.agent import name_of
 from flowdapt_dask.amounts import restrictions
-from flowdapt_dask.blocks import Block
+from flowdapt_dask.blocks import Block, pick
 from flowdapt_dask.orders import Kept, Sent, held_by, lost_of
 from flowdapt_dask.placing import Place, chosen
+from flowdapt_dask.sharing import GatewayMemory
 from flowdapt_dask.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class DaskCluster(Cluster):
         self._client = await connecting.connected(address, security)
         self._stack.push_async_callback(connecting.leave, self._client, self._about.server)
         await connecting.check_versions(self._client, self._about.version, self._topic)
+        if self._about.socket is not None:
+            await self._client.run_on_scheduler(objects.arrive, self._topic, self._client.id)
         self._client.subscribe_topic(self._topic, self._told)
         self._client.subscribe_topic("all", self._happened)
         await self._refresh()
@@ -99,6 +102,10 @@ class DaskCluster(Cluster):
         if not link or self.options.get("dashboard_port") is False:
             return {}
         return {"dashboard_url": link.partition("://")[2]}
+
+    def memory(self) -> GatewayMemory:
+        """Return the objects that are kept on the cluster."""
+        return GatewayMemory(self._client, self._topic)
 
     async def close(self) -> None:
         """Let go of the cluster."""
@@ -318,7 +325,7 @@ class DaskCluster(Cluster):
         """Return payloads of a block."""
         places, key = [part.place for part in parts], block.future.key
         try:
-            answers = await self._client.run(entry.pick, key, places, workers=[block.address])
+            answers = await self._client.run(pick, key, places, workers=[block.address])
             found: list[bytes | memoryview] = answers[block.address]
         except Exception as error:  # that worker is gone, or has given it to another one
             logger.info("a result is not where it was: %r", error)

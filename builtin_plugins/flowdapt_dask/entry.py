@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
 from typing import Any
 
 from distributed import get_worker
@@ -58,12 +57,6 @@ async def give(server: str, kind: str, name: str, thing: bytes, *, dask_worker: 
     agent: Agent | None = dask_worker.plugins.get(name_of(server))
     if agent is not None:
         agent.give(kind, name, thing)
-
-
-async def pick(key: str, places: Sequence[int], *, dask_worker: Any = None) -> list[Any]:
-    """Return some payloads of a block that a worker has."""
-    block: Block = dask_worker.data[key]
-    return [block.content(place) for place in places]
 
 
 async def leave(server: str, *, dask_worker: Any = None) -> None:

@@ -55,6 +55,8 @@ class DaskExecutor(RemoteExecutor):
     kind = "dask"
     name = "Dask"
     cluster = "flowdapt_dask.cluster:DaskCluster"
+    memory = "dask"
+    objects = "flowdapt_dask.memory:attach"
 
     def __init__(
         self,

@@ -9,9 +9,10 @@ import asyncio
 import time
 from typing import Any
 
+from flowdapt_workers.indexes import Index
+
 from flowdapt.objects import Entry
 from flowdapt_ray.blocks import Block
-from flowdapt_ray.indexes import Index
 
 ROOM_BYTES = 64 * 2**20  #: of messages that the gateway has not taken; beyond it, senders wait
 

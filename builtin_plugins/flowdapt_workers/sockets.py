@@ -181,14 +181,18 @@ def outside(app_dir: Path, *, target: str) -> SocketMemory:
 
     :param target: what other processes attach with; called with the path
     """
-    path = app_dir.absolute() / "memory.sock"
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        folder = Path(tempfile.gettempdir()) / f"flowdapt-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
-            raise ValueError(f"{folder} is another user's; set TMPDIR to a folder of your own")
-        path = folder / f"{blake2b(os.fsencode(path), digest_size=8).hexdigest()}.sock"
-    return SocketMemory(str(path), target=target)
+    return SocketMemory(str(socket_path(app_dir.absolute() / "memory.sock")), target=target)
+
+
+def socket_path(path: Path) -> Path:
+    """Return where a socket can be that would be at a path, which may be too long for one."""
+    if len(os.fsencode(path)) <= LONGEST_PATH:
+        return path
+    folder = Path(tempfile.gettempdir()) / f"flowdapt-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise ValueError(f"{folder} is another user's; set TMPDIR to a folder of your own")
+    return folder / f"{blake2b(os.fsencode(path), digest_size=8).hexdigest()}.sock"
 
 
 class MemorySocket:
@@ -210,6 +214,8 @@ class MemorySocket:
 
     def close(self) -> None:
         """Take no more connections."""
+        with suppress(OSError):
+            self._end.shutdown(socket.SHUT_RDWR)  # or who waits for one would wait for ever
         self._end.close()
         self.path.unlink(missing_ok=True)
 
@@ -228,6 +234,8 @@ class MemorySocket:
                 try:
                     work = getattr(self, f"_{what}")(*args, *files)
                     answer = asyncio.run_coroutine_threadsafe(work, self._loop).result()
+                except KeyError as error:
+                    answer = error
                 except Exception as error:
                     answer = KeyError(f"the memory of the cluster: {type(error).__name__}: {error}")
                 self._reply(end, answer)

@@ -1,4 +1,4 @@
-"""What objects there are on a cluster, by namespace and key; lives in the actor of a server."""
+"""What objects there are on a cluster, by namespace and key: in the one process that knows it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 from flowdapt.objects import Entry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Kept:
     """An object.
 
-    :param held: its bytes, or a list with the reference to the block that they are in
+    :param held: its bytes, or what refers to the block that they are in, which goes with it
     """
 
     entry: Entry
@@ -42,11 +43,12 @@ class Index:
         kept = _Kept(entry, held)
         self._spaces.setdefault(entry.namespace, {})[entry.key] = kept
         if ttl is not None:
-            self._later(ttl, lambda: self._expire(kept))
+            later = ref(kept)  # which does not keep it where it is removed before
+            self._later(ttl, lambda: self._expire(later()))
 
-    def _expire(self, kept: _Kept) -> None:
-        """Remove an object, unless another one is in its place by now."""
-        if self._spaces.get(kept.entry.namespace, {}).get(kept.entry.key) is kept:
+    def _expire(self, kept: _Kept | None) -> None:
+        """Remove an object, unless it was replaced or removed before."""
+        if kept and self._spaces.get(kept.entry.namespace, {}).get(kept.entry.key) is kept:
             self.delete(kept.entry.namespace, kept.entry.key)
 
     def get(self, namespace: str, key: str) -> Any:
