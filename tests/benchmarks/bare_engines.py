@@ -3,9 +3,9 @@
     python tests/benchmarks/bare_engines.py ray|dask CORES
 
 Prints the address of its cluster, then for each line ``WHAT N`` of standard input the seconds that
-it took: ``items N`` no-op tasks one by one, ``chain N`` tasks one on the result of the other and
-``awaited N`` of them each submitted when the one before is done, and ``array MB`` from one task to
-the next by put and get.
+it took: ``items N`` no-op tasks one by one, ``burns N`` tasks that compute for half a second,
+``chain N`` tasks one on the result of the other and ``awaited N`` of them each submitted when the
+one before is done, and ``array MB`` from one task to the next by put and get.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
+BURN_SECONDS = 0.5  #: as in the stages that are measured beside it
+
 
 def each(x: Any) -> None:
     """Do nothing."""
+
+
+def burn(x: Any) -> None:
+    """Compute for half a second of processor time."""
+    cpu = time.thread_time()
+    while time.thread_time() - cpu < BURN_SECONDS:
+        pass
 
 
 def step(x: Any = None) -> Any:
@@ -115,9 +124,9 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def items(bare: Bare, count: int) -> None:
-    """Have no-ops computed one by one."""
-    bare.end([bare.begin(each, i) for i in range(count)])
+def items(bare: Bare, count: int, *, work: Callable[..., Any] = each) -> None:
+    """Have no-ops computed one by one, or other work."""
+    bare.end([bare.begin(work, i) for i in range(count)])
 
 
 def chain(bare: Bare, count: int, *, awaited: bool = False) -> None:
@@ -136,6 +145,7 @@ def seconds(bare: Bare, what: str, amount: int) -> float:
         return bare.array(amount)
     deeds = {
         "items": lambda: items(bare, amount),
+        "burns": lambda: items(bare, amount, work=burn),
         "chain": lambda: chain(bare, amount),
         "awaited": lambda: chain(bare, amount, awaited=True),
     }

@@ -52,7 +52,7 @@ async def _of(name: str, repeat: int) -> list[Figure]:
             return [
                 await _items(name, bare, under_test, repeat),
                 *await _chain(name, bare, under_test, repeat),
-                await _parallel(name, under_test, repeat),
+                await _parallel(name, bare, under_test, repeat),
                 await _array(name, bare, under_test, repeat),
             ]
 
@@ -140,14 +140,13 @@ async def _chain(name: str, bare: Bare, engine: Engine, repeat: int) -> list[Fig
     ]
 
 
-async def _parallel(name: str, engine: Engine, repeat: int) -> Figure:
-    await run(engine, "parallel", n=CORES)
-    taken = []
-    for _ in range(repeat):
-        taken.append(await seconds_of(lambda: run(engine, "parallel", n=BURNS)))
+async def _parallel(name: str, bare: Bare, engine: Engine, repeat: int) -> Figure:
+    pairs = await _in_turns(
+        lambda: run(engine, "parallel", n=BURNS), lambda: bare.seconds("burns", BURNS), repeat
+    )
     ideal = -(-BURNS // CORES) * stages.BURN_SECONDS
-    share = ideal / statistics.median(taken)
-    facts = {"fastest": ideal / min(taken), "ours_s": statistics.median(taken), "ideal_s": ideal}
+    facts = {"fastest": ideal / min(pairs.ours), "bare": ideal / pairs.floor_s, "ideal_s": ideal}
+    share = ideal / pairs.ours_s
     return Figure(f"{name}, processor time of ideal", share, 0.97, at_least=True, facts=facts)
 
 
