@@ -110,6 +110,7 @@ class Gateway:
         try:
             cluster: Cluster = load(target)(self, about, **options)
             facts = await cluster.open()
+            nodes = await cluster.nodes()
         except ClusterUnavailable as error:
             self._channel.send(("unavailable", str(error), error.final))
             return
@@ -122,7 +123,6 @@ class Gateway:
         memory = cluster.memory()
         if about.socket is not None and memory is not None:
             self._socket = MemorySocket(memory, about.socket)
-        nodes = await cluster.nodes()
         self._channel.send(("nodes", list(nodes)))
         self._channel.send(("up", dict(facts)))
         while True:
@@ -161,6 +161,9 @@ class Gateway:
 
     def _on_code(self, name: str, source: bytes) -> None:
         self._codes[name] = source
+
+    def _on_forget(self, code: str) -> None:
+        del self._codes[code]
 
     def _on_submit(self, order: Order) -> None:
         task = asyncio.create_task(self._compute(order))

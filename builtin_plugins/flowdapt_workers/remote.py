@@ -18,6 +18,7 @@ from flowdapt.errors import NeverFits, RunCancelled, ServerError, StageError
 from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
 from flowdapt_workers import capacities
+from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.failures import raised
@@ -75,7 +76,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._nodes: list[Node] = []
         self._jobs: list[Job] = []
         self._sent: dict[int, _Sent] = {}
-        self._known: set[str] = set()  # contexts and code that this gateway has
+        self._briefings = Briefings()
         self._reconnecting: asyncio.Task[None] | None = None
         self._down = ""  # why the cluster cannot be reached; empty while it can
 
@@ -140,7 +141,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._down = self._down or "the process that held the connection ended"
         logger.error("the %s cluster is lost: %s", self.name, self._down)
         self._nodes = []
-        self._known.clear()
+        self._briefings.clear()
         sent, self._sent = self._sent, {}
         for one in sent.values():
             self._give_back(one)
@@ -163,15 +164,23 @@ class RemoteExecutor(SubmittingExecutor):
         """Try to reach the cluster until that works."""
         await old.close(at_once=True)
         pause, longest = RECONNECT_SECONDS
-        while (error := await self._connect()) is not None:
-            self._down = error[0]
-            logger.warning("the %s cluster is not available: %s", self.name, error[0])
+        while (error := await self._connected()) is not None:
+            self._down = error
+            logger.warning("the %s cluster is not available: %s", self.name, error)
             for job in self._jobs:
                 self.moved(job)
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
         logger.warning("the %s cluster is available again", self.name)
         self._pump()
+
+    async def _connected(self) -> str | None:
+        """Start another gateway; return why it does not reach the cluster."""
+        try:
+            error = await self._connect()
+        except Exception as fault:  # such as that no process can be started
+            return repr(fault)
+        return None if error is None else error[0]
 
     # Orders ----------------------------------------------------------------------------------
 
@@ -225,21 +234,11 @@ class RemoteExecutor(SubmittingExecutor):
             priority=job.call.priority,
         )
         self._sent[number] = _Sent(order, unit)
-        self._tell(task.run, job.kind.code)
+        context, snapshots = self.contexts[task.run], self._host.snapshots
+        self._briefings.give(self._link, task.run, job.kind.code, context, snapshots)
         self._link.send("submit", order)
         if unit.piece is None and job.worker is None:
             self.moved(job)  # it waits no more
-
-    def _tell(self, run: str, code: str) -> None:
-        """Let the gateway know of a run's context and code, unless it does."""
-        assert self._link is not None  # noqa: S101 - whoever sends has asked
-        if run not in self._known:
-            self._known.add(run)
-            self._link.send("context", run, self.contexts[run])
-        if code and code not in self._known:
-            self._known.add(code)
-            file = self._host.snapshots.file(code)
-            self._link.send("code", code, b"" if file is None else file.read_bytes())
 
     # Answers ---------------------------------------------------------------------------------
 
@@ -385,10 +384,8 @@ class RemoteExecutor(SubmittingExecutor):
     async def release(self, run: UUID) -> None:
         """Forget a run: its context, and what of it is on the cluster."""
         self.contexts.pop(run.hex, None)
-        if run.hex in self._known:
-            self._known.discard(run.hex)
-            if self._link is not None:
-                self._link.send("release", run.hex)
+        if self._link is not None:
+            self._briefings.release(self._link, run.hex)
 
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes of the cluster, as they were a moment ago."""
