@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from flowdapt.engine import Engine
@@ -50,6 +51,16 @@ class Desk:
     def write(self, source: str, module: str = "user") -> None:
         """Write a user module."""
         (self.folder / f"{module}.py").write_text(textwrap.dedent(source))
+
+    @staticmethod
+    def defined(source: str) -> Any:
+        """Return what a source defines, for stages whose functions need no module to be found in.
+
+        Processes that compute may then be those of the test before, which take a while to start.
+        """
+        namespace: dict[str, Any] = {"__name__": "user"}  # no module: all of it goes by value
+        exec(textwrap.dedent(source), namespace)  # noqa: S102 - of a suite
+        return SimpleNamespace(**namespace)
 
     async def begin(self, *stages: dict[str, Any], **values: Any) -> Run:
         """Start a run of these stages, with this input."""

@@ -58,20 +58,22 @@ class StoppingSuite:
     async def test_a_cancelled_run_ends_at_once_and_frees_what_it_had(
         self, desk: Desk, tmp_path: Path, source: str
     ) -> None:
-        desk.write("import asyncio, time\n" + textwrap.dedent(source) + "\ndef fine(): return 1")
+        user = desk.defined(
+            "import asyncio, time\n" + textwrap.dedent(source) + "\ndef fine(): return 1"
+        )
         mark = tmp_path / "mark"
-        run = await desk.begin(stage("a", "f", resources=self.alone), mark=str(mark))
+        run = await desk.begin(stage("a", user.f, resources=self.alone), mark=str(mark))
         await until(mark.exists)
 
         stored = await asyncio.wait_for(desk.engine.cancel(run.uid), 5)
 
         assert stored.run.state is RunState.CANCELLED
-        assert await desk.result(stage("a", "fine", resources=self.alone)) == 1
+        assert await desk.result(stage("a", user.fine, resources=self.alone)) == 1
 
     async def test_nothing_of_a_cancelled_run_starts_afterwards(
         self, desk: Desk, tmp_path: Path
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import os, time
             def each(folder):
                 open(f"{folder}/{time.time_ns()}-{os.getpid()}", "w").close()
@@ -80,7 +82,7 @@ class StoppingSuite:
         """)
         marks = tmp_path / "marks"
         marks.mkdir()
-        each = mapped_stage("a", "each", map_on="folders")
+        each = mapped_stage("a", user.each, map_on="folders")
         run = await desk.begin(each, folders=[str(marks)] * 200)
         await until(lambda: any(marks.iterdir()))
 
@@ -88,10 +90,10 @@ class StoppingSuite:
 
         # Others are computed meanwhile, as many as could have been of the run.
         for _ in range(4):
-            assert await desk.result(stage("a", "fine")) == 1
+            assert await desk.result(stage("a", user.fine)) == 1
         seen = len(list(marks.iterdir()))
         for _ in range(8):
-            assert await desk.result(stage("a", "fine")) == 1
+            assert await desk.result(stage("a", user.fine)) == 1
         assert len(list(marks.iterdir())) == seen < 50
 
     # User modules

@@ -36,20 +36,20 @@ class WorkerSuite(StoppingSuite):
     async def test_a_run_whose_stage_kills_its_worker_fails_and_names_the_stage(
         self, desk: Desk, deed: str
     ) -> None:
-        desk.write(f"import os\ndef dies(): {deed}\ndef fine(): return 1")
+        user = desk.defined(f"import os\ndef dies(): {deed}\ndef fine(): return 1")
 
-        stored = await desk.run(stage("deadly", "dies"))
+        stored = await desk.run(stage("deadly", user.dies))
 
         assert stored.run.failure is not None
         assert stored.run.failure.type == "WorkerLost"
         assert "stage 'deadly' lost its worker process" in stored.run.failure.message
         assert "3 times in a row" in stored.run.failure.message
-        assert await desk.result(stage("a", "fine")) == 1
+        assert await desk.result(stage("a", user.fine)) == 1
 
     async def test_a_stage_that_loses_its_worker_once_is_tried_again(
         self, desk: Desk, tmp_path: Path
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import os
             def dies_once(mark):
                 if not os.path.exists(mark):
@@ -58,7 +58,7 @@ class WorkerSuite(StoppingSuite):
                 return "done"
         """)
 
-        stored = await desk.run(stage("a", "dies_once"), mark=str(tmp_path / "mark"))
+        stored = await desk.run(stage("a", user.dies_once), mark=str(tmp_path / "mark"))
 
         assert json.loads(stored.result or b"") == "done"
         assert (await desk.record(stored)).attempts == 2
@@ -66,7 +66,7 @@ class WorkerSuite(StoppingSuite):
     async def test_runs_on_other_workers_go_on_when_one_dies(
         self, desk: Desk, tmp_path: Path
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import os, time
             def waits(mark):
                 while not os.path.exists(mark): time.sleep(0.005)
@@ -74,9 +74,9 @@ class WorkerSuite(StoppingSuite):
             def dies(): os._exit(1)
         """)
         mark = tmp_path / "mark"
-        slow = await desk.begin(stage("a", "waits"), mark=str(mark))
+        slow = await desk.begin(stage("a", user.waits), mark=str(mark))
 
-        died = await desk.run(stage("b", "dies"))
+        died = await desk.run(stage("b", user.dies))
         mark.touch()
         stored = await desk.engine.wait(slow.uid)
 
@@ -87,14 +87,14 @@ class WorkerSuite(StoppingSuite):
     async def test_an_element_that_kills_its_worker_is_left_out_and_the_others_are_kept(
         self, desk: Desk
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import os
             def each(x):
                 if x == 17: os._exit(9)
                 return x
         """)
 
-        stored = await desk.run(mapped_stage("each", "each", map_on="xs"), xs=list(range(40)))
+        stored = await desk.run(mapped_stage("each", user.each, map_on="xs"), xs=list(range(40)))
 
         assert json.loads(stored.result or b"") == [x for x in range(40) if x != 17]
         record = await desk.record(stored)
@@ -106,28 +106,28 @@ class WorkerSuite(StoppingSuite):
     async def test_a_result_that_cannot_be_pickled_fails_the_stage_and_names_the_type(
         self, desk: Desk
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import threading
             def lock(): return {"locks": [threading.Lock()]}
             def fine(): return 1
         """)
 
-        stored = await desk.run(stage("a", "lock"))
+        stored = await desk.run(stage("a", user.lock))
 
         assert stored.run.failure is not None
         assert stored.run.failure.type == "ResultNotPicklable"
         said = "what stage 'a' returned cannot be pickled: _thread.lock"
         assert said in stored.run.failure.message
-        assert await desk.result(stage("a", "fine")) == 1
+        assert await desk.result(stage("a", user.fine)) == 1
 
     async def test_an_element_whose_result_cannot_be_pickled_is_left_out(self, desk: Desk) -> None:
-        desk.write("""
+        user = desk.defined("""
             import threading
             def each(x): return threading.Lock() if x == 2 else x
         """)
 
         stored = await desk.run(
-            mapped_stage("a", "each", map_on="xs", chunk_size=4),
+            mapped_stage("a", user.each, map_on="xs", chunk_size=4),
             stage("b", sorted, "a"),
             xs=[0, 1, 2, 3],
         )
@@ -151,7 +151,7 @@ class WorkerSuite(StoppingSuite):
         assert "user" not in sys.modules
 
     async def test_what_a_stage_does_to_its_arguments_no_other_stage_sees(self, desk: Desk) -> None:
-        desk.write("""
+        user = desk.defined("""
             import numpy as np
             def make(): return np.zeros(300_000)
             def mark(array): array[0] = 1; return array
@@ -159,14 +159,14 @@ class WorkerSuite(StoppingSuite):
         """)
 
         assert await desk.result(
-            stage("a", "make"),
-            stage("b", "mark", "a"),
-            stage("c", "mark", "b"),
-            stage("d", "seen", "b", "c", "a"),
+            stage("a", user.make),
+            stage("b", user.mark, "a"),
+            stage("c", user.mark, "b"),
+            stage("d", user.seen, "b", "c", "a"),
         ) == [1, 1, 0]
 
     async def test_large_elements_are_mapped_over_in_their_order(self, desk: Desk) -> None:
-        desk.write("""
+        user = desk.defined("""
             import numpy as np
             def make(n): return [np.full(20_000, float(i)) for i in range(n)]
             def twice(array): return 2 * array
@@ -175,11 +175,11 @@ class WorkerSuite(StoppingSuite):
         """)
 
         assert await desk.result(
-            stage("a", "make"),
-            mapped_stage("b", "twice", "a"),
-            stage("c", "make"),
-            mapped_stage("d", "add", "b", "c"),
-            stage("e", "firsts", "d"),
+            stage("a", user.make),
+            mapped_stage("b", user.twice, "a"),
+            stage("c", user.make),
+            mapped_stage("d", user.add, "b", "c"),
+            stage("e", user.firsts, "d"),
             n=12,
         ) == [2.0 * i for i in range(12)]
 
@@ -188,7 +188,7 @@ class WorkerSuite(StoppingSuite):
     async def test_elements_are_computed_on_all_processors_at_once(
         self, desk: Desk, tmp_path: Path
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import os, time
             def each(folder):
                 open(f"{folder}/{os.getpid()}", "w").close()
@@ -200,13 +200,13 @@ class WorkerSuite(StoppingSuite):
         meeting.mkdir()
 
         result = await desk.result(
-            mapped_stage("a", "each", map_on="folders"), folders=[str(meeting)] * 2
+            mapped_stage("a", user.each, map_on="folders"), folders=[str(meeting)] * 2
         )
 
         assert result == [2, 2]
 
     async def test_a_stage_that_wants_all_of_something_has_it_alone(self, desk: Desk) -> None:
-        desk.write("""
+        user = desk.defined("""
             import time
             def span(_=None):
                 begun = time.time()
@@ -215,23 +215,25 @@ class WorkerSuite(StoppingSuite):
             def join(*spans): return sorted(spans)
         """)
         spans = await desk.result(
-            *(stage(f"s{i}", "span", resources=self.alone) for i in range(3)),
-            stage("join", "join", "s0", "s1", "s2"),
+            *(stage(f"s{i}", user.span, resources=self.alone) for i in range(3)),
+            stage("join", user.join, "s0", "s1", "s2"),
         )
 
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
 
     async def test_hundreds_of_async_elements_wait_side_by_side(self, desk: Desk) -> None:
-        desk.write("""
+        user = desk.defined("""
             import asyncio
             async def waits(x):
                 await asyncio.sleep(0.1)
                 return x
         """)
-        await desk.result(mapped_stage("a", "waits", map_on="xs"), xs=[1, 2])  # workers are there
+        await desk.result(
+            mapped_stage("a", user.waits, map_on="xs"), xs=[1, 2]
+        )  # workers are there
         begun = asyncio.get_running_loop().time()
 
-        result = await desk.result(mapped_stage("a", "waits", map_on="xs"), xs=list(range(400)))
+        result = await desk.result(mapped_stage("a", user.waits, map_on="xs"), xs=list(range(400)))
 
         assert result == list(range(400))
         assert asyncio.get_running_loop().time() - begun < 400 * 0.1 / 4
@@ -239,13 +241,13 @@ class WorkerSuite(StoppingSuite):
     # Output
 
     async def test_lines_of_elements_carry_their_index(self, desk: Desk) -> None:
-        desk.write("""
+        user = desk.defined("""
             async def waits(x): print("async", x)
             def counts(x): print("sync", x)
         """)
 
-        first = await desk.run(mapped_stage("a", "counts", map_on="xs"), xs=[5, 6])
-        second = await desk.run(mapped_stage("a", "waits", map_on="xs"), xs=[5, 6])
+        first = await desk.run(mapped_stage("a", user.counts, map_on="xs"), xs=[5, 6])
+        second = await desk.run(mapped_stage("a", user.waits, map_on="xs"), xs=[5, 6])
 
         assert {(x["message"], x["item"]) for x in await desk.log(first)} == {
             ("sync 5", 0),
@@ -259,13 +261,13 @@ class WorkerSuite(StoppingSuite):
     async def test_all_that_a_stage_prints_is_in_the_log_before_its_run_ends(
         self, desk: Desk
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             def chatters():
                 for i in range(20_000): print("line", i)
                 return "done"
         """)
 
-        stored = await desk.run(stage("a", "chatters"))
+        stored = await desk.run(stage("a", user.chatters))
 
         lines = [line["message"] for line in await desk.log(stored)]
         assert lines == [f"line {i}" for i in range(20_000)]
@@ -273,14 +275,14 @@ class WorkerSuite(StoppingSuite):
     async def test_what_a_long_stage_prints_is_there_while_it_goes_on(
         self, desk: Desk, tmp_path: Path
     ) -> None:
-        desk.write("""
+        user = desk.defined("""
             import os, time
             def speaks(mark):
                 print("begun")
                 while not os.path.exists(mark): time.sleep(0.01)
         """)
         mark = tmp_path / "mark"
-        run = await desk.begin(stage("a", "speaks"), mark=str(mark))
+        run = await desk.begin(stage("a", user.speaks), mark=str(mark))
 
         async with asyncio.timeout(20):
             while not (blocks := await desk.engine.read_log(run.uid)):  # noqa: ASYNC110
@@ -294,10 +296,12 @@ class WorkerSuite(StoppingSuite):
     async def test_a_stage_that_raises_cancelled_by_itself_has_failed(
         self, desk: Desk, kind: str
     ) -> None:
-        desk.write(f"import asyncio\n{kind} f(x=0):\n    if x != 1: raise asyncio.CancelledError")
+        user = desk.defined(
+            f"import asyncio\n{kind} f(x=0):\n    if x != 1: raise asyncio.CancelledError"
+        )
 
-        stored = await desk.run(stage("a", "f"))
-        mapped = await desk.result(mapped_stage("a", "f", map_on="xs"), xs=[0, 1, 2])
+        stored = await desk.run(stage("a", user.f))
+        mapped = await desk.result(mapped_stage("a", user.f, map_on="xs"), xs=[0, 1, 2])
 
         assert stored.run.state is RunState.FAILED
         assert stored.run.failure is not None
