@@ -155,15 +155,15 @@ class Agent(WorkerPlugin):
         self.tell("log", run, stage, lines, count)
 
     async def _needed(self, kind: str, name: str) -> bytes:
-        """Return something that many orders need, which only the first of them waits for."""
+        """Return something that many orders need, and only the first of them wait for."""
         key = f"{kind}-{name}"
         if key in self._things:
             self._things.move_to_end(key)
             return self._things[key]
-        if key not in self._awaited:
-            self._awaited[key] = self._loop.create_future()
-            self.tell("needs", kind, name, self.worker.address)
-        return await asyncio.shield(self._awaited[key])
+        future = self._awaited.setdefault(key, self._loop.create_future())
+        # Each asks, because the order for which it was asked before may be cancelled by now.
+        self.tell("needs", kind, name, self.worker.address)
+        return await asyncio.shield(future)
 
     def give(self, kind: str, name: str, thing: bytes) -> None:
         """Take what was asked for."""

@@ -57,6 +57,7 @@ class DaskCluster(Cluster):
         self._sent: dict[int, Sent] = {}
         self._keys = itertools.count(1)
         self._kept: WeakSet[Kept] = WeakSet()
+        self._giving: set[tuple[str, str, str]] = set()
         self._later: set[asyncio.Task[None]] = set()
 
     # Opening and closing ---------------------------------------------------------------------
@@ -88,7 +89,8 @@ class DaskCluster(Cluster):
         self._client.subscribe_topic("all", self._happened)
         await self._refresh()
         if self._workers.unfit and not self._workers.places:
-            raise ClusterUnavailable("; ".join(self._workers.unfit.values()), final=True)
+            said = "; ".join(node.problem for node in self._workers.unfit.values())
+            raise ClusterUnavailable(said, final=True)
         if own is not None:
             starting.hasten(*own, self._client)
             self._do(self._client.run(entry.warm_up, self._about))
@@ -137,9 +139,10 @@ class DaskCluster(Cluster):
     # Workers ---------------------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Node]:
-        """Return the workers that take orders."""
+        """Return the workers, those that take no orders with the reason."""
         await self._refresh()
-        return [place.node for place in self._workers.places.values()]
+        unfit = self._workers.unfit.values()
+        return [*(place.node for place in self._workers.places.values()), *unfit]
 
     async def _refresh(self) -> None:
         """Look which workers there are, and have new ones take orders."""
@@ -212,10 +215,9 @@ class DaskCluster(Cluster):
             await self._settled(sent, future)
             if not sent.answer.done():
                 return None
-            answer, has_block = sent.answer.result()
+            answer, has_block, address = sent.answer.result()
             if has_block:
-                assert sent.place is not None  # noqa: S101 - or there would be no answer
-                kept = Kept(future, sent.place.address, _size(answer))
+                kept = Kept(future, address, _size(answer))
                 self._kept.add(kept)
             return answer, kept
         finally:
@@ -296,11 +298,12 @@ class DaskCluster(Cluster):
     def _on_done(
         self, number: int, answer: Done | Failed, has_block: bool, address: str, processes: int
     ) -> None:
-        place = self._workers.places.get(address)
-        if (sent := self._sent.get(number)) is not None and not sent.answer.done() and place:
+        if (sent := self._sent.get(number)) is None or sent.answer.done():
+            return
+        if (place := self._workers.places.get(address)) is not None:  # or it has only just come
             place.processes = processes
             sent.move(place)
-            sent.answer.set_result((answer, has_block))
+        sent.answer.set_result((answer, has_block, address))
 
     def _on_lost(self, number: int, cause: str) -> None:
         if (sent := self._sent.get(number)) is not None:
@@ -311,13 +314,20 @@ class DaskCluster(Cluster):
             sent.fail(BlocksLost(blocks))
 
     def _on_needs(self, kind: str, name: str, address: str) -> None:
+        if (kind, name, address) in self._giving:
+            return
         for sent in self._sent.values():
             if name == {"context": sent.order.task.run, "code": sent.order.code}[kind]:
                 self._do(self._give(kind, name, sent.things[kind], address))
                 return
 
     async def _give(self, kind: str, name: str, thing: bytes, address: str) -> None:
-        await self._client.run(entry.give, self._about.server, kind, name, thing, workers=[address])
+        self._giving.add((kind, name, address))
+        given = self._about.server, kind, name, thing
+        try:
+            await self._client.run(entry.give, *given, workers=[address])
+        finally:
+            self._giving.remove((kind, name, address))
 
     # Results ---------------------------------------------------------------------------------
 

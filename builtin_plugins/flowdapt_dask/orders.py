@@ -41,7 +41,7 @@ class Sent:
     order: Order
     things: Mapping[str, bytes]
     blocks: Mapping[int, Kept]
-    answer: asyncio.Future[tuple[Done | Failed, bool]]
+    answer: asyncio.Future[tuple[Done | Failed, bool, str]]
     joined: asyncio.Event = field(default_factory=asyncio.Event)
     place: Place | None = None
     begun: bool = False

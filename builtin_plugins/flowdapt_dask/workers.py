@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from flowdapt.executors import Node
 from flowdapt_dask import entry
 from flowdapt_dask.agent import short_name
 from flowdapt_dask.placing import Place
@@ -26,8 +27,8 @@ class Workers:
         self._version = version
         #: those that take orders, by their addresses
         self.places: dict[str, Place] = {}
-        #: why others take none, likewise
-        self.unfit: dict[str, str] = {}
+        #: others, with the reason why they take none
+        self.unfit: dict[str, Node] = {}
 
     async def look(self, client: Any) -> tuple[bool, Sequence[Place]]:
         """Look which there are, and have new ones take orders.
@@ -65,8 +66,9 @@ class Workers:
         return True
 
     def _refuse(self, address: str, name: str, answer: object) -> None:
-        self.unfit[address] = _complaint(name, answer, self._version)
-        logger.error("%s", self.unfit[address])
+        said = _complaint(name, answer, self._version)
+        self.unfit[address] = Node(name, True, {}, {}, 0, problem=said)
+        logger.error("%s", said)
 
 
 def _complaint(name: str, answer: object, version: str) -> str:

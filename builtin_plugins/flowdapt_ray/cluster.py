@@ -141,8 +141,11 @@ class RayCluster(Cluster):
         head = pickle.dumps((self._setup, pickle.dumps(order, 5), inline), 5)
         large = [data for data in given if not isinstance(data, bytes)]
         needed = [blocks[number] for number in order.needs]
+        try:
+            answer, block = self._ways.of(order.wanted, order.code).remote(head, *large, *needed)
+        except ValueError as error:  # such as one and a half of a device
+            return failure_of(order, f"Ray refuses what it asks for: {error}", "NeverFits"), None
         self._inbox.expect(order)
-        answer, block = self._ways.of(order.wanted, order.code).remote(head, *large, *needed)
         computing = asyncio.wrap_future(answer.future())
         try:
             answered = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'

@@ -66,6 +66,8 @@ class WorkerMemory(Memory):
         try:
             # Not ray.get: while a task waits there, its node starts another process instead.
             return getattr(self._actor, what).remote(*args).future().result()
+        except ray.exceptions.ObjectStoreFullError as error:  # of a copy that the actor makes
+            raise _full(error) from None
         except ray.exceptions.RayActorError as error:
             raise KeyError(f"the memory of the cluster is gone: {error}") from None
 
@@ -201,8 +203,12 @@ def _put(block: Block) -> Any:
     try:
         return ray.put(block)
     except ray.exceptions.ObjectStoreFullError as error:
-        said = str(error).partition("\n")[0]
-        raise MemoryFull(f"there is no room in Ray's object store: {said}") from None
+        raise _full(error) from None
+
+
+def _full(error: Exception) -> MemoryFull:
+    said = str(error).strip().rpartition("\n")[2]
+    return MemoryFull(f"there is no room in Ray's object store: {said}")
 
 
 def _found(get: Any, namespace: str, key: str) -> Block:

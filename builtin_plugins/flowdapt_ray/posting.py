@@ -59,7 +59,7 @@ class Post:
                 self._actor = actor(self._server)
             self._under_way.append(self._actor.post.remote(message))
             if len(self._under_way) > UNDER_WAY:
-                ray.get(self._under_way.popleft())
+                self._under_way.popleft().future().result()  # not ray.get, see memory.py
         except (ValueError, ray.exceptions.RayError):  # the actor is gone, and so is the server
             return
         self._count += 1

@@ -57,6 +57,7 @@ class Probes:
             self._problems[node] = f"flowdapt cannot be imported there: {_last_line(error)}"
         except ray.exceptions.RayError as error:  # the node went, or will be seen to
             logger.debug("node %s does not answer: %r", node, error)
+            self._asking.pop(node, None)  # so that it is asked once more
         else:
             if found != self._expected:
                 self._problems[node] = (

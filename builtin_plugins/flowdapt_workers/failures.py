@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from flowdapt_workers.calls import Failed
 
 
+class ResultsLost(StageError):
+    """Results that a stage takes were on a cluster that is gone."""
+
+
 class Interrupted(BaseException):
     """The run was cancelled. Not an Exception, so that stages do not catch it by the way."""
 

@@ -21,6 +21,7 @@ import logging
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -74,9 +75,10 @@ class Gateway:
         """Work until the server is gone, or the cluster."""
         self._channel = await wire.Channel.over(end, self._received, self._ended.set)
         await self._ended.wait()
-        for task in (*self._computing.values(), *self._tasks):
+        tasks = [*self._computing.values(), *self._again.values(), *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._computing.values(), *self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._socket is not None:
             self._socket.close()
         if self._cluster is not None:
@@ -166,13 +168,15 @@ class Gateway:
         del self._codes[code]
 
     def _on_submit(self, order: Order) -> None:
-        task = asyncio.create_task(self._compute(order))
+        # Taken now, because another one may be forgotten before the task begins.
+        common = self._contexts.get(order.task.run, b""), self._codes[order.code]
+        task = asyncio.create_task(self._compute(order, *common))
         self._computing[order.number] = task
         task.add_done_callback(lambda _: self._computing.pop(order.number, None))
 
-    async def _compute(self, order: Order) -> None:
+    async def _compute(self, order: Order, context: bytes, code: bytes) -> None:
         try:
-            answer, block = await self._computed(order)
+            answer, block = await self._computed(order, context, code)
             self._keep(order, block)
             text = answer.json if isinstance(answer, Done) else None
             if isinstance(text, Held):
@@ -199,35 +203,47 @@ class Gateway:
         self._made[order.block] = order
         self._of_run.setdefault(order.task.run, set()).add(order.block)
 
-    async def _computed(self, order: Order) -> Answer:
+    async def _computed(self, order: Order, context: bytes, code: bytes) -> Answer:
         """Have an order computed, and before it whatever it takes and is gone."""
         assert self._cluster is not None  # noqa: S101 - orders come once it is up
-        context, code = self._contexts.get(order.task.run, b""), self._codes[order.code]
-        for _ in range(LOST_ATTEMPTS):
+        tries: Counter[int] = Counter()
+        while True:
             missing = [number for number in order.needs if number not in self._blocks]
             if missing:
-                break
+                raise BlocksLost(missing)
             blocks = {number: self._blocks[number] for number in order.needs}
             try:
                 return await self._cluster.compute(order, context, code, blocks)
-            except BlocksLost as lost:
-                missing = list(lost.numbers)
+            except BlocksLost as lost:  # some clusters tell of one at a time
+                tries.update(lost.numbers)
+                if max(tries.values()) > LOST_ATTEMPTS:
+                    raise
                 logger.warning("stage %r: %s, and are made again", order.task.stage, lost)
-                await asyncio.gather(*map(self._make_again, missing))
-        raise BlocksLost(missing)
+                old = [n for n in lost.numbers if self._blocks.get(n) is blocks[n]]
+                await asyncio.gather(*map(self._make_again, old))
 
     async def _make_again(self, number: int) -> None:
         """Compute once more what was lost with a node; once, whoever else asks for it."""
         if number not in self._again:
             self._again[number] = asyncio.create_task(self._made_again(number))
             self._again[number].add_done_callback(lambda _: self._again.pop(number, None))
-        await asyncio.shield(self._again[number])
+        try:
+            await asyncio.shield(self._again[number])
+        except asyncio.CancelledError:
+            if number in self._made:
+                raise
+            raise BlocksLost([number]) from None  # its run was released
 
     async def _made_again(self, number: int) -> None:
         order = self._made.get(number)
         if order is None:
             raise BlocksLost([number])
-        _, block = await self._computed(order)
+        context, code = self._contexts[order.task.run], self._codes[order.code]
+        answer, block = await self._computed(order, context, code)
+        if block is None:
+            self._made.pop(number, None)
+            logger.error("stage %r, made again, is not what it was: %r", order.task.stage, answer)
+            raise BlocksLost([number])
         self._keep(order, block)
 
     def _on_cancel(self, numbers: list[int]) -> None:
@@ -238,6 +254,8 @@ class Gateway:
     def _on_release(self, run: str) -> None:
         self._contexts.pop(run, None)
         for number in self._of_run.pop(run, ()):
+            if (again := self._again.get(number)) is not None:
+                again.cancel()
             self._blocks.pop(number, None)
             self._made.pop(number, None)
 

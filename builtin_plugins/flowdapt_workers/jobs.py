@@ -14,6 +14,7 @@ from flowdapt.errors import WorkerLost
 from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers.calls import Done, Piece, Task, Value
+from flowdapt_workers.parts import Held
 from flowdapt_workers.processes import Kind
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
@@ -82,11 +83,20 @@ class Job(ABC):
         :param json: the text of the result, of a final call
         """
 
+    @property
+    def holds_results(self) -> bool:
+        """Whether some of what it has computed so far is with a cluster."""
+        return False
+
     def failed(self, error: BaseException) -> None:
         """End in an error; what comes afterwards is ignored."""
         if not self.outcome.done():
             self.outcome.set_exception(error)
             self.outcome.exception()  # whoever waited may have gone, which is no fault
+
+    @abstractmethod
+    def returned(self, unit: Unit) -> None:
+        """Take back a unit that nobody computes any more, and nobody is at fault."""
 
     @abstractmethod
     def lost(self, unit: Unit, cause: str) -> None:
@@ -130,6 +140,10 @@ class Single(Job):
                     result_bytes=done.value.size,
                 )
             )
+
+    def returned(self, unit: Unit) -> None:
+        """Wait for another one who computes it."""
+        self._unit = unit
 
     def lost(self, unit: Unit, cause: str) -> None:
         """Try again, or fail once it was tried often enough."""
@@ -226,6 +240,11 @@ class Mapped(Job):
             return 1
         return max(1, min(fair, int(self.chunk_seconds / max(self._seconds, 1e-7))))
 
+    @property
+    def holds_results(self) -> bool:
+        """Whether results of some chunks are with a cluster."""
+        return any(isinstance(piece.part, Held) for piece in self.results.values())
+
     def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """Note a chunk's results and failures, and hand the results on to who maps over them."""
         del json
@@ -245,6 +264,11 @@ class Mapped(Job):
                 for listener in self.listeners:
                     listener.add(piece, unit.order)
         self._end_if_done()
+
+    def returned(self, unit: Unit) -> None:
+        """Have a chunk computed by others, as a whole."""
+        self.out -= 1
+        self._again.append(unit)
 
     def lost(self, unit: Unit, cause: str) -> None:
         """Try the chunk's elements again, one by one, so that the one at fault is found."""

@@ -21,7 +21,7 @@ from flowdapt_workers import capacities
 from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import Surroundings
-from flowdapt_workers.failures import raised
+from flowdapt_workers.failures import ResultsLost, raised
 from flowdapt_workers.jobs import Job, Mapped, Single, Unit
 from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
@@ -33,10 +33,6 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 2  #: orders of a mapped stage for each that can be computed at once
 RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
-
-
-class ResultsLost(StageError):
-    """Results that a stage takes were on a cluster that is gone."""
 
 
 @dataclass(slots=True)
@@ -143,6 +139,9 @@ class RemoteExecutor(SubmittingExecutor):
         self._nodes = []
         self._briefings.clear()
         sent, self._sent = self._sent, {}
+        for job in {*self._jobs, *(one.unit.job for one in sent.values())}:
+            if job.holds_results:
+                job.failed(self._lost(f"stage {job.call.stage!r} has computed so far"))
         for one in sent.values():
             self._give_back(one)
         self._reconnecting = asyncio.create_task(self._reconnect(link))
@@ -153,12 +152,14 @@ class RemoteExecutor(SubmittingExecutor):
         if job.over:
             return
         if sent.order.needs:
-            said = f"the {self.name} cluster was lost ({self._down}), and with it what "
-            job.failed(ResultsLost(f"{said}stage {job.call.stage!r} takes"))
+            job.failed(self._lost(f"stage {job.call.stage!r} takes"))
             return
-        sent.unit.attempt -= 1  # it is not at fault
-        job.lost(sent.unit, self._down)
+        job.returned(sent.unit)
         self._enqueue(job)
+
+    def _lost(self, what: str) -> ResultsLost:
+        said = f"the {self.name} cluster was lost ({self._down}), and with it what"
+        return ResultsLost(f"{said} {what}")
 
     async def _reconnect(self, old: Link) -> None:
         """Try to reach the cluster until that works."""
@@ -298,7 +299,8 @@ class RemoteExecutor(SubmittingExecutor):
     def _on_gone(self, number: int) -> None:
         if (sent := self._sent.pop(number, None)) is not None:
             stage = sent.unit.job.call.stage
-            said = f"what stage {stage!r} takes was lost with its node, and cannot be made again"
+            said = f"what stage {stage!r} takes was lost with its node or its cluster"
+            said += ", and cannot be made again"
             sent.unit.job.failed(ResultsLost(said))
             self._pump()
 

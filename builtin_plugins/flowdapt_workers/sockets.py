@@ -8,6 +8,7 @@ name, which both sides map: it is not copied on its way.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import mmap
 import os
@@ -15,6 +16,7 @@ import pickle
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
@@ -32,6 +34,8 @@ from flowdapt_workers.parts import INLINE_BYTES
 LONGEST = 1024  #: bytes of a namespace or a key
 LONGEST_PATH = 100  #: bytes that the address of a socket may have, nearly
 TARGET = "flowdapt_workers.sockets:SocketMemory"
+AGAIN_SECONDS = 0.1  #: pause where this process has no room for another connection
+_BUSY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ECONNABORTED)
 
 
 def checked(namespace: str, key: str = "key") -> None:
@@ -76,7 +80,8 @@ class SocketMemory(Memory):
             if reply is None:
                 self._drop()
                 self._end = self._connected()
-                reply = self._exchange(self._end, request, files)
+                with suppress(OSError):
+                    reply = self._exchange(self._end, request, files)
         if reply is None:
             raise KeyError(f"the memory at {self.path} is gone")
         answer, found = pickle.loads(reply[0]), reply[1]  # noqa: S301 - from our own gateway
@@ -220,10 +225,15 @@ class MemorySocket:
         self.path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it was closed
-            while True:
+        while True:
+            try:
                 end, _ = self._end.accept()
-                threading.Thread(target=self._serve, args=(end,), daemon=True).start()
+            except OSError as error:
+                if self._end.fileno() < 0 or error.errno not in _BUSY:  # it was closed
+                    return
+                time.sleep(AGAIN_SECONDS)
+                continue
+            threading.Thread(target=self._serve, args=(end,), daemon=True).start()
 
     def _serve(self, end: socket.socket) -> None:
         with end, suppress(OSError):  # whoever asked may be gone before the answer
@@ -234,7 +244,7 @@ class MemorySocket:
                 try:
                     work = getattr(self, f"_{what}")(*args, *files)
                     answer = asyncio.run_coroutine_threadsafe(work, self._loop).result()
-                except KeyError as error:
+                except (KeyError, MemoryFull) as error:
                     answer = error
                 except Exception as error:
                     answer = KeyError(f"the memory of the cluster: {type(error).__name__}: {error}")

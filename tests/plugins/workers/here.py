@@ -60,12 +60,14 @@ class Here(Cluster):
     """A cluster.
 
     :param folder: its files: ``closed`` keeps it from being opened, ``nodes`` has amounts of
-        resources by node, ``lost`` loses the blocks of the next order, ``dies`` loses that order
+        resources by node, ``lost`` loses the blocks of the next order, ``doomed`` likewise, and
+        tells of one at a time, ``dies`` loses that order; ``cancelled`` says that one was
     """
 
     def __init__(self, *args: Any, folder: str) -> None:
         super().__init__(*args)
         self.folder = Path(folder)
+        self._doomed: list[Block] = []
 
     def _taken(self, name: str) -> bool:
         """Tell whether there is a file, and remove it."""
@@ -86,10 +88,19 @@ class Here(Cluster):
     ) -> Answer:
         if order.needs and self._taken("lost"):
             raise BlocksLost(order.needs)
+        if order.needs and self._taken("doomed"):
+            self._doomed += blocks.values()
+        for number, block in blocks.items():
+            if any(block is doomed for doomed in self._doomed):
+                raise BlocksLost([number])
         if self._taken("dies"):
             raise OrderLost("killed by the test")
         kept = Kept(order.block, blocks)
-        done = await asyncio.to_thread(self._work, order, context, kept)
+        try:
+            done = await asyncio.to_thread(self._work, order, context, kept)
+        except asyncio.CancelledError:
+            (self.folder / "cancelled").touch()
+            raise
         return done, kept.made or None
 
     def _work(self, order: Order, context: bytes, kept: Kept) -> Any:

@@ -115,6 +115,45 @@ async def test_results_that_are_lost_with_a_node_are_made_again(desk: Desk, clus
     assert not (cluster / "lost").exists()
 
 
+async def test_many_results_are_made_again_of_which_a_cluster_tells_one_by_one(
+    desk: Desk, cluster: Path
+) -> None:
+    (cluster / "doomed").touch()
+    names = [f"a{k}" for k in range(5)]
+
+    result = await desk.result(
+        *(stage(name, large) for name in names),
+        stage("b", lambda *blocks: [len(block) for block in blocks], *names),
+    )
+
+    assert result == [LARGE] * 5
+    assert not (cluster / "doomed").exists()
+
+
+async def test_what_is_made_again_stops_when_its_run_is_cancelled(
+    desk: Desk, cluster: Path, tmp_path: Path
+) -> None:
+    first, again, go = (str(tmp_path / name) for name in ("first", "again", "go"))
+    wait = once_there(go)
+
+    def made() -> bytes:
+        if not Path(first).exists():
+            Path(first).touch()
+        else:
+            Path(again).touch()
+            wait()
+        return b"x" * LARGE
+
+    (cluster / "lost").touch()
+    run = await desk.begin(stage("a", made), stage("b", len, "a"))
+    await until(Path(again).exists)
+
+    await desk.engine.cancel(run.uid)
+
+    await until((cluster / "cancelled").exists)
+    Path(go).touch()  # the thread of the gateway ends, too
+
+
 async def test_an_order_that_is_lost_is_sent_again(desk: Desk, cluster: Path) -> None:
     (cluster / "dies").touch()
 
@@ -260,6 +299,30 @@ async def test_a_run_whose_results_are_lost_with_the_cluster_fails_and_says_so(
     assert stored.run.failure.type == "ResultsLost"
     assert "what stage 'b' takes" in stored.run.failure.message
     assert await desk.result(stage("a", large), stage("b", len, "a")) == LARGE
+
+
+async def test_a_mapped_stage_whose_results_are_lost_computes_no_more_and_says_so(
+    desk: Desk, tmp_path: Path
+) -> None:
+    mark = str(tmp_path / "mark")
+    wait = once_there(mark)
+
+    def each(x: int) -> bytes:
+        if x:
+            wait()
+        return bytes(LARGE)
+
+    run = await desk.begin(mapped_stage("a", each, map_on="xs"), xs=[0, 1])
+    async with asyncio.timeout(30):
+        while not any(record.items_done for record in await desk.engine.stages(run.uid)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    kill_gateway()
+
+    stored = await desk.engine.wait(run.uid)
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "ResultsLost"
+    assert "what stage 'a' has computed so far" in stored.run.failure.message
 
 
 async def test_what_was_lost_before_it_was_taken_fails_the_stage(

@@ -15,6 +15,7 @@ from flowdapt_workers.clusters import ClusterMemory
 from flowdapt_workers.shared import Shared
 from flowdapt_workers.sockets import MemorySocket, SocketMemory
 
+from flowdapt.errors import MemoryFull
 from flowdapt.objects import Entry, Memory
 from flowdapt.testing import MemorySuite
 
@@ -127,6 +128,18 @@ def test_a_fault_of_the_cluster_is_an_answer(memory: SocketMemory, kept: KeptMem
     with pytest.raises(KeyError, match="TypeError"):
         memory.get("farm", "cow")
     assert not memory.exists("farm", "pig")
+
+
+def test_a_cluster_that_has_no_room_says_so(
+    memory: SocketMemory, kept: KeptMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(*_: object, **__: object) -> None:
+        raise MemoryFull("the store has no room")
+
+    monkeypatch.setattr(kept, "put", refuses)
+
+    with pytest.raises(MemoryFull, match="the store has no room"):
+        memory.put("farm", "cow", [b"moo"], size=3)
 
 
 def test_who_serves_may_be_replaced(memory: SocketMemory) -> None:
