@@ -318,11 +318,11 @@ class DaskCluster(Cluster):
             return
         for sent in self._sent.values():
             if name == {"context": sent.order.task.run, "code": sent.order.code}[kind]:
+                self._giving.add((kind, name, address))
                 self._do(self._give(kind, name, sent.things[kind], address))
                 return
 
     async def _give(self, kind: str, name: str, thing: bytes, address: str) -> None:
-        self._giving.add((kind, name, address))
         given = self._about.server, kind, name, thing
         try:
             await self._client.run(entry.give, *given, workers=[address])

@@ -51,7 +51,9 @@ class TestBesideOthers:
     async def test_no_stage_comes_to_a_worker_with_another_flowdapt(self, desk: Desk) -> None:
         found = await asyncio.gather(*(desk.run(stage("a", lambda: 1)) for _ in range(8)))
 
-        assert [node.name for node in await desk.executor.nodes()] == ["new"]
+        new, old = await desk.executor.nodes()
+        assert (new.name, new.problem) == ("new", "")
+        assert f"old has flowdapt 0.9, and this server {flowdapt.__version__}" in old.problem
         for stored in found:
             (record,) = await desk.engine.storage.list_stages(stored.run.uid)
             assert str(record.worker).endswith("on new")
