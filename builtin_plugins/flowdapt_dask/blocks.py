@@ -12,6 +12,7 @@ from flowdapt_workers.parts import INLINE_BYTES, Spooled, Woven
 
 from flowdapt_dask.holdings import Holdings
 
+BUFFERS = 5  #: the protocol of pickle from which on it knows of buffers
 Payload = bytes | memoryview | Spooled | Woven  #: spooled here, or as it came from another node
 
 
@@ -59,8 +60,9 @@ class Block:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Return what makes it again in another process: every payload as one buffer."""
-        whole = [pickle.PickleBuffer(self.content(place)) for place in range(len(self._payloads))]
-        return Block, (whole,)
+        # What goes through the scheduler is pickled by a protocol that knows no buffers.
+        whole: Any = pickle.PickleBuffer if protocol >= BUFFERS else bytes
+        return Block, ([whole(self.content(place)) for place in range(len(self._payloads))],)
 
     def content(self, place: int) -> bytes | memoryview:
         """Return a payload, packed."""
