@@ -58,8 +58,8 @@ class Post:
             if self._actor is None:
                 self._actor = actor(self._server)
             self._under_way.append(self._actor.post.remote(message))
+            self._count += 1  # from now on it may come, whatever is raised while we wait
             if len(self._under_way) > UNDER_WAY:
-                self._under_way.popleft().future().result()  # not ray.get, see memory.py
+                ray.get(self._under_way.popleft())
         except (ValueError, ray.exceptions.RayError):  # the actor is gone, and so is the server
             return
-        self._count += 1

@@ -23,7 +23,7 @@ from flowdapt.server import Server
 pytestmark = pytest.mark.anyio
 
 SECONDS = 300  #: a machine that takes longer is stuck
-EXAMPLES = 25  #: tries of each operation, beside those of all its limits
+EXAMPLES = 40  #: tries of each operation, beside those of all its limits
 OPTIONS = [
     *("--max-examples", str(EXAMPLES)),
     *("--generation-deterministic", "--no-color"),

@@ -243,7 +243,8 @@ async def test_whoever_takes_nothing_of_a_reply_is_cut_off(serve: Serve, connect
 @pytest.mark.usefixtures("large")
 async def test_whoever_takes_some_of_it_gets_all(serve: Serve, connect: Connect) -> None:
     clock = asyncio.get_running_loop().time
-    address = await serve(stalled_seconds=SHORT, pace=1)
+    limit = 3 * SHORT  # which the server must not seem to miss on a busy machine
+    address = await serve(stalled_seconds=limit, pace=1)
     reader = connect(address, buffer=4096)
     begun = clock()
     await reader.send(ASK)
@@ -253,7 +254,7 @@ async def test_whoever_takes_some_of_it_gets_all(serve: Serve, connect: Connect)
         size += len(part)
 
     assert size > LARGE
-    assert clock() - begun > 2 * SHORT
+    assert clock() - begun > limit
 
 
 async def test_a_stream_that_nobody_reads_is_cut_off(
