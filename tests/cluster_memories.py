@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -15,26 +16,63 @@ from flowdapt_workers.sockets import SocketMemory
 
 from flowdapt import objects
 from flowdapt.context import Places
+from flowdapt.executors import Host
 from flowdapt.runs import RunState
 from flowdapt.testing import MemorySuite
+from tests.staying import Staying
 
 # Functions go by value here: a process of a cluster cannot import this module.
 
 
 class ClusterMemorySuite(MemorySuite):
-    """To be derived from, with fixtures ``places``, of a server, and ``desk``, over two nodes.
+    """To be derived from, with a fixture ``made``: an executor over two nodes.
 
+    :cvar served: the server's view of the memory, as its provider makes it
     :cvar there: the resources of stages on one of the two nodes
     :cvar here: and on the other one
     :cvar inside: the class of what stages have
     """
 
+    served: ClassVar[Callable[..., SocketMemory]]
     there: ClassVar[dict[str, float]]
     here: ClassVar[dict[str, float]]
     inside: ClassVar[str] = "WorkerMemory"
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def anyio_backend(cls) -> str:
+        return "asyncio"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def places(cls, tmp_path_factory: pytest.TempPathFactory) -> Places:
+        """Where the objects of a server are that keeps them on the cluster."""
+        memory = cls.served(app_dir=tmp_path_factory.mktemp("server"))
+        return Places(memory.address, None, "cluster_memory")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    async def kept(
+        cls,
+        anyio_backend: str,
+        made: Staying,
+        places: Places,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> AsyncIterator[Staying]:
+        """The executor, connected, for all tests of the class."""
+        await made.start(Host(app_dir=tmp_path_factory.mktemp("app"), places=places))
+        yield made
+        await made.end()
+
     @pytest.fixture
-    def memory(self, kept: Any, places: Places) -> Iterator[SocketMemory]:
+    async def desk(self, kept: Staying, places: Places, tmp_path: Path) -> AsyncIterator[Desk]:
+        """An engine over the cluster."""
+        desk = await Desk.over(kept, tmp_path, places=places)
+        yield desk
+        await desk.engine.stop()
+
+    @pytest.fixture
+    def memory(self, kept: Staying, places: Places) -> Iterator[SocketMemory]:
         """What processes have that are no part of the cluster."""
         del kept  # whose gateway it is
         assert places.memory is not None

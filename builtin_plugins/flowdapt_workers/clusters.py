@@ -20,7 +20,7 @@ Answer = tuple[Done | Failed, Block | None]  #: parts that are held point into t
 class ClusterUnavailable(Exception):
     """The cluster cannot be reached, or does not take us.
 
-    :param final: trying again is of no use
+    :param final: trying again is of no use until somebody changes something
     """
 
     def __init__(self, message: str, *, final: bool = False) -> None:

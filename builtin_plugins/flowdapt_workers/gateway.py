@@ -5,8 +5,8 @@ after the head node was lost, and Dask's takes the event loop for tenths of a se
 costs the gateway; the server starts another one.
 
 From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
-``("code", name, bytes)``, ``("submit", Order)``, ``("cancel", numbers)``, ``("release", run)``,
-``("fetch", id, parts)``, ``("stop",)``.
+``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``, ``("cancel", numbers)``,
+``("release", run)``, ``("fetch", id, parts)``; it ends with the connection.
 To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("nodes", [Node])`` whenever they changed, ``("started", number, worker)``,
 ``("done", number, Done)``, ``("failed", number, Failed)``, ``("lost", number, cause)``,
@@ -137,9 +137,6 @@ class Gateway:
             if found != nodes:
                 nodes = found
                 self._channel.send(("nodes", list(nodes)))
-
-    def _on_stop(self) -> None:
-        self._ended.set()
 
     # Told by the cluster ---------------------------------------------------------------------
 

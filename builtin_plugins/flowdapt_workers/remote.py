@@ -120,6 +120,9 @@ class RemoteExecutor(SubmittingExecutor):
         )
         try:
             answer = await link.open(self.cluster, self._options, surroundings)
+        except OSError as error:  # such as that no process can be started
+            await link.close()
+            return str(error), False
         except BaseException:  # such as that the executor is stopped
             await link.close()
             raise
@@ -165,23 +168,17 @@ class RemoteExecutor(SubmittingExecutor):
         """Try to reach the cluster until that works."""
         await old.close(at_once=True)
         pause, longest = RECONNECT_SECONDS
-        while (error := await self._connected()) is not None:
-            self._down = error
-            logger.warning("the %s cluster is not available: %s", self.name, error)
+        while (error := await self._connect()) is not None:
+            self._down, final = error
+            logger.warning("the %s cluster is not available: %s", self.name, self._down)
+            if final:  # until somebody changes something
+                pause = longest
             for job in self._jobs:
                 self.moved(job)
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
         logger.warning("the %s cluster is available again", self.name)
         self._pump()
-
-    async def _connected(self) -> str | None:
-        """Start another gateway; return why it does not reach the cluster."""
-        try:
-            error = await self._connect()
-        except Exception as fault:  # such as that no process can be started
-            return repr(fault)
-        return None if error is None else error[0]
 
     # Orders ----------------------------------------------------------------------------------
 

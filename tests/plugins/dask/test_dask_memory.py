@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,46 +32,14 @@ class Kept(Staying, DaskExecutor):
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskServers]:
     with dask_clusters.running(tmp_path_factory.mktemp("dask"), **WORKERS) as servers:
         yield servers
 
 
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """Where the objects of a server are that keeps them on the cluster."""
-    return Places(served(app_dir=tmp_path_factory.mktemp("server")).address, None, "cluster_memory")
-
-
-@pytest.fixture(scope="module")
-async def kept(
-    anyio_backend: str,
-    servers: DaskServers,
-    places: Places,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Kept]:
-    executor = Kept(cluster_address=servers.address)
-    await executor.start(Host(app_dir=tmp_path_factory.mktemp("app"), places=places))
-    yield executor
-    await executor.end()
-
-
-@pytest.fixture
-async def desk(kept: Kept, places: Places, tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = await Desk.over(kept, tmp_path, places=places)
-    yield desk
-    await desk.engine.stop()
-
-
-class TestDaskMemory(ClusterMemorySuite):
-    there: ClassVar = {"there": 1.0}
-    here: ClassVar = {"here": 1.0}
-    inside = "SocketMemory"  # that of the agent
+@pytest.fixture(scope="class")
+def made(servers: DaskServers) -> Staying:
+    return Kept(cluster_address=servers.address)
 
 
 async def data_of(address: str) -> tuple[list[str], list[str]]:
@@ -86,58 +54,62 @@ async def data_of(address: str) -> tuple[list[str], list[str]]:
         return found
 
 
-async def test_what_is_replaced_read_elsewhere_and_deleted_stays_nowhere(
-    desk: Desk, servers: DaskServers
-) -> None:
-    def put() -> None:
-        for _ in range(3):
-            objects.put("large", bytes(1_000_000), namespace="farm")
+class TestDaskMemory(ClusterMemorySuite):
+    served = staticmethod(served)
+    there: ClassVar = {"there": 1.0}
+    here: ClassVar = {"here": 1.0}
+    inside = "SocketMemory"  # that of the agent
 
-    def read(_: Any) -> int:
-        found = len(objects.get("large", namespace="farm"))
-        objects.delete("large", namespace="farm")
-        return found
+    async def test_what_is_replaced_read_elsewhere_and_deleted_stays_nowhere(
+        self, desk: Desk, servers: DaskServers
+    ) -> None:
+        def put() -> None:
+            for _ in range(3):
+                objects.put("large", bytes(1_000_000), namespace="farm")
 
-    read_elsewhere = stage("read", read, "put", resources={"there": 1})
-    found = await desk.result(stage("put", put, resources={"here": 1}), read_elsewhere)
+        def read(_: Any) -> int:
+            found = len(objects.get("large", namespace="farm"))
+            objects.delete("large", namespace="farm")
+            return found
 
-    data, _ = await data_of(servers.address)
-    assert found == 1_000_000
-    assert not [key for key in data if key.startswith("flowdapt-object")]
+        read_elsewhere = stage("read", read, "put", resources={"there": 1})
+        found = await desk.result(stage("put", put, resources={"here": 1}), read_elsewhere)
 
+        data, _ = await data_of(servers.address)
+        assert found == 1_000_000
+        assert not [key for key in data if key.startswith("flowdapt-object")]
 
-async def test_an_object_is_lost_with_its_node_and_that_is_said(
-    servers: DaskServers, places: Places, kept: Kept, desk: Desk
-) -> None:
-    def put() -> None:
-        objects.put("large", bytes(1_000_000), namespace="lost")
+    async def test_an_object_is_lost_with_its_node_and_that_is_said(
+        self, servers: DaskServers, places: Places, kept: Staying, desk: Desk
+    ) -> None:
+        def put() -> None:
+            objects.put("large", bytes(1_000_000), namespace="lost")
 
-    assert places.memory is not None
-    memory = objects.attached(places.memory)
-    gone = servers.add("gone", resources={"gone": 1})
-    await until(lambda: "gone" in kept.describe()["nodes"])
-    await desk.result(stage("put", put, resources={"gone": 1}))
-    gone.kill()
+        assert places.memory is not None
+        memory = objects.attached(places.memory)
+        gone = servers.add("gone", resources={"gone": 1})
+        await until(lambda: "gone" in kept.describe()["nodes"])
+        await desk.result(stage("put", put, resources={"gone": 1}))
+        gone.kill()
 
-    with pytest.raises(KeyError, match=r"'large'.*was lost with the node that had it"):
-        memory.get("lost", "large")
-    memory.clear("lost")
+        with pytest.raises(KeyError, match=r"'large'.*was lost with the node that had it"):
+            memory.get("lost", "large")
+        memory.clear("lost")
 
+    async def test_nothing_is_left_once_the_gateway_has_gone(
+        self, servers: DaskServers, tmp_path: Path
+    ) -> None:
+        memory = served(app_dir=tmp_path)
+        executor = DaskExecutor(cluster_address=servers.address)
+        await executor.start(Host(app_dir=tmp_path, places=Places(memory.address, None)))
+        memory.put("farm", "large", [bytes(1_000_000)], size=1_000_000)
+        before, clients = await data_of(servers.address)
 
-async def test_nothing_is_left_once_the_gateway_has_gone(
-    servers: DaskServers, tmp_path: Path
-) -> None:
-    memory = served(app_dir=tmp_path)
-    executor = DaskExecutor(cluster_address=servers.address)
-    await executor.start(Host(app_dir=tmp_path, places=Places(memory.address, None)))
-    memory.put("farm", "large", [bytes(1_000_000)], size=1_000_000)
-    before, clients = await data_of(servers.address)
+        await executor.stop()
 
-    await executor.stop()
-
-    after, others = await data_of(servers.address)
-    new = [key for key in before if key.startswith("flowdapt-object")]
-    assert len(new) == 1
-    assert not set(new) & set(after)
-    assert len([name for name in others if name.endswith("-objects")]) == 1
-    assert len([name for name in clients if name.endswith("-objects")]) == 2
+        after, others = await data_of(servers.address)
+        new = [key for key in before if key.startswith("flowdapt-object")]
+        assert len(new) == 1
+        assert not set(new) & set(after)
+        assert len([name for name in others if name.endswith("-objects")]) == 1
+        assert len([name for name in clients if name.endswith("-objects")]) == 2

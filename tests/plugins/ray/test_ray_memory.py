@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from flowdapt_ray.layouts import BOUNDARY, LARGE, cut
 from flowdapt_ray.memory import served
-from flowdapt_testing.desks import Desk
 
-from flowdapt.context import Places
-from flowdapt.executors import Host
 from tests.cluster_memories import ClusterMemorySuite
 from tests.ray_clusters import Kept, RayNodes
+from tests.staying import Staying
 
 
-@pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """Where the objects of a server are that keeps them on the cluster."""
-    return Places(served(app_dir=tmp_path_factory.mktemp("server")).address, None, "cluster_memory")
-
-
-@pytest.fixture(scope="module")
-async def kept(
-    anyio_backend: str,
-    ray_nodes: RayNodes,
-    places: Places,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Kept]:
-    executor = Kept(cluster_address=ray_nodes.address)
-    await executor.start(Host(app_dir=tmp_path_factory.mktemp("app"), places=places))
-    yield executor
-    await executor.end()
-
-
-@pytest.fixture
-async def desk(kept: Kept, places: Places, tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = await Desk.over(kept, tmp_path, places=places)
-    yield desk
-    await desk.engine.stop()
+@pytest.fixture(scope="class")
+def made(ray_nodes: RayNodes) -> Staying:
+    return Kept(cluster_address=ray_nodes.address)
 
 
 @pytest.mark.anyio
 class TestRayMemory(ClusterMemorySuite):
+    served = staticmethod(served)
     there: ClassVar = {"node1": 1.0}
     here: ClassVar = {"node0": 1.0}
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from flowdapt_workers import remote
 from flowdapt.errors import ServerError
 from flowdapt.events import STAGE_CHANGED
 from flowdapt.executors import Host
-from flowdapt.runs import RunState
+from flowdapt.runs import Run, RunState, StageRecord
 
 from .here import HereExecutor
 
@@ -88,6 +88,15 @@ def once_there(mark: str) -> Callable[[], str]:
         return "done"
 
     return waits
+
+
+async def stages_are(
+    desk: Desk, run: Run, condition: Callable[[Sequence[StageRecord]], bool]
+) -> None:
+    """Wait until the stages of a run are as they should be."""
+    async with asyncio.timeout(30):
+        while not condition(await desk.engine.stages(run.uid)):  # noqa: ASYNC110 - no event is set
+            await asyncio.sleep(0.01)
 
 
 # Results -------------------------------------------------------------------------------------
@@ -288,9 +297,7 @@ async def test_a_run_whose_results_are_lost_with_the_cluster_fails_and_says_so(
         return len(block)
 
     run = await desk.begin(stage("a", large), stage("b", waits, "a"))
-    async with asyncio.timeout(30):
-        while len(await desk.engine.stages(run.uid)) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await stages_are(desk, run, lambda records: len(records) == 2)
 
     kill_gateway()
 
@@ -313,9 +320,7 @@ async def test_a_mapped_stage_whose_results_are_lost_computes_no_more_and_says_s
         return bytes(LARGE)
 
     run = await desk.begin(mapped_stage("a", each, map_on="xs"), xs=[0, 1])
-    async with asyncio.timeout(30):
-        while not any(record.items_done for record in await desk.engine.stages(run.uid)):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await stages_are(desk, run, lambda records: any(r.items_done for r in records))
 
     kill_gateway()
 
@@ -334,9 +339,7 @@ async def test_what_was_lost_before_it_was_taken_fails_the_stage(
         stage("b", once_there(mark)),
         stage("c", lambda block, _: len(block), "a", "b"),
     )
-    async with asyncio.timeout(30):
-        while (await desk.engine.stages(run.uid))[0].state is RunState.RUNNING:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await stages_are(desk, run, lambda records: records[0].state is not RunState.RUNNING)
 
     kill_gateway()
     Path(mark).touch()
