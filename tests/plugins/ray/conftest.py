@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,11 @@ async def desk(kept: Kept, tmp_path: Path) -> AsyncIterator[Desk]:
     desk = await Desk.over(kept, tmp_path)
     yield desk
     await desk.engine.stop()
+
+
+@pytest.fixture(autouse=True)
+def _records_as_they_were() -> Iterator[None]:
+    """Undo what the import of Ray does to logging; for all tests that follow in this process."""
+    factory = logging.getLogRecordFactory()
+    yield
+    logging.setLogRecordFactory(factory)
