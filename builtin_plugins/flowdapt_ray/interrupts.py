@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
 from flowdapt_workers.failures import Interrupted
@@ -59,6 +60,19 @@ class Interrupts:
     def cancelling(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Any:
         """Have it cancel a task instead, whatever the event loop waits for."""
         return self._by(lambda: _cancel(loop, task))
+
+
+def broke_an_import(error: BaseException) -> bool:
+    """Tell whether an interruption came out of an import: halves of modules stay behind."""
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in chain:
+        chain.append(following)
+        following = following.__cause__ or following.__context__
+    if not any(isinstance(one, Interrupted) for one in chain):
+        return False
+    frames = (frame for one in chain for frame, _ in walk_tb(one.__traceback__))
+    return any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames)
 
 
 def _raise() -> None:

@@ -24,7 +24,7 @@ from flowdapt import payloads, snapshots
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block
-from flowdapt_ray.interrupts import Interrupts
+from flowdapt_ray.interrupts import Interrupts, broke_an_import
 from flowdapt_ray.lacking import located
 from flowdapt_ray.posting import Post
 from flowdapt_ray.shelves import Shelf
@@ -154,6 +154,8 @@ class Worker:
             if asyncio.iscoroutine(done):
                 done = self._awaited(done, context, order)
         except BaseException as error:
+            if broke_an_import(error):
+                os._exit(1)  # what is computed here next would find them; nobody waits for this
             return located(reported(error, context), error, self._address)
         if not isinstance(done, Done):
             return done

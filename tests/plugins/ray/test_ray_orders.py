@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import pickle
@@ -177,6 +178,31 @@ async def test_many_runs_leave_nothing_behind(desk: Desk) -> None:
 
 
 # Cancelling ----------------------------------------------------------------------------------
+
+
+async def test_a_process_whose_import_was_interrupted_is_not_used_again(
+    desk: Desk, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "slow_module.py").write_text(
+        f"import os, time\nif not os.path.exists({str(mark)!r}):\n"
+        f"    open({str(mark)!r}, 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+
+    def imports(folder: str) -> int:
+        import sys
+
+        sys.path.insert(0, folder)
+        importlib.import_module("slow_module")
+        return os.getpid()
+
+    one = stage("a", imports, resources=ALONE)
+    run = await desk.begin(one, folder=str(tmp_path))
+    await until(lambda: mark.exists() and mark.read_text())
+
+    await desk.engine.cancel(run.uid)
+
+    assert await desk.result(one, folder=str(tmp_path)) != int(mark.read_text())
 
 
 async def test_what_waits_for_a_node_is_cancelled_before_it_begins(
