@@ -1,6 +1,6 @@
 """Commands over what a server keeps: resources of every kind, and runs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ Paths = Annotated[
     typer.Option("--path", "-p", metavar="PATH", help="A file, a folder, or - for stdin."),
 ]
 MorePaths = Annotated[list[str] | None, typer.Argument(metavar="PATH", show_default=False)]
+Listed = Annotated[
+    Literal["table", "json", "yaml", "name"],
+    typer.Option("--output", "-o", help="How to print it; as names alone, a line each."),
+]
 
 
 def apply(
@@ -74,7 +78,7 @@ def get(
         typer.Option(metavar="TIME", help="Only runs since then: 90m, 2h, 3d ago, or a time."),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", help="The most runs to list; 0 for all.")] = 10,
-    output: Output = "table",
+    output: Listed = "table",
 ) -> None:
     """List what a server has, or show one of it."""
     from flowdapt_cli import listings, times
@@ -83,6 +87,8 @@ def get(
     wanted = listings.Wanted(states, times.moment(since) if since else None, limit)
     with invocation(ctx).client() as client:
         found, rows = listings.get(client, invocation(ctx).plugins, kind, name, wanted)
+    if output == "name":
+        return typer.echo("".join(f"{row['name']}\n" for row in rows), nl=False)
     if output != "table":
         return dump(found, output)
     if not rows:

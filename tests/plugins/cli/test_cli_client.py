@@ -264,6 +264,14 @@ def test_runs_are_listed_newest_first_also_of_all_workflows(ask: Call) -> None:
     assert [run["workflow"] for run in of_one] == ["fruit"]
 
 
+def test_names_alone_are_printed_for_scripts(ask: Call) -> None:
+    begun = ask("run", "fruit", "-o", "json").json()["name"]
+
+    assert ask("get", "runs", "--limit", "1", "-o", "name").out == f"{begun}\n"
+    assert "fruit" in ask("get", "workflows", "-o", "name").out.splitlines()
+    assert ask("get", "runs", "--state", "cancelled", "--since", "0s", "-o", "name").out == ""
+
+
 def test_a_run_is_inspected_with_its_stages_and_its_failure(ask: Call) -> None:
     name = ask("run", "rotten", "-o", "json").json()["name"]
 
