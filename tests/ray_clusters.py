@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +92,7 @@ class Kept(Staying, RayExecutor):
 
 def lingers(process: psutil.Process) -> bool:
     """Tell whether a process is one of the helpers of a node that need half a minute to end."""
-    return "Agent" in "".join(process.cmdline()[:1])
+    return "agent" in "".join(process.cmdline()).lower()  # from when it starts on
 
 
 def free_port() -> int:
@@ -124,9 +124,15 @@ class _Nodes:
         self._nodes.clear()
         return self.begin(**self._facts)
 
-    def add(self, **facts: Any) -> str:
-        """Start another node; return its name."""
-        node = self._cluster.add_node(**{**NODE, **facts})
+    def add(self, environment: Mapping[str, str] | None = None, **facts: Any) -> str:
+        """Start another node; return its name.
+
+        :param environment: variables of that node alone
+        """
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (environment or {}).items():
+                patch.setenv(name, value)
+            node = self._cluster.add_node(**{**NODE, **facts})
         self._nodes[node.node_id] = node
         return str(node.node_id)
 

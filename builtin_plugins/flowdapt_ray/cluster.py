@@ -12,7 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from flowdapt_workers.calls import Done, Failed, Order
-from flowdapt_workers.clusters import Answer, Block, Cluster, Surroundings, Told
+from flowdapt_workers.clusters import (
+    Answer,
+    Block,
+    Cluster,
+    ClusterUnavailable,
+    OrderLost,
+    Surroundings,
+    Told,
+)
 from flowdapt_workers.parts import Held
 
 from flowdapt.executors import Node
@@ -50,7 +58,7 @@ class RayCluster(Cluster):
         )
         self._attendant = Attendant()
         self._probes = Probes(surroundings.version)
-        self._listing = Listing(self._attendant, self._probes)
+        self._listing = Listing(self._attendant, self._probes, self._sorted.selector)
         self._deaths = Deaths(self._attendant, self._listing)
         self._inbox = Inbox(told, self._listing.worker_name)
         self._handed = Handed()
@@ -69,15 +77,25 @@ class RayCluster(Cluster):
         import ray
 
         about = ray.get_runtime_context()
-        self._ways = Ways(ray.remote(num_returns=2, max_retries=0)(compute), self._sorted.strategy)
+        self._ways = self._made_ways()
         self._actor = self._made_actor(about.get_node_id())
         self._later(self._inbox.listen(self._actor))
-        await self._deaths.newest()  # so that those of earlier are known
+        await self._deaths.begin()
         host, _, port = about.gcs_address.rpartition(":")
         places = await self._listing.begin(about.get_node_id())
         self._later(self._watch({"the head node": (host, int(port)), **places}))
         facts = {"ray": ray.__version__, "address": about.gcs_address}
         return facts | ({"dashboard_url": dashboard} if dashboard else {})
+
+    def _made_ways(self) -> Ways:
+        import ray
+
+        function = ray.remote(num_returns=2, max_retries=0)(compute)
+        try:
+            return Ways(function, self._sorted.strategy, self._sorted.selector)
+        except ValueError as error:
+            said = f"Ray refuses the options of its executor: {error}"
+            raise ClusterUnavailable(said, final=True) from error
 
     def _made_actor(self, node: str) -> Any:
         import ray
@@ -142,7 +160,8 @@ class RayCluster(Cluster):
         large = [data for data in given if not isinstance(data, bytes)]
         needed = [blocks[number] for number in order.needs]
         try:
-            answer, block = self._ways.of(order.wanted, order.code).remote(head, *large, *needed)
+            way = self._ways.of(order.wanted, order.code, self._probes.unfit)
+            answer, block = way.remote(head, *large, *needed)
         except ValueError as error:  # such as one and a half of a device
             return failure_of(order, f"Ray refuses what it asks for: {error}", "NeverFits"), None
         self._inbox.expect(order)
@@ -158,8 +177,10 @@ class RayCluster(Cluster):
             return await self._unanswered(order, error, blocks), None
         finally:
             self._inbox.forget(order)
-        if not isinstance(answered, Answered):
-            return failure_of(order, answered), None
+        if not isinstance(answered, Answered):  # its node joined and was not known to be unfit
+            await self._listing.nodes()
+            await self._probes.answers()
+            raise OrderLost(answered)
         done = answered.answer
         if isinstance(done, Done):
             done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))

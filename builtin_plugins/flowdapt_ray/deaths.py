@@ -12,6 +12,8 @@ from flowdapt_ray.listing import Listing
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0  #: how long Ray may take to say
+TIMES = 10  #: Ray is asked, because a death may come to be known after the loss of its task
+PAUSE_SECONDS = 0.1  #: in between
 
 
 class Deaths:
@@ -24,22 +26,34 @@ class Deaths:
         self._attendant, self._listing = attendant, listing
         self._known: set[bytes] = set()
 
+    async def begin(self) -> None:
+        """Learn which died before."""
+        await self._new()
+
     async def newest(self) -> str:
         """Return what died since this was asked last, as far as it can be but one; else nothing."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                died = await self._attendant.call(_died)
-        except Exception as error:  # there is no public way to ask, so it may end with any release
-            logger.debug("Ray does not say which process died: %r", error)
-            return ""
-        new = [where for worker, where in died.items() if worker not in self._known]
-        self._known = set(died)
+        for _ in range(TIMES):
+            if new := await self._new():
+                break
+            await asyncio.sleep(PAUSE_SECONDS)
         nodes = {node for _, node in new}
         if len(nodes) != 1:
             return ""
         if len(new) == 1:
             return self._listing.worker_name(*new[0])
         return f"a process on {self._listing.name(nodes.pop())}"
+
+    async def _new(self) -> list[tuple[int, str]]:
+        """Return process and node of those that were not known yet."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                died = await self._attendant.call(_died)
+        except Exception as error:  # there is no public way to ask, so it may end with any release
+            logger.debug("Ray does not say which process died: %r", error)
+            return []
+        new = [where for worker, where in died.items() if worker not in self._known]
+        self._known = set(died)
+        return new
 
 
 def _died() -> dict[bytes, tuple[int, str]]:

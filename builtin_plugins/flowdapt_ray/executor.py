@@ -18,6 +18,8 @@ class RayExecutor(RemoteExecutor):
     :param cluster_address: of a cluster, ``host:port`` of its head node or ``auto`` for the one
         that this machine belongs to; this machine must be a node of it. Absent, one is started
     :param strategy: how Ray chooses a node, ``DEFAULT`` or ``SPREAD``
+    :param label_selector: which nodes compute, by Ray's labels, such as
+        ``{"ray.io/market-type": "!spot"}``
     :param cpus: of the cluster that is started, like ``gpus``, ``resources`` (amounts by label),
         ``object_store_memory`` (bytes), ``dashboard_host``, ``dashboard_port`` and
         ``include_dashboard``

@@ -6,12 +6,15 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flowdapt.executors import Node
+from flowdapt_ray import labels
 from flowdapt_ray.attendants import Attendant
 from flowdapt_ray.probing import Probes
 
+OTHER_LABELS = "its labels are not those that label_selector asks for"
 ANSWER_SECONDS = 10.0  #: how long Ray may take to say which nodes there are
 
 _NAMES = {"CPU": "cpus", "GPU": "gpus"}
@@ -25,10 +28,16 @@ class Listing:
 
     :param attendant: what calls Ray
     :param probes: what nodes say of themselves
+    :param selector: which nodes may compute
     """
 
-    def __init__(self, attendant: Attendant, probes: Probes) -> None:
-        self._attendant, self._probes = attendant, probes
+    def __init__(
+        self,
+        attendant: Attendant,
+        probes: Probes,
+        selector: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._attendant, self._probes, self._selector = attendant, probes, selector
         self._names: dict[str, str] = {}
 
     async def begin(self, here: str) -> dict[str, Place]:
@@ -45,17 +54,23 @@ class Listing:
         """Return the nodes that are alive."""
         found, free = await self._asked()
         self._probes.ask(node["NodeID"] for node in found)
-        return [self._node(node["NodeID"], node["Resources"], free) for node in found]
+        return [self._node(node, node["Resources"], free) for node in found]
 
-    def _node(self, key: str, has: Mapping[str, float], free: Mapping[str, Any]) -> Node:
+    def _node(
+        self, told: Mapping[str, Any], has: Mapping[str, float], free: Mapping[str, Any]
+    ) -> Node:
+        key = told["NodeID"]
         left = free.get(key, {})
+        problem = self._probes.problem(key)
+        if not labels.selected(told["Labels"], self._selector):
+            problem = OTHER_LABELS
         return Node(
             name=self._names[key],
             alive=True,
             resources=_amounts(has),
             free=_amounts(left),
             workers=math.ceil(has.get("CPU", 0) - left.get("CPU", 0)),  # Ray does not say it
-            problem=self._probes.problem(key),
+            problem=problem,
         )
 
     async def _asked(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -35,6 +35,7 @@ class Options:
     :param any: arguments of ``ray.init``
     :param runtime_env: what the processes of the cluster are to find
     :param strategy: how a node is chosen for a task
+    :param selector: which nodes compute, by their labels
     """
 
     address: str | None = None
@@ -42,6 +43,7 @@ class Options:
     any: dict[str, Any] = field(default_factory=dict)
     runtime_env: dict[str, Any] = field(default_factory=dict)
     strategy: str | None = None
+    selector: dict[str, str] = field(default_factory=dict)
 
 
 def sorted_out(options: Mapping[str, Any]) -> Options:
@@ -109,6 +111,11 @@ def _texts(key: str, value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in value.items()}
 
 
+def _selector(key: str, value: Any) -> dict[str, str]:
+    """Return a selector without the spaces that Ray would take for parts of labels."""
+    return {name: text.replace(", ", ",") for name, text in _texts(key, value).items()}
+
+
 def _strategy(key: str, value: Any) -> str:
     if not isinstance(value, str) or value.upper() not in STRATEGIES:
         raise ValueError(f"{key} must be one of {', '.join(STRATEGIES)}, not {value!r}")
@@ -136,6 +143,7 @@ def _runtime(name: str) -> _Keep:
 _KNOWN: dict[str, tuple[_Check, _Keep]] = {
     "cluster_address": (_of(str), lambda o, value: setattr(o, "address", value or None)),
     "strategy": (_strategy, lambda o, value: setattr(o, "strategy", value)),
+    "label_selector": (_selector, lambda o, value: setattr(o, "selector", value)),
     "cpus": (_count, _local("num_cpus")),
     "gpus": (_count, _local("num_gpus")),
     "resources": (_amounts, _local("resources")),

@@ -14,6 +14,8 @@ from flowdapt_ray.tasks import version
 
 logger = logging.getLogger(__name__)
 
+ANSWER_SECONDS = 10.0  #: how long a node may take that has to start a process for it
+
 
 class Probes:
     """What nodes answered.
@@ -26,6 +28,7 @@ class Probes:
         self._function: Any = None
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._problems: dict[str, str] = {}
+        self.unfit: frozenset[str] = frozenset()  #: ids of nodes that cannot compute for us
 
     def problem(self, node: str) -> str:
         """Return why nothing is computed on a node; empty where it is, or has not answered yet.
@@ -40,6 +43,7 @@ class Probes:
         for node in set(self._asking) - present:
             self._asking.pop(node).cancel()
             self._problems.pop(node, None)
+            self.unfit -= {node}
         for node in present - set(self._asking):
             self._asking[node] = asyncio.create_task(self._ask(node))
 
@@ -54,16 +58,23 @@ class Probes:
             asked = self._function.options(scheduling_strategy=there).remote()
             found = await asyncio.wrap_future(asked.future())
         except ray.exceptions.RayTaskError as error:  # it cannot even import the function
-            self._problems[node] = f"flowdapt cannot be imported there: {_last_line(error)}"
+            self._found(node, f"flowdapt cannot be imported there: {_last_line(error)}")
         except ray.exceptions.RayError as error:  # the node went, or will be seen to
             logger.debug("node %s does not answer: %r", node, error)
             self._asking.pop(node, None)  # so that it is asked once more
         else:
             if found != self._expected:
-                self._problems[node] = (
-                    f"it has flowdapt {found}, and the server {self._expected}: "
-                    "install the same version on every node"
-                )
+                said = f"it has flowdapt {found}, and the server {self._expected}: "
+                self._found(node, f"{said}install the same version on every node")
+
+    def _found(self, node: str, problem: str) -> None:
+        self._problems[node] = problem
+        self.unfit |= {node}
+
+    async def answers(self) -> None:
+        """Wait until all have answered that were asked, or for as long as that may take."""
+        if self._asking:
+            await asyncio.wait(self._asking.values(), timeout=ANSWER_SECONDS)
 
     def stop(self) -> None:
         """Ask nobody any more."""

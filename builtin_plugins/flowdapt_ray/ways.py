@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from flowdapt_ray import names
+from flowdapt_ray import labels, names
 
 WAYS = 256  #: combinations of resources and code that are kept prepared
 
@@ -18,21 +18,28 @@ class Ways:
 
     :param function: registered with Ray
     :param strategy: how Ray chooses a node
+    :param selector: among which, by their labels
+    :raises ValueError: Ray refuses that
     """
 
-    def __init__(self, function: Any, strategy: str | None) -> None:
-        self._function, self._strategy = function, strategy
+    def __init__(self, function: Any, strategy: str | None, selector: Mapping[str, str]) -> None:
+        self._function, self._strategy, self._selector = function, strategy, selector
         self._known: OrderedDict[Any, Any] = OrderedDict()
+        self.of({}, "", frozenset())
 
-    def of(self, wanted: Mapping[str, float], code: str) -> Any:
+    def of(self, wanted: Mapping[str, float], code: str, unfit: frozenset[str]) -> Any:
         """Return what submits a task.
 
         :param wanted: resources, by our names
         :param code: the snapshot that its process serves
+        :param unfit: ids of nodes that cannot compute it
         """
-        key = code, tuple(sorted(wanted.items()))
+        key = code, tuple(sorted(wanted.items())), unfit
         if key not in self._known:
-            self._known[key] = self._function.options(**self._options(wanted, code))
+            options = self._options(wanted, code)
+            if selector := labels.without(unfit, self._selector):
+                options["label_selector"] = selector
+            self._known[key] = self._function.options(**options)
             if len(self._known) > WAYS:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)

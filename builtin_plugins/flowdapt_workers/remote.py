@@ -32,6 +32,7 @@ from flowdapt_workers.wire import Message
 logger = logging.getLogger(__name__)
 
 AHEAD = 2  #: orders of a mapped stage for each that can be computed at once
+SEEN_AHEAD = 64  #: further ones where nodes may join: whoever adds them goes by what waits
 RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
 
 
@@ -209,8 +210,9 @@ class RemoteExecutor(SubmittingExecutor):
             return
         for job in list(self._jobs):
             slots = capacities.slots(self._nodes, job.wanted)
+            ahead = AHEAD * slots + SEEN_AHEAD * self._elastic
             while not job.over and job.waiting():
-                if isinstance(job, Mapped) and job.out >= AHEAD * slots:
+                if isinstance(job, Mapped) and job.out >= ahead:
                     break
                 self._send(job, job.next(slots))
             if job.over or not (job.waiting() or isinstance(job, Mapped)):

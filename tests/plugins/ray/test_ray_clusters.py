@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -77,9 +78,9 @@ async def test_a_server_finds_its_cluster_again_when_the_head_node_was_lost(
 # Clusters that refuse us ---------------------------------------------------------------------
 
 
-async def refused(tmp_path: Path, address: str) -> str:
+async def refused(tmp_path: Path, address: str, **options: Any) -> str:
     """Return why an executor does not start."""
-    executor = RayExecutor(cluster_address=address)
+    executor = RayExecutor(cluster_address=address, **options)
     with pytest.raises(ServerError) as caught:
         async with asyncio.timeout(15):
             await executor.start(Host(app_dir=tmp_path))
@@ -96,6 +97,15 @@ async def test_a_wrong_token_is_said_to_be_one(
 
     assert f"the Ray cluster at {own_nodes.address} takes no one without its token" in said
     assert "RAY_AUTH_TOKEN" in said
+
+
+async def test_labels_that_ray_does_not_understand_are_refused(
+    own_nodes: RayNodes, tmp_path: Path
+) -> None:
+    said = await refused(tmp_path, own_nodes.address, label_selector={"zone": "a or b"})
+
+    assert "Ray refuses the options of its executor: Invalid label selector" in said
+    assert "`a or b`" in said
 
 
 @pytest.mark.parametrize(

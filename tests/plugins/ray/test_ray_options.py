@@ -21,6 +21,7 @@ from flowdapt_ray.options import sorted_out
         ({"resources": ["a"]}, "resources must be a mapping"),
         ({"resources": {"a": "b"}}, "resources.a must be an amount, not 'b'"),
         ({"env_vars": "A=1"}, "env_vars must be a mapping"),
+        ({"label_selector": "a=1"}, "label_selector must be a mapping"),
         ({"log_to_driver": "yes"}, "log_to_driver must be a bool, not 'yes'"),
         ({"py_modules": "mine"}, "py_modules must be a list, not 'mine'"),
         ({"elastic": "yes"}, "elastic must be true or false"),
@@ -47,6 +48,7 @@ def test_options_go_to_who_takes_them() -> None:
             "gpus": "auto",
             "resources": {"disk": 2},
             "strategy": "spread",
+            "label_selector": {"zone": "in(a, b)"},
             "working_dir": "here",
             "env_vars": {"A": 1},
             "runtime_env_config": {"setup_timeout_seconds": 5},
@@ -58,6 +60,7 @@ def test_options_go_to_who_takes_them() -> None:
     assert made.local["resources"] == {"disk": 2}
     assert "num_gpus" not in made.local
     assert made.strategy == "SPREAD"
+    assert made.selector == {"zone": "in(a,b)"}
     assert made.any == {"_temp_dir": "there"}
     assert made.runtime_env == {
         "working_dir": "here",

@@ -8,7 +8,9 @@ import json
 import os
 import pickle
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from flowdapt_ray import tasks
 from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
 
+import flowdapt
 from flowdapt.executors import Node
 from flowdapt.runs import RunState, StageRecord
 from tests.ray_clusters import Kept, RayNodes
@@ -37,6 +40,15 @@ async def record_of(desk: Desk, run: Any, condition: Callable[[StageRecord], obj
             if records and condition(records[0]):
                 return records[0]
             await asyncio.sleep(0.02)
+
+
+async def known_nodes(desk: Desk, condition: Callable[[Sequence[Node]], bool]) -> Sequence[Node]:
+    """Wait until so much is known of the nodes, and return them."""
+    async with asyncio.timeout(30):
+        while True:
+            if condition(nodes := await desk.executor.nodes()):
+                return nodes
+            await asyncio.sleep(0.05)
 
 
 async def second_node(desk: Desk) -> Node:
@@ -140,6 +152,48 @@ async def test_a_module_that_a_node_lacks_is_named_with_the_node_and_what_would_
     assert "lacking_module" in record.failures[0].message
     for failure in (missing.run.failure, record.failures[0]):
         assert "; node 127.0.0.1 lacks it: `flowdapt plugins install` brings" in failure.message
+
+
+async def test_nodes_are_chosen_by_their_labels_and_not_with_another_version(
+    ray_nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shadow := tmp_path / "shadow" / "flowdapt").mkdir(parents=True)
+    source = f'__path__ = {list(flowdapt.__path__)!r}\n__version__ = "0.9"\n'
+    (shadow / "__init__.py").write_text(source)
+    monkeypatch.chdir(tmp_path)  # or nodes look for modules where the tests are, first
+    selector = {"zone": "in(a, b)", "tier": "!cold"}
+    executor = Kept(cluster_address=ray_nodes.address, label_selector=selector)
+    add = partial(asyncio.to_thread, ray_nodes.do, "add")
+    added = [
+        await add(labels={"zone": "a"}, environment={"PYTHONPATH": str(shadow.parent)}),
+        await add(labels={"zone": "b"}, resources={"fit": 1}),
+        await add(labels={"zone": "b", "tier": "cold"}),
+    ]
+
+    desk = await Desk.over(executor, tmp_path)
+    try:
+        nodes = await known_nodes(desk, lambda nodes: any("0.9" in node.problem for node in nodes))
+        stored = await desk.run(mapped_stage("each", lambda x: x, map_on="xs"), xs=[1, 2])
+        refused = await desk.run(stage("big", os.getpid, resources=ALONE))
+        record = await desk.record(stored)
+    finally:
+        await desk.engine.stop()
+        await executor.end()
+        for node in added:
+            await asyncio.to_thread(ray_nodes.do, "remove", node=node)
+
+    other_labels = "its labels are not those that label_selector asks for"
+    other_version = (
+        f"it has flowdapt 0.9, and the server {flowdapt.__version__}: "
+        "install the same version on every node"
+    )
+    (fit,) = [node for node in nodes if not node.problem]
+    assert Counter(node.problem for node in nodes) == {"": 1, other_labels: 3, other_version: 1}
+    assert "fit" in fit.resources
+    assert stored.result == b"[1,2]"
+    assert (record.worker or "").endswith(f" on {fit.name}")
+    assert refused.run.failure is not None
+    assert "stage 'big' asks for 1 node1, and" in refused.run.failure.message
 
 
 def test_a_node_with_another_version_computes_nothing_and_says_which_both_are() -> None:
