@@ -61,7 +61,7 @@ class RemoteExecutor(SubmittingExecutor):
     cluster: ClassVar[str]  #: address of the :class:`~flowdapt_workers.clusters.Cluster`
     name: ClassVar[str]  #: for people
     objects: ClassVar[str] = ""  #: what processes attach to the cluster's own memory with
-    chunk_seconds = 0.1  # a message costs milliseconds
+    chunk_seconds = 0.3  # a message costs milliseconds, most of them of a processor that computes
     async_chunk = 256  # those of one order wait side by side, and take one place
 
     def __init__(self, *, elastic: bool = False, **options: Any) -> None:
