@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = 30  #: how long a process may take to start or to end
+SECONDS = 120  #: how long a process may take to start or to end
 
 #: each ends with the standard input, and so with the tests
 PROGRAM = """

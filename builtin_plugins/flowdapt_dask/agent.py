@@ -23,6 +23,7 @@ from distributed.core import Status
 from distributed.worker_state_machine import SecedeEvent, UnpauseEvent
 from flowdapt_workers.calls import Done, Facts, Failed, Order
 from flowdapt_workers.clusters import Surroundings
+from flowdapt_workers.lacking import located
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.sockets import MemorySocket, socket_path
 from flowdapt_workers.spool import Spool
@@ -47,9 +48,6 @@ SWEEP_SECONDS = 10.0  #: how often it is looked for what is of no use any more
 CODE_SECONDS = 30.0  #: how long processes of other source are kept
 SHORT_SECONDS = 0.02  #: nothing is told of what takes no longer
 NEEDED = 64  #: contexts and snapshots that are kept
-
-#: what errors say, by their type, where a module is missing
-MISSING = {"TargetNotFound": ("there is no module", "needs"), "ModuleNotFoundError": ("No module",)}
 
 
 class Agent(WorkerPlugin):
@@ -264,9 +262,10 @@ class Agent(WorkerPlugin):
             later.cancel()
             if work.deferred:
                 self._give_cpus(order, -1)
+        answer = located(answer, node_name(self.worker))
         if isinstance(answer, Done):
             return replace(answer, worker=self._named(work), is_async=work.deferred)
-        return hinted(answer, node_name(self.worker))
+        return answer
 
     def _named(self, work: Work) -> str:
         return f"process {work.pid} on {node_name(self.worker)}"
@@ -308,15 +307,6 @@ def failure_of(error: Exception, stage: str) -> Failed:
     """Return an error that is not of the stage, but of what it needs."""
     failure = Failure(type=type(error).__name__, message=str(error), stage=stage)
     return failure.model_dump(), None
-
-
-def hinted(failed: Failed, node: str) -> Failed:
-    """Return a failure that, where a module is missing, names the node and says what helps."""
-    failure, pickled = failed
-    if not any(sign in failure["message"] for sign in MISSING.get(failure["type"], ())):
-        return failed
-    said = f"{failure['message']} on node {node}; `flowdapt plugins install` puts it on every node"
-    return failure | {"message": said}, pickled
 
 
 def name_of(server: str) -> str:

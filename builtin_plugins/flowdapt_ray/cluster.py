@@ -21,6 +21,7 @@ from flowdapt_workers.clusters import (
     Surroundings,
     Told,
 )
+from flowdapt_workers.lacking import located
 from flowdapt_workers.parts import Held
 
 from flowdapt.executors import Node
@@ -181,7 +182,7 @@ class RayCluster(Cluster):
             await self._listing.nodes()
             await self._probes.answers()
             raise OrderLost(answered)
-        done = answered.answer
+        done = located(answered.answer, self._listing.name(answered.node))
         if isinstance(done, Done):
             done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
         return done, block if answered.held else None

@@ -25,7 +25,6 @@ from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block
 from flowdapt_ray.interrupts import Interrupts, broke_an_import
-from flowdapt_ray.lacking import located
 from flowdapt_ray.posting import Post
 from flowdapt_ray.shelves import Shelf
 
@@ -61,8 +60,7 @@ class Worker:
     def __init__(self, code: bytes, log_level: int) -> None:
         import ray
 
-        here: Any = ray.util
-        self._pid, self._address = os.getpid(), here.get_node_ip_address()
+        self._pid = os.getpid()
         self._node = ray.get_runtime_context().get_node_id()
         if code:
             snapshots.activate(*pickle.loads(code))  # noqa: S301 - written by our server
@@ -156,12 +154,11 @@ class Worker:
         except BaseException as error:
             if broke_an_import(error):
                 os._exit(1)  # what is computed here next would find them; nobody waits for this
-            return located(reported(error, context), error, self._address)
+            return reported(error, context)
         if not isinstance(done, Done):
             return done
         seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
-        failures = tuple(located(failed, None, self._address) for failed in done.failures)
-        return replace(done, failures=failures, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
+        return replace(done, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
 
     def _know(self, run: str, context: bytes) -> WorkflowRunContext:
         """Return the context of a run, as it was loaded first."""
@@ -198,7 +195,7 @@ class Worker:
                 self._mappings[number] = Mapping(task, self._at_work)
             except Exception as error:
                 context = self._contexts[task.run].at(task.stage)
-                self._mappings[number] = located(reported(error, context), error, self._address)
+                self._mappings[number] = reported(error, context)
         found = self._mappings[number]
         self._mappings.move_to_end(number)
         while len(self._mappings) > MAPPINGS:

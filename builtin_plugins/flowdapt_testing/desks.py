@@ -22,7 +22,7 @@ from flowdapt.storage import StoredRun
 from flowdapt.testing import MemoryStorage
 from flowdapt.walks import kernel_types
 
-RUN_SECONDS = 60.0  #: how long any run of a suite may take
+RUN_SECONDS = 180.0  #: how long any run of a suite may take
 
 
 @dataclass
@@ -108,6 +108,6 @@ def mapped_stage(name: str, target: str | Callable[..., Any], *after: str, **opt
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something in another process, which sets no event here."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

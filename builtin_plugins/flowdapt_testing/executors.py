@@ -211,7 +211,7 @@ class ProcessExecutorSuite(ExecutorSuite):
 
         walk = await bench.walk(stage("a", waits))
         computing = asyncio.create_task(walk.compute())
-        await asyncio.wait_for(bench.lines.wait(), 30)
+        await asyncio.wait_for(bench.lines.wait(), 120)
 
         await bench.executor.cancel(walk.run.uid)
 

@@ -284,7 +284,7 @@ class WorkerSuite(StoppingSuite):
         mark = tmp_path / "mark"
         run = await desk.begin(stage("a", user.speaks), mark=str(mark))
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not (blocks := await desk.engine.read_log(run.uid)):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         mark.touch()

@@ -1,4 +1,4 @@
-"""Messages between the server and its workers: a length of 4 bytes, and a pickled tuple.
+"""Messages between the server and its workers: a length of 8 bytes, and a pickled tuple.
 
 Both ends are ours and share the user's machine and account, so pickle is safe here. What users made
 travels inside as opaque bytes.
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<Q")  #: more than 4 GiB may go to a cluster, such as an input
 _RECEIVED_AT_ONCE = 1 << 18  #: bytes
 
 Message = tuple[Any, ...]
@@ -24,7 +24,7 @@ UP: Message = ("up",)  #: the first thing that a worker says
 def encode(message: Message) -> bytes:
     """Return a message as it goes over the wire."""
     body = pickle.dumps(message, 5)
-    return _LENGTH.pack(len(body)) + body
+    return LENGTH.pack(len(body)) + body
 
 
 class Channel(asyncio.Protocol):
@@ -59,12 +59,12 @@ class Channel(asyncio.Protocol):
         buffer = self._buffer
         buffer += data
         start, end = 0, len(buffer)
-        while end - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
-            stop = start + _LENGTH.size + length
+        while end - start >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(buffer, start)
+            stop = start + LENGTH.size + length
             if stop > end:
                 break
-            message = pickle.loads(memoryview(buffer)[start + _LENGTH.size : stop])  # noqa: S301
+            message = pickle.loads(memoryview(buffer)[start + LENGTH.size : stop])  # noqa: S301
             start = stop
             self._received(message)
         if start:
@@ -100,11 +100,11 @@ class Pipe:
     def receive(self) -> Message | None:
         """Wait for the next message; ``None`` once the server is gone."""
         while True:
-            if len(self._buffer) >= _LENGTH.size:
-                (length,) = _LENGTH.unpack_from(self._buffer)
-                stop = _LENGTH.size + length
+            if len(self._buffer) >= LENGTH.size:
+                (length,) = LENGTH.unpack_from(self._buffer)
+                stop = LENGTH.size + length
                 if len(self._buffer) >= stop:
-                    message: Message = pickle.loads(self._buffer[_LENGTH.size : stop])  # noqa: S301
+                    message: Message = pickle.loads(self._buffer[LENGTH.size : stop])  # noqa: S301
                     del self._buffer[:stop]
                     return message
             data = self._end.recv(_RECEIVED_AT_ONCE)

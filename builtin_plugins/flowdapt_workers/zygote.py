@@ -19,7 +19,6 @@ import pickle
 import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -97,12 +96,12 @@ def _fork(facts: Any, descriptors: list[int], others: Sequence[socket.socket]) -
 def _receive(control: socket.socket) -> tuple[Any, list[int]] | None:
     """Return the next message and the descriptors that came with it."""
     try:
-        head, descriptors, _, _ = socket.recv_fds(control, 4, 2)
+        head, descriptors, _, _ = socket.recv_fds(control, wire.LENGTH.size, 2)
     except ConnectionError:
         return None
-    if len(head) < 4:  # noqa: PLR2004 - the length of a length
+    if len(head) < wire.LENGTH.size:
         return None
-    (length,) = struct.unpack("<I", head)
+    (length,) = wire.LENGTH.unpack(head)
     body = bytearray()
     while len(body) < length:
         body += control.recv(length - len(body))

@@ -19,7 +19,7 @@ from tests.sites import Site
 
 PYTHON_CLIENTS = ("flowdapt-sdk==0.1.8", "flowctl==0.1.4")
 NODE_CLIENTS = ("@emergentmethods/flowdapt-ts-sdk@1.0.8",)
-SECONDS = 60  #: how long one program may take
+SECONDS = 120  #: how long one program may take
 
 HERE = Path(__file__).parent
 STAGES = """

@@ -104,7 +104,7 @@ def test_a_cluster_trains_and_forecasts_likewise_and_ends_with_its_server(
         asked = server.run("forecast", ASKED)
         computing = [p for p in server.process.children(recursive=True) if not lingers(p)]
 
-    _, left = psutil.wait_procs(computing, timeout=30)
+    _, left = psutil.wait_procs(computing, timeout=120)
 
     assert asked == trained
     assert len(computing) > 2

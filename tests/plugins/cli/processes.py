@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 30.0  #: until something that should happen counts as not happening
+SECONDS = 120.0  #: until something that should happen counts as not happening
 
 FRUIT = """
     import logging

@@ -181,7 +181,7 @@ async def test_lines_come_while_a_stage_is_computed(desk: Desk, tmp_path: Path) 
     )
     run = await desk.begin(stage("a", "speaks"), path=str(tmp_path / "go"))
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await desk.engine.read_log(run.uid, limit=10):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.01)
     (tmp_path / "go").touch()
@@ -247,7 +247,7 @@ async def test_stages_that_only_wait_take_no_processor(desk: Desk, tmp_path: Pat
     mark = tmp_path / "mark"
     runs = [await desk.begin(stage("a", "waits"), mark=str(mark)) for _ in range(6)]
 
-    async with asyncio.timeout(30):  # more of them wait than there are processors
+    async with asyncio.timeout(120):  # more of them wait than there are processors
         while not all([(await desk.engine.stages(run.uid))[0].worker for run in runs]):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         while any(n.free["cpus"] < n.resources["cpus"] for n in await desk.executor.nodes()):  # noqa: ASYNC110

@@ -67,7 +67,7 @@ async def test_a_server_finds_its_cluster_again_when_the_head_node_was_lost(
     begun.unlink()
     await asyncio.to_thread(own_nodes.do, "begin_again")
     go.touch()
-    stored = await asyncio.wait_for(desk.engine.wait(run.uid), 60)
+    stored = await asyncio.wait_for(desk.engine.wait(run.uid), 180)
 
     assert said.startswith(f"the head node at {own_nodes.address} does not answer")
     assert (stored.run.state, stored.result) == (RunState.FINISHED, b"1")
@@ -82,7 +82,7 @@ async def refused(tmp_path: Path, address: str, **options: Any) -> str:
     """Return why an executor does not start."""
     executor = RayExecutor(cluster_address=address, **options)
     with pytest.raises(ServerError) as caught:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await executor.start(Host(app_dir=tmp_path))
     await executor.stop()
     return str(caught.value)
@@ -145,7 +145,7 @@ async def test_a_cluster_of_our_own_listens_on_loopback_and_ends_with_its_gatewa
 
     gateway.send_signal(signal.SIGKILL)
     stopping = asyncio.create_task(executor.stop())  # before another one is started
-    _, left = await asyncio.to_thread(psutil.wait_procs, processes, timeout=30)
+    _, left = await asyncio.to_thread(psutil.wait_procs, processes, timeout=120)
     await stopping
 
     assert not left
