@@ -32,6 +32,9 @@ QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
 QUICK |= {"health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
 
 
+AGENTS = ("dashboard/agent.py", "runtime_env/agent/main.py")
+
+
 @dataclass
 class RayNodes:
     """A cluster that runs in another process.
@@ -92,7 +95,9 @@ class Kept(Staying, RayExecutor):
 
 def lingers(process: psutil.Process) -> bool:
     """Tell whether a process is one of the helpers of a node that need half a minute to end."""
-    return "agent" in "".join(process.cmdline()).lower()  # from when it starts on
+    command = process.cmdline()  # of its start; later it is a title alone
+    title = command[0] if command else ""
+    return title.endswith("Agent") or any(argument.endswith(AGENTS) for argument in command)
 
 
 def free_port() -> int:

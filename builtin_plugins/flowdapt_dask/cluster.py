@@ -326,6 +326,11 @@ class DaskCluster(Cluster):
         given = self._about.server, kind, name, thing
         try:
             await self._client.run(entry.give, *given, workers=[address])
+        except Exception as error:  # it may be larger than a message can be
+            said = f"its {kind} cannot be sent to {address}: {type(error).__name__}: {error}"
+            for sent in self._sent.values():
+                if sent.things[kind] is thing and not sent.begun:
+                    sent.fail(OrderLost(said))
         finally:
             self._giving.remove((kind, name, address))
 

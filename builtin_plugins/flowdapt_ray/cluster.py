@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,7 @@ from flowdapt_ray.deaths import Deaths
 from flowdapt_ray.handing import Handed
 from flowdapt_ray.inboxes import Inbox
 from flowdapt_ray.listing import Listing, Place
-from flowdapt_ray.losses import failure_of, loss_of
+from flowdapt_ray.losses import failure_of, is_of_process, is_of_task, loss_of
 from flowdapt_ray.memory import RayMemory
 from flowdapt_ray.options import sorted_out
 from flowdapt_ray.probing import Probes
@@ -160,39 +161,59 @@ class RayCluster(Cluster):
         head = pickle.dumps((self._setup, pickle.dumps(order, 5), inline), 5)
         large = [data for data in given if not isinstance(data, bytes)]
         needed = [blocks[number] for number in order.needs]
-        try:
-            way = self._ways.of(order.wanted, order.code, self._probes.unfit)
-            answer, block = way.remote(head, *large, *needed)
-        except ValueError as error:  # such as one and a half of a device
-            return failure_of(order, f"Ray refuses what it asks for: {error}", "NeverFits"), None
-        self._inbox.expect(order)
-        computing = asyncio.wrap_future(answer.future())
-        try:
-            answered = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'
-            if isinstance(answered, Answered):
-                await self._inbox.complete(order, answered.posted)
-        except asyncio.CancelledError:
-            self._later(self._cancel(answer, computing))
-            raise
-        except Exception as error:
-            return await self._unanswered(order, error, blocks), None
-        finally:
-            self._inbox.forget(order)
-        if not isinstance(answered, Answered):  # its node joined and was not known to be unfit
-            await self._listing.nodes()
-            await self._probes.answers()
-            raise OrderLost(answered)
+        while True:
+            unfit = self._probes.unfit
+            try:
+                way = self._ways.of(order.wanted, order.code, unfit)
+                answer, block = way.remote(head, *large, *needed)
+            except ValueError as error:  # such as one and a half of a device
+                said = f"Ray refuses what it asks for: {error}"
+                return failure_of(order, said, "NeverFits"), None
+            self._inbox.expect(order)
+            try:
+                answered = await self._answered(order, answer)
+            except Exception as error:
+                if not (is_of_task(error) and await self._learns_more_than(unfit)):
+                    return await self._unanswered(order, error, blocks), None
+            else:
+                if isinstance(answered, Answered):
+                    break
+                if not await self._learns_more_than(unfit):
+                    raise OrderLost(answered)
+            finally:
+                self._inbox.forget(order)
         done = located(answered.answer, self._listing.name(answered.node))
         if isinstance(done, Done):
             done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
         return done, block if answered.held else None
+
+    async def _answered(self, order: Order, answer: Any) -> Answered | str:
+        """Wait for a task; return why its node cannot compute, where it cannot."""
+        computing = asyncio.wrap_future(answer.future())
+        try:
+            answered: Answered | str = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'
+        except asyncio.CancelledError:
+            self._later(self._cancel(answer, computing))
+            raise
+        if isinstance(answered, Answered):
+            await self._inbox.complete(order, answered.posted)
+        return answered
+
+    async def _learns_more_than(self, unfit: frozenset[str]) -> bool:
+        """Ask nodes that nobody knew yet; tell whether others than these cannot compute for us."""
+        with suppress(Exception):  # what cannot be asked is not known to be unfit
+            await self._listing.nodes()
+        await self._probes.answers()
+        return self._probes.unfit != unfit
 
     async def _unanswered(
         self, order: Order, error: Exception, blocks: Mapping[int, Block]
     ) -> Failed:
         """Return a failure, or raise that something was lost."""
         numbers = {blocks[number].hex(): number for number in order.needs}
-        worker = self._inbox.worker(order) or await self._deaths.newest()
+        worker = self._inbox.worker(order)
+        if not worker and is_of_process(error):
+            worker = await self._deaths.newest()
         if (loss := loss_of(error, worker, numbers)) is None:
             return failure_of(order, str(error), type(error).__name__)
         if not numbers:

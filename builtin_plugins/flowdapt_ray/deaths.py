@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from flowdapt_ray.attendants import Attendant
@@ -25,15 +26,30 @@ class Deaths:
     def __init__(self, attendant: Attendant, listing: Listing) -> None:
         self._attendant, self._listing = attendant, listing
         self._known: set[bytes] = set()
+        self._asking: asyncio.Task[str] | None = None
 
     async def begin(self) -> None:
         """Learn which died before."""
-        await self._new()
+        with suppress(Exception):
+            await self._new()
 
     async def newest(self) -> str:
-        """Return what died since this was asked last, as far as it can be but one; else nothing."""
+        """Return what died since this was asked last, as far as it can be but one; else nothing.
+
+        Whoever asks while Ray is asked gets the same answer.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._newest())
+        return await asyncio.shield(self._asking)
+
+    async def _newest(self) -> str:
         for _ in range(TIMES):
-            if new := await self._new():
+            try:
+                new = await self._new()
+            except Exception as error:  # there is no public way to ask; it may end with any release
+                logger.debug("Ray does not say which process died: %r", error)
+                return ""
+            if new:
                 break
             await asyncio.sleep(PAUSE_SECONDS)
         nodes = {node for _, node in new}
@@ -45,12 +61,8 @@ class Deaths:
 
     async def _new(self) -> list[tuple[int, str]]:
         """Return process and node of those that were not known yet."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                died = await self._attendant.call(_died)
-        except Exception as error:  # there is no public way to ask, so it may end with any release
-            logger.debug("Ray does not say which process died: %r", error)
-            return []
+        async with asyncio.timeout(ANSWER_SECONDS):
+            died = await self._attendant.call(_died)
         new = [where for worker, where in died.items() if worker not in self._known]
         self._known = set(died)
         return new

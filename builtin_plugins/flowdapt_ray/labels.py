@@ -18,17 +18,26 @@ def selected(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
 
 
 def _meets(label: str | None, wanted: str) -> bool:
-    negated, bare = wanted.startswith("!"), wanted.removeprefix("!")
-    values = bare[3:-1].split(",") if bare.startswith("in(") else [bare]
-    return (label in values) is not negated
+    return (label in _values(wanted)) is not wanted.startswith("!")
+
+
+def _values(wanted: str) -> list[str]:
+    bare = wanted.removeprefix("!")
+    return bare[3:-1].split(",") if bare.startswith("in(") else [bare]
 
 
 def without(nodes: Set[str], selector: Mapping[str, str]) -> dict[str, str]:
     """Return a selector that means none of some nodes.
 
     :param nodes: their ids
-    :param selector: what it means else; where it chooses nodes by their id, that counts
+    :param selector: what it means else; where it means these alone, it stays as it is, because Ray
+        knows no selector of nothing
     """
     if not nodes:
         return dict(selector)
-    return {NODE_ID: f"!in({','.join(sorted(nodes))})", **selector}
+    wanted = selector.get(NODE_ID, "!")
+    named = _values(wanted)
+    if wanted.startswith("!"):
+        return {**selector, NODE_ID: f"!in({','.join(sorted({*nodes, *named} - {''}))})"}
+    left = [node for node in named if node not in nodes]
+    return {**selector, NODE_ID: f"in({','.join(left)})"} if left else dict(selector)

@@ -88,8 +88,8 @@ class Listing:
         return f"process {pid} on {self.name(node)}"
 
     def name(self, node: str) -> str:
-        """Return what a node is called; its id where it is not known."""
-        return self._names.get(node, f"node {node[:8]}")
+        """Return what a node is called; the begin of its id where it is not known."""
+        return self._names.get(node, node[:8])
 
 
 def _told() -> tuple[list[dict[str, Any]], dict[str, Any]]:

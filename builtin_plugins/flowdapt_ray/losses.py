@@ -11,10 +11,24 @@ from flowdapt_workers.clusters import BlocksLost, OrderLost
 from flowdapt.runs import Failure
 
 
-def failure_of(order: Order, message: str, kind: str = "NodeUnfit") -> Failed:
+def failure_of(order: Order, message: str, kind: str = "NodesUnfit") -> Failed:
     """Return that an order fails wherever it is computed, or on some node always."""
     failure = Failure(type=kind, message=message, stage=order.task.stage)
     return failure.model_dump(), None
+
+
+def is_of_task(error: Exception) -> bool:
+    """Tell whether an error of Ray is one that a task raised, perhaps as its node lacks us."""
+    from ray import exceptions as ray
+
+    return isinstance(error, ray.RayTaskError) and not isinstance(error.cause, ray.ObjectLostError)
+
+
+def is_of_process(error: Exception) -> bool:
+    """Tell whether an error of Ray says that the process of a task died."""
+    from ray import exceptions as ray
+
+    return isinstance(error, ray.WorkerCrashedError | ray.OutOfMemoryError)
 
 
 def loss_of(error: Exception, worker: str, blocks: Mapping[str, int]) -> Exception | None:
@@ -31,7 +45,7 @@ def loss_of(error: Exception, worker: str, blocks: Mapping[str, int]) -> Excepti
         if number is not None:
             return BlocksLost([number])
         return OrderLost(f"what it takes, or what it returned, was lost: {_brief(cause)}")
-    if isinstance(error, ray.RayTaskError):
+    if is_of_task(error):
         return None
     if isinstance(error, ray.WorkerCrashedError):
         return OrderLost(f"{worker or 'its process'} was killed, or ended by itself")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ FORMER = frozenset(
     }
 )
 STRATEGIES = ("DEFAULT", "SPREAD")  #: how Ray may choose among nodes
+
+_SPACES = re.compile(r"\s*([,()])\s*")
 
 DASHBOARD = "127.0.0.1", 9969  #: where the dashboard of a cluster of our own listens by default
 
@@ -113,7 +116,7 @@ def _texts(key: str, value: Any) -> dict[str, str]:
 
 def _selector(key: str, value: Any) -> dict[str, str]:
     """Return a selector without the spaces that Ray would take for parts of labels."""
-    return {name: text.replace(", ", ",") for name, text in _texts(key, value).items()}
+    return {name: _SPACES.sub(r"\1", text) for name, text in _texts(key, value).items()}
 
 
 def _strategy(key: str, value: Any) -> str:

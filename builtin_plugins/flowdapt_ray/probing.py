@@ -1,12 +1,14 @@
-"""Whether nodes can compute for us: each is asked once for the version of flowdapt that it has.
+"""Whether nodes can compute for us: each is asked for the version of flowdapt that it has.
 
 The process that answers stays for the first calls there, which would have to wait for one else.
+Those that cannot are asked again after a while, because somebody may have mended them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +16,7 @@ from flowdapt_ray.tasks import version
 
 logger = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 30.0  #: until a node that cannot compute is asked once more
 ANSWER_SECONDS = 10.0  #: how long a node may take that has to start a process for it
 
 
@@ -27,6 +30,7 @@ class Probes:
         self._expected = expected
         self._function: Any = None
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._again_at: dict[str, float] = {}
         self._problems: dict[str, str] = {}
         self.unfit: frozenset[str] = frozenset()  #: ids of nodes that cannot compute for us
 
@@ -38,14 +42,16 @@ class Probes:
         return self._problems.get(node, "")
 
     def ask(self, nodes: Iterable[str]) -> None:
-        """Ask those that were not asked yet, and forget those that are gone."""
+        """Ask those that are new or could not compute, and forget those that are gone."""
         present = set(nodes)
         for node in set(self._asking) - present:
             self._asking.pop(node).cancel()
-            self._problems.pop(node, None)
-            self.unfit -= {node}
-        for node in present - set(self._asking):
-            self._asking[node] = asyncio.create_task(self._ask(node))
+            self._found(node, "")
+        now = asyncio.get_running_loop().time()
+        for node in present:
+            if node not in self._asking or self._again_at.get(node, math.inf) <= now:
+                self._again_at.pop(node, None)
+                self._asking[node] = asyncio.create_task(self._ask(node))
 
     async def _ask(self, node: str) -> None:
         import ray
@@ -63,13 +69,18 @@ class Probes:
             logger.debug("node %s does not answer: %r", node, error)
             self._asking.pop(node, None)  # so that it is asked once more
         else:
-            if found != self._expected:
-                said = f"it has flowdapt {found}, and the server {self._expected}: "
-                self._found(node, f"{said}install the same version on every node")
+            said = f"it has flowdapt {found}, and the server {self._expected}: "
+            said += "install the same version on every node"
+            self._found(node, "" if found == self._expected else said)
 
     def _found(self, node: str, problem: str) -> None:
-        self._problems[node] = problem
-        self.unfit |= {node}
+        self._problems.pop(node, None)
+        self._again_at.pop(node, None)
+        if problem:
+            self._problems[node] = problem
+            self._again_at[node] = asyncio.get_running_loop().time() + AGAIN_SECONDS
+        if (node in self.unfit) is not bool(problem):
+            self.unfit ^= {node}
 
     async def answers(self) -> None:
         """Wait until all have answered that were asked, or for as long as that may take."""

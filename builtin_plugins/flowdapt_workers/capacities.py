@@ -14,6 +14,13 @@ def _usable(nodes: Sequence[Node]) -> Iterator[Node]:
     return (node for node in nodes if node.alive and not node.problem)
 
 
+def problems(nodes: Sequence[Node]) -> str:
+    """Return why none of the nodes computes anything; empty where one does, or there is none."""
+    if any(_usable(nodes)):
+        return ""
+    return "; ".join(f"{node.name}: {node.problem or 'it is gone'}" for node in nodes)
+
+
 def most(nodes: Sequence[Node], name: str) -> float:
     """Return the largest amount of a resource that one node has."""
     return max((node.resources.get(name, 0.0) for node in _usable(nodes)), default=0.0)

@@ -19,6 +19,10 @@ class ResultsLost(StageError):
     """Results that a stage takes were on a cluster that is gone."""
 
 
+class NodesUnfit(StageError):
+    """There are nodes, and none of them can compute for this server."""
+
+
 class Interrupted(BaseException):
     """The run was cancelled. Not an Exception, so that stages do not catch it by the way."""
 

@@ -21,7 +21,7 @@ from flowdapt_workers import capacities
 from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import Surroundings
-from flowdapt_workers.failures import ResultsLost, raised
+from flowdapt_workers.failures import NodesUnfit, ResultsLost, raised
 from flowdapt_workers.jobs import Job, Mapped, Single, Unit
 from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
@@ -187,8 +187,11 @@ class RemoteExecutor(SubmittingExecutor):
         """Return what a call needs: what it asks for, and a processor where it says nothing."""
         wanted = {"cpus": 1.0, **call.resources}
         wanted["cpus"] = max(wanted["cpus"], LEAST_CPUS)
-        short = None if self._elastic else capacities.shortage(self._nodes, wanted)
-        if short is not None:
+        if self._elastic:
+            return wanted
+        if problems := capacities.problems(self._nodes):
+            raise NodesUnfit(f"stage {call.stage!r} can be computed on no node ({problems})")
+        if (short := capacities.shortage(self._nodes, wanted)) is not None:
             most = capacities.most(self._nodes, short)
             raise NeverFits(call.stage, short, wanted[short], most)
         return wanted
@@ -326,6 +329,8 @@ class RemoteExecutor(SubmittingExecutor):
             return f"the {self.name} cluster is not available: {self._down}"
         if not self._nodes:
             return f"the {self.name} cluster has no node"
+        if problems := capacities.problems(self._nodes):
+            return f"no node can compute it ({problems})"
         # It is with the cluster all the same, which may start a node for it.
         short = capacities.shortage(self._nodes, job.wanted)
         if job.worker is None and short is not None:

@@ -30,6 +30,7 @@ from tests.ray_clusters import Kept, RayNodes
 
 pytestmark = pytest.mark.anyio
 
+OTHER_VERSION = f'__path__ = {list(flowdapt.__path__)!r}\n__version__ = "0.9"\n'
 ALONE = {"node1": 1.0}  #: what one call alone can have, on one of the nodes
 
 
@@ -56,6 +57,13 @@ async def second_node(desk: Desk) -> Node:
     """Return the node that has a label."""
     (found,) = [node for node in await desk.executor.nodes() if "node1" in node.resources]
     return found
+
+
+def shadow_of_flowdapt(folder: Path, source: str) -> Path:
+    """Make a folder where a node finds this before flowdapt."""
+    (package := folder / "flowdapt").mkdir(parents=True)
+    (package / "__init__.py").write_text(source)
+    return folder
 
 
 # Nodes and resources -------------------------------------------------------------------------
@@ -159,15 +167,13 @@ async def test_a_module_that_a_node_lacks_is_named_with_the_node_and_what_would_
 async def test_nodes_are_chosen_by_their_labels_and_not_with_another_version(
     ray_nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (shadow := tmp_path / "shadow" / "flowdapt").mkdir(parents=True)
-    source = f'__path__ = {list(flowdapt.__path__)!r}\n__version__ = "0.9"\n'
-    (shadow / "__init__.py").write_text(source)
+    shadow = shadow_of_flowdapt(tmp_path / "shadow", OTHER_VERSION)
     monkeypatch.chdir(tmp_path)  # or nodes look for modules where the tests are, first
     selector = {"zone": "in(a, b)", "tier": "!cold"}
     executor = Kept(cluster_address=ray_nodes.address, label_selector=selector)
     add = partial(asyncio.to_thread, ray_nodes.do, "add")
     added = [
-        await add(labels={"zone": "a"}, environment={"PYTHONPATH": str(shadow.parent)}),
+        await add(labels={"zone": "a"}, environment={"PYTHONPATH": str(shadow)}),
         await add(labels={"zone": "b"}, resources={"fit": 1}),
         await add(labels={"zone": "b", "tier": "cold"}),
     ]
@@ -175,7 +181,7 @@ async def test_nodes_are_chosen_by_their_labels_and_not_with_another_version(
     desk = await Desk.over(executor, tmp_path)
     try:
         nodes = await known_nodes(desk, lambda nodes: any("0.9" in node.problem for node in nodes))
-        stored = await desk.run(mapped_stage("each", lambda x: x, map_on="xs"), xs=[1, 2])
+        stored = await desk.run(mapped_stage("each", lambda x: x, map_on="xs"), xs=list(range(9)))
         refused = await desk.run(stage("big", os.getpid, resources=ALONE))
         record = await desk.record(stored)
     finally:
@@ -192,10 +198,46 @@ async def test_nodes_are_chosen_by_their_labels_and_not_with_another_version(
     (fit,) = [node for node in nodes if not node.problem]
     assert Counter(node.problem for node in nodes) == {"": 1, other_labels: 3, other_version: 1}
     assert "fit" in fit.resources
-    assert stored.result == b"[1,2]"
+    assert (stored.result, record.attempts) == (b"[0,1,2,3,4,5,6,7,8]", 1)
     assert (record.worker or "").endswith(f" on {fit.name}")
     assert refused.run.failure is not None
     assert "stage 'big' asks for 1 node1, and" in refused.run.failure.message
+
+
+async def test_what_comes_to_a_node_that_cannot_compute_goes_on_elsewhere_and_no_worker_is_blamed(
+    ray_nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    executor = Kept(cluster_address=ray_nodes.address, elastic=True)
+    add = partial(asyncio.to_thread, ray_nodes.do, "add", resources={"late": 1})
+    shadows = [
+        shadow_of_flowdapt(tmp_path / "version", OTHER_VERSION),
+        shadow_of_flowdapt(tmp_path / "nothing", "raise ModuleNotFoundError('not installed')"),
+    ]
+    added, said = [], list[str]()
+
+    desk = await Desk.over(executor, tmp_path)
+    try:
+        run = await desk.begin(stage("a", os.getpid, resources={"late": 1.0}))
+        for shadow in shadows:  # it is given to the first node at once, and then to the next one
+            added.append(await add(environment={"PYTHONPATH": str(shadow)}))
+            nodes = await known_nodes(
+                desk, lambda nodes: sum(bool(node.problem) for node in nodes) == len(added)
+            )
+        said = [node.problem for node in nodes if node.problem]
+        added.append(await add())
+        stored = await asyncio.wait_for(desk.engine.wait(run.uid), 180)
+        record = await desk.record(stored)
+    finally:
+        await desk.engine.stop()
+        await executor.end()
+        for node in added:
+            await asyncio.to_thread(ray_nodes.do, "remove", node=node)
+
+    assert stored.run.state is RunState.FINISHED
+    assert record.attempts == 1
+    assert any(one.startswith("it has flowdapt 0.9, and the server") for one in said)
+    assert any(one.startswith("flowdapt cannot be imported there") for one in said)
 
 
 def test_a_node_with_another_version_computes_nothing_and_says_which_both_are() -> None:

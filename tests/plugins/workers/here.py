@@ -60,8 +60,9 @@ class Here(Cluster):
     """A cluster.
 
     :param folder: its files: ``closed`` keeps it from being opened, ``nodes`` has amounts of
-        resources by node, ``lost`` loses the blocks of the next order, ``doomed`` likewise, and
-        tells of one at a time, ``dies`` loses that order; ``cancelled`` says that one was
+        resources by node, and perhaps its ``problem``, ``lost`` loses the blocks of the next
+        order, ``doomed`` likewise, and tells of one at a time, ``dies`` loses that order;
+        ``cancelled`` says that one was
     """
 
     def __init__(self, *args: Any, folder: str) -> None:
@@ -121,4 +122,8 @@ class Here(Cluster):
 
     async def nodes(self) -> Sequence[Node]:
         found = json.loads((self.folder / "nodes").read_text())
-        return [Node(name, True, total, total, 1) for name, total in found.items()]
+        made = []
+        for name, total in found.items():
+            problem = str(total.pop("problem", ""))
+            made.append(Node(name, True, total, total, 1, problem=problem))
+        return made

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ async def desk(
     await desk.engine.stop()
 
 
-def nodes(cluster: Path, **amounts: dict[str, float]) -> None:
+def nodes(cluster: Path, **amounts: Mapping[str, float | str]) -> None:
     """Say which nodes there are."""
     part = cluster / "part"
     part.write_text(json.dumps(amounts))
@@ -205,6 +205,23 @@ async def test_what_fits_on_no_node_is_refused_and_the_shortage_named(
     assert stored.run.failure.type == "NeverFits"
     assert stored.run.failure.message == (
         "stage 'big' asks for 0.5 gpus, and the executor has 0 in all"
+    )
+
+
+async def test_what_no_node_can_compute_is_refused_with_the_reason_of_each(
+    desk: Desk, cluster: Path
+) -> None:
+    nodes(cluster, barn={"cpus": 2.0, "problem": "it is on fire"})
+    async with asyncio.timeout(60):
+        while not (await desk.executor.nodes())[0].problem:  # noqa: ASYNC110 - it looks each second
+            await asyncio.sleep(0.01)
+
+    stored = await desk.run(stage("a", large))
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "NodesUnfit"
+    assert stored.run.failure.message == (
+        "stage 'a' can be computed on no node (barn: it is on fire)"
     )
 
 
