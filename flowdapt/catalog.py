@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Literal, TypeVar
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from flowdapt import events
@@ -16,6 +18,7 @@ from flowdapt.resources import Resource, now
 from flowdapt.storage import Document, Storage
 
 _Kind = TypeVar("_Kind", bound=Resource)
+Check = Callable[[Any, str], Awaitable[None]]
 Verdict = Literal["created", "changed", "unchanged"]
 
 
@@ -38,6 +41,7 @@ class Catalog:
     def __init__(self, storage: Storage, kinds: Mapping[str, type[Resource]]) -> None:
         self.storage, self.kinds = storage, kinds
         self.events = Events()
+        self.checks: dict[str, Check] = {}  #: what services refuse of the kinds that they know
         self._known: dict[str, dict[str, Resource]] = {}
         self._changes = 0  # how often stored resources changed
         self._writing = asyncio.Lock()
@@ -109,7 +113,9 @@ class Catalog:
         self.events.publish(event)
 
     async def check(self, resource: Resource, where: str) -> None:
-        """Refuse what the model alone cannot."""
+        """Refuse what the model alone cannot, see :attr:`checks`."""
+        if (check := self.checks.get(resource.kind)) is not None:
+            await check(resource, where)
 
     async def create(
         self,
@@ -183,6 +189,25 @@ class Catalog:
                 event = _told(events.RESOURCE_CHANGED, resource, document, by)
                 storing = self.storage.replace(document, expected=generation, events=[event])
                 await self._change(kind, event, document, storing)
+        return resource
+
+    async def note(
+        self, kind: type[_Kind], uid: UUID, notes: Mapping[str, str], *, time: datetime
+    ) -> _Kind:
+        """Add annotations of the server to a resource; its generation stays the same.
+
+        :param notes: keys begin with :data:`flowdapt.resources.SERVER_ANNOTATIONS`
+        :param time: when it is as if it were updated
+        :raises ResourceNotFound: it was deleted
+        """
+        async with self._writing:
+            old = await self.get(kind, uid)
+            annotations = {**old.metadata.annotations, **notes}
+            resource = old.noting(updated_at=time, annotations=annotations)
+            document, expected = _document(resource, "notes"), old.metadata.generation
+            event = replace(_told(events.RESOURCE_NOTED, resource, document, ""), kept=False)
+            storing = self.storage.replace(document, expected=expected)
+            await self._change(kind, event, document, storing)
         return resource
 
     async def _expected(self, kind: type[_Kind], name: str | UUID, expected: int | None) -> _Kind:

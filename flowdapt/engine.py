@@ -17,14 +17,12 @@ from flowdapt.errors import (
     InvalidResource,
     ResourceNotFound,
     RunCancelled,
-    RunNotEnded,
     TargetNotFound,
 )
 from flowdapt.events import ACTOR, Event
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.payloads import to_json
 from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data
-from flowdapt.retries import selections
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import LogBlock, RunQuery, Storage, StoredRun
@@ -108,6 +106,7 @@ class Engine(Catalog):
     async def check(self, resource: Resource, where: str) -> None:
         """Refuse unknown stage types, mistyped targets."""
         if not isinstance(resource, Workflow):
+            await super().check(resource, where)
             return
         for i, stage in enumerate(resource.spec.stages):
             if stage.type not in self.types:
@@ -138,23 +137,26 @@ class Engine(Catalog):
         namespace: str | None = None,
         source: str = "api",
         by: str = "",
+        told: Sequence[Event] = (),
         **facts: Any,
     ) -> Run:
         """Accept a run of a stored workflow, store it, and start it.
 
         :param input: an object of named values; absent means none
         :param by: who asked for it
+        :param told: what is to be told, and stored with the run or not at all
         :param facts: further ones of the :class:`Run`
         :raises ResourceNotFound: there is no such workflow
         :raises InvalidInput: the input is no object
         :raises Draining: no runs are accepted at present
+        :raises ResourceExists: a run has the ``uid`` that is among the facts; none was started
         """
         if self.draining:
             raise Draining()
         workflow = await self.get(Workflow, name)
         facts |= {"namespace": namespace or self.namespace, "source": source}
         facts["config"] = merged_data(await self.list(Config), workflow)
-        return await self.begin(workflow, input, by=by, **facts)
+        return await self.begin(workflow, input, by=by, told=told, **facts)
 
     async def begin(
         self,
@@ -162,6 +164,7 @@ class Engine(Catalog):
         input: object = None,  # noqa: A002
         *,
         by: str = "",
+        told: Sequence[Event] = (),
         **facts: Any,
     ) -> Run:
         """Do what :meth:`submit` does, with a workflow and a config that need not be stored."""
@@ -174,41 +177,19 @@ class Engine(Catalog):
         walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
         walk.seal, walk.places = self.seal, self._host.places
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
-        beginning = asyncio.create_task(self._begin(walk, by), name=f"{run.name}/begin")
+        beginning = asyncio.create_task(self._begin(walk, by, told), name=f"{run.name}/begin")
         self._beginning.add(beginning)
         beginning.add_done_callback(self._beginning.discard)
         await asyncio.shield(beginning)
         return run
 
-    async def retry(self, name: str | UUID, *, failed_items: bool = False, by: str = "") -> Run:
-        """Start a new run with the workflow and the input of one that has ended.
-
-        The workflow and the configs are taken as they are now.
-
-        :param failed_items: compute only the elements that failed, and what depends on them
-        :raises ResourceNotFound: there is no such run, or its workflow was deleted
-        :raises RunNotEnded: it is still in progress
-        :raises NothingToRetry: no element failed, or its stage is not what it was
-        """
-        first = await self.find_run(name)
-        if not first.state.final:
-            raise RunNotEnded(first.name)
-        workflow = await self.get(Workflow, first.workflow_uid or first.workflow)
-        facts: dict[str, Any] = {"retry_of": first.uid}
-        if failed_items:
-            types = {name for name, known in self.types.items() if known.mapped}
-            mapped = [stage.name for stage in workflow.spec.stages if stage.type in types]
-            records = await self.storage.list_stages(first.uid)
-            facts["only"] = selections(workflow, records, first, mapped=mapped)
-        uid, namespace = workflow.metadata.uid, first.namespace
-        return await self.submit(uid, first.input, namespace=namespace, by=by, **facts)
-
-    async def _begin(self, walk: Walk, by: str) -> None:
-        event = _told(events.RUN_STARTED, walk.seen(), by)
-        await self.storage.add_run(walk.run, events=[event])
+    async def _begin(self, walk: Walk, by: str, told: Sequence[Event]) -> None:
+        told = [_told(events.RUN_STARTED, walk.seen(), by), *told]
+        await self.storage.add_run(walk.run, events=told)
         uid, name = walk.run.uid, walk.run.name
         self._walks[uid] = walk
-        self.events.publish(event)
+        for event in told:
+            self.events.publish(event)
         end = self._see_through(walk, walk.begin())
         self._ends[uid] = asyncio.create_task(end, name=f"{name}/end")
 

@@ -25,6 +25,7 @@ STAGE_CHANGED = "com.event.workflow.stage_changed"  #: a stage started, moved on
 LOG_APPENDED = "com.event.workflow.log_appended"  #: lines of a stage were stored; never kept
 RESOURCE_CREATED = "com.event.resource.created"
 RESOURCE_CHANGED = "com.event.resource.changed"
+RESOURCE_NOTED = "com.event.resource.noted"  #: the server's annotations changed; never kept
 RESOURCE_DELETED = "com.event.resource.deleted"
 
 ACTOR = "actor"  #: the header that names who asked for what happened

@@ -235,6 +235,19 @@ def flowdapt_secrets() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_triggers() -> Iterable[Provider]:
+    """Offer types of rules, which decide when triggers fire.
+
+    Called once for each start of a server that has triggers. Each ``target`` is a subclass of
+    :class:`flowdapt.triggers.TimeRule`, :class:`~flowdapt.triggers.EventRule` or
+    :class:`~flowdapt.triggers.WatchingRule`; the provider's name is the ``type`` of a trigger.
+
+    :return: one provider for each type; names are unique across plugins
+    """
+    raise AssertionError("specification only")
+
+
+@_spec
 def flowdapt_suites() -> Iterable[Provider]:
     """Offer suites that every implementation of a contract passes.
 

@@ -106,9 +106,9 @@ class ServiceSettings(_WithOptions):
     enabled: bool = True
 
 
+Duration = Annotated[float, Field(ge=FOREVER), BeforeValidator(_duration)]
 _Free = Annotated[dict[str, Any], BeforeValidator(plain)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-_Duration = Annotated[float, Field(ge=FOREVER), BeforeValidator(_duration)]
 _Executor = Annotated[Component, _beside("target", "local")]
 _Database = Annotated[Component, _beside("target", "sqlite")]
 _Memory = Annotated[Component, _beside("target", "auto")]
@@ -164,9 +164,9 @@ class Logging(Section):
 class KeptEvents(Section):
     """How long it is known what happened; -1 means for ever."""
 
-    retention: _Duration = Field(7 * 86400.0, description="How long events of runs are kept.")
-    revisions: _Duration = Field(FOREVER, description="How long changes of resources are kept.")
-    audit: _Duration = Field(365 * 86400.0, description="How long it is kept who did what.")
+    retention: Duration = Field(7 * 86400.0, description="How long events of runs are kept.")
+    revisions: Duration = Field(FOREVER, description="How long changes of resources are kept.")
+    audit: Duration = Field(365 * 86400.0, description="How long it is kept who did what.")
 
 
 class Compute(Section):
@@ -176,7 +176,7 @@ class Compute(Section):
     executor: _Executor = Field(Component(target="local"), description="Computes the stages.")
     default_namespace: str = Field("default", description="The namespace of objects and runs.")
     default_os_strategy: str = Field("fallback", description="How `put` and `get` keep objects.")
-    run_retention_duration: _Duration = Field(FOREVER, description="How long runs are kept.")
+    run_retention_duration: Duration = Field(FOREVER, description="How long runs are kept.")
 
 
 class Services(Section):

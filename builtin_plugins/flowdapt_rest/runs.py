@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flowdapt.storage import StoredRun
 from flowdapt_rest import bodies, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.retries import retry
 from flowdapt_rest.roles import Role, actor
 from flowdapt_rest.versions import V1, Schema
 
@@ -88,8 +89,9 @@ class RunRoutes:
     async def retry(self, request: Request) -> Response:
         """Start a run like one that has ended, with the same input, and return it as `run` does."""
         schema = negotiated(request)
-        wait, failed_items = WAIT.of(request), ITEMS.of(request) is Items.FAILED
-        run = await self.engine.retry(_name(request), failed_items=failed_items, by=actor(request))
+        wait, failed = WAIT.of(request), ITEMS.of(request) is Items.FAILED
+        by = actor(request)
+        run = await retry(self.engine, _name(request), failed_items=failed, by=by)
         return await self._begun(request, run, schema, wait=wait)
 
     async def _begun(self, request: Request, run: Run, schema: Schema, *, wait: bool) -> Response:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flowdapt_embedded.memory import MemoryStorage
@@ -207,3 +209,39 @@ async def test_a_resource_may_be_tried_under_its_own_name(told: Tellers) -> None
 
     assert replaced.spec.data == {"a": 5}
     assert (await told.catalog.get(Config, "c")).spec.data == {"a": 1}
+
+
+# What services add
+
+
+async def test_notes_of_the_server_leave_the_generation_and_the_history_alone(
+    told: Tellers,
+) -> None:
+    time, catalog = datetime(2031, 4, 5, tzinfo=UTC), told.catalog
+    first = await catalog.get(Config, "c")
+
+    noted = await catalog.note(Config, first.metadata.uid, {"flowdapt.ai/a": "1"}, time=time)
+
+    (stored,) = await catalog.storage.list("config")
+    assert stored == noted.model_dump(mode="json")
+    assert await catalog.get(Config, "c") == noted
+    assert noted.metadata.annotations == {"flowdapt.ai/a": "1"}
+    assert (noted.metadata.generation, noted.metadata.updated_at) == (1, time)
+    assert [event.type for event in told.heard] == [events.RESOURCE_NOTED]
+    assert len(await told.kept()) == 1
+
+
+async def test_what_was_deleted_is_not_noted(told: Tellers) -> None:
+    with pytest.raises(ResourceNotFound):
+        await told.catalog.note(Config, uuid4(), {}, time=datetime.now(UTC))
+
+
+async def test_a_service_refuses_what_the_model_of_a_kind_cannot(told: Tellers) -> None:
+    async def check(resource: Config, where: str) -> None:
+        raise InvalidResource.at(where, ("spec", "data"), "no")
+
+    told.catalog.checks["config"] = check
+
+    with pytest.raises(InvalidResource, match=r"^request body: spec\.data: no$"):
+        await told.catalog.create(Config, a_config("d"))
+    assert [config.name for config in await told.catalog.list(Config)] == ["c"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -732,12 +732,29 @@ async def test_whoever_asked_for_a_run_is_named_where_it_begins(
 ) -> None:
     run = await engine.submit("farm", {"n": 4}, by="ann")
     await engine.wait(run.uid)
-    again = await engine.retry(run.uid, by="bob")
+    again = await engine.submit("farm", {"n": 4}, by="bob")
     await engine.wait(again.uid)
 
     headers = [[event["headers"] for event in await kept(storage, r)] for r in (run, again)]
 
     assert headers == [[{"actor": "ann"}, {}, {}], [{"actor": "bob"}, {}, {}]]
+
+
+async def test_what_is_told_with_a_run_is_stored_with_it_or_not_at_all(
+    engine: Engine, storage: MemoryStorage
+) -> None:
+    heard, uid = list[Event](), uuid4()
+
+    with engine.events.listening(heard.append, "fired"):
+        for key in "ab":
+            told = [Event(type="fired", data=key, channel="triggers")]
+            with suppress(ResourceExists):
+                run = await engine.submit("farm", {"n": 4}, uid=uid, told=told)
+        await engine.wait(run.uid)
+
+    page = await storage.read_events(EventQuery(channels=["triggers"]))
+    assert [json.loads(text)["data"] for text in page.entries.values()] == ["a"]
+    assert [event.data for event in heard] == ["a"]
 
 
 async def test_the_end_of_a_run_that_was_left_behind_is_kept(

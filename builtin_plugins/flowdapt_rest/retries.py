@@ -1,12 +1,44 @@
-"""Which elements a run computes that repeats another one for its failed elements alone."""
+"""Runs that repeat others: whole, or for the elements that failed alone."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
-from flowdapt.errors import NothingToRetry
+from flowdapt.errors import NothingToRetry, RunNotEnded
 from flowdapt.resources import Stage, Workflow
 from flowdapt.runs import Run, Selection, StageRecord
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from flowdapt.engine import Engine
+
+
+async def retry(
+    engine: Engine, name: str | UUID, *, failed_items: bool = False, by: str = ""
+) -> Run:
+    """Start a new run with the workflow and the input of one that has ended.
+
+    The workflow and the configs are taken as they are now.
+
+    :param failed_items: compute only the elements that failed, and what depends on them
+    :raises ResourceNotFound: there is no such run, or its workflow was deleted
+    :raises RunNotEnded: it is still in progress
+    :raises NothingToRetry: no element failed, or its stage is not what it was
+    """
+    first = await engine.find_run(name)
+    if not first.state.final:
+        raise RunNotEnded(first.name)
+    workflow = await engine.get(Workflow, first.workflow_uid or first.workflow)
+    facts: dict[str, Any] = {"retry_of": first.uid}
+    if failed_items:
+        types = {name for name, known in engine.types.items() if known.mapped}
+        mapped = [stage.name for stage in workflow.spec.stages if stage.type in types]
+        records = await engine.storage.list_stages(first.uid)
+        facts["only"] = selections(workflow, records, first, mapped=mapped)
+    uid, namespace = workflow.metadata.uid, first.namespace
+    return await engine.submit(uid, first.input, namespace=namespace, by=by, **facts)
 
 
 def selections(

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
+from flowdapt_rest.retries import retry, selections
 
 from flowdapt.context import get_run_context
 from flowdapt.engine import Engine
 from flowdapt.errors import Draining, NothingToRetry, ResourceNotFound, RunNotEnded
 from flowdapt.executors import Host
 from flowdapt.resources import Config, Workflow
-from flowdapt.retries import selections
 from flowdapt.runs import FailedItem, Run, RunState, Selection, StageRecord
 from flowdapt.storage import RunQuery, StoredRun
 from flowdapt.walks import Type, kernel_types
@@ -202,7 +202,7 @@ async def test_a_run_is_repeated_with_what_it_was_given(engine: Engine) -> None:
     first = await engine.submit("farm", {"xs": [1, 2]}, namespace="mine", source="trigger")
     _, before = await ended(engine, first)
 
-    again = await engine.retry(first.name)
+    again = await retry(engine, first.name)
 
     assert again.uid != first.uid
     assert (again.retry_of, again.input, again.namespace) == (first.uid, {"xs": [1, 2]}, "mine")
@@ -225,7 +225,7 @@ async def test_workflow_and_configs_are_taken_as_they_are_now(engine: Engine) ->
         },
     )
 
-    again = await engine.retry(first.uid)
+    again = await retry(engine, first.uid)
 
     assert (again.workflow, again.config) == ("barn", {"broken": [2]})
     assert (await ended(engine, again))[1] == [1]
@@ -238,7 +238,7 @@ async def test_of_failed_elements_only_these_are_computed_again_in_their_place(
     _, before = await ended(engine, first)
     await breaking(engine, 3)
 
-    again = await engine.retry(first.uid, failed_items=True)
+    again = await retry(engine, first.uid, failed_items=True)
 
     assert before == [[0, 0], [2, 2], [4, 4]]
     assert again.only == {"fetch": Selection(of=5, items=(1, 3))}
@@ -251,17 +251,17 @@ async def test_a_retry_can_be_retried_until_nothing_is_left(engine: Engine) -> N
     first = await engine.submit("farm", {"xs": [0, 1, 2, 3, 4]})
     await ended(engine, first)
     await breaking(engine, 3)
-    second = await engine.retry(first.uid, failed_items=True)
+    second = await retry(engine, first.uid, failed_items=True)
     await ended(engine, second)
     await breaking(engine)
 
-    third = await engine.retry(second.uid, failed_items=True)
+    third = await retry(engine, second.uid, failed_items=True)
 
     assert (third.retry_of, third.only) == (second.uid, {"fetch": Selection(of=5, items=(3,))})
     assert (await ended(engine, third))[1] == [[3, 3]]
     with pytest.raises(NothingToRetry, match=f"no element of run '{third.name}' failed"):
-        await engine.retry(third.uid, failed_items=True)
-    whole = await engine.retry(third.uid)
+        await retry(engine, third.uid, failed_items=True)
+    whole = await retry(engine, third.uid)
     assert len((await ended(engine, whole))[1]) == 5
 
 
@@ -271,7 +271,7 @@ async def test_a_list_of_another_length_fails_the_retry_and_says_why(engine: Eng
     over = stage("fetch", "list", target="broken", **MAPPED)
     await engine.replace(Workflow, "farm", a_workflow(stage("list", target="setting"), over))
 
-    again = await engine.retry(first.uid, failed_items=True)
+    again = await retry(engine, first.uid, failed_items=True)
 
     (kind, message) = (await ended(engine, again))[1]
     assert kind == "ValueError"
@@ -285,7 +285,7 @@ async def test_a_run_in_progress_is_not_retried(engine: Engine) -> None:
     await asyncio.wait_for(reached.wait(), 5)
 
     with pytest.raises(RunNotEnded, match=f"run '{run.name}' is in progress; wait for its end"):
-        await engine.retry(run.uid)
+        await retry(engine, run.uid)
 
     assert len(await engine.list_runs(RunQuery())) == 1
     assert (await engine.cancel(run.uid)).run.state is RunState.CANCELLED
@@ -298,9 +298,9 @@ async def test_a_run_of_which_nothing_is_left_to_go_by_is_not_retried(engine: En
     await engine.create(Workflow, a_workflow(stage("other")))
 
     with pytest.raises(ResourceNotFound, match=f"no workflow named '{run.workflow_uid}'"):
-        await engine.retry(run.uid)
+        await retry(engine, run.uid)
     with pytest.raises(ResourceNotFound, match="no workflow_run named 'absent'"):
-        await engine.retry("absent")
+        await retry(engine, "absent")
 
 
 async def test_a_stage_type_that_went_away_has_no_elements_to_retry(engine: Engine) -> None:
@@ -312,7 +312,7 @@ async def test_a_stage_type_that_went_away_has_no_elements_to_retry(engine: Engi
     engine.types = kernel_types()
 
     with pytest.raises(NothingToRetry, match="elements of stage 'each' failed"):
-        await engine.retry(run.uid, failed_items=True)
+        await retry(engine, run.uid, failed_items=True)
 
 
 async def test_while_draining_nothing_is_retried(engine: Engine) -> None:
@@ -321,4 +321,4 @@ async def test_while_draining_nothing_is_retried(engine: Engine) -> None:
     engine.draining = True
 
     with pytest.raises(Draining):
-        await engine.retry(run.uid)
+        await retry(engine, run.uid)

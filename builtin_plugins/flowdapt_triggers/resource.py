@@ -1,0 +1,70 @@
+"""What a user applies: a rule, an action, and how the two go together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from flowdapt.resources import Model, Resource
+from flowdapt.settings import Duration
+
+Concurrency = Literal["allow", "forbid", "queue", "replace"]
+Misfire = Literal["skip", "once", "all"]
+
+
+class Action(Model):
+    """What is done when a trigger fires."""
+
+    target: Annotated[str, Field(min_length=1)] = Field(
+        description="`run_workflow`, `print_event`, `webhook`, or an import path of a function."
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the action takes; texts may name facts, as in `{{ event.data.city }}`.",
+    )
+
+
+class TriggerSpec(Model):
+    """When it fires, and what is done then."""
+
+    type: str = Field("condition", description="Of the rule, such as `condition` or `schedule`.")
+    rule: Any = Field(description="What the type of the rule says.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Further ones of the rule, such as `timezone`."
+    )
+    action: Action
+    concurrency: Concurrency = Field(
+        "allow",
+        description="What happens while the run of an earlier firing is in progress: another one "
+        "starts, none does, one starts after it, or it is cancelled first.",
+    )
+    misfire: Misfire = Field(
+        "skip",
+        description="Of times that passed while no server was there: none is made up, the newest "
+        "is, or all are.",
+    )
+    misfire_window: Duration | None = Field(
+        None, ge=0, description="Times that are longer ago than this are not made up."
+    )
+    debounce: Duration | None = Field(
+        None, ge=0, description="It fires once it was quiet for so long, for the last of several."
+    )
+    paused: bool = Field(False, description="It does not fire; what is missed is not made up.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _needs_a_rule(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "rule" in data and data["rule"] in ({}, [], "", None):
+            raise ValueError("'rule' is empty; without one it would never fire")
+        return data
+
+
+class TriggerRule(Resource):
+    """A rule that decides when, and the action that is done then."""
+
+    collection: ClassVar[str] = "triggers"
+    aliases: ClassVar[tuple[str, ...]] = ("triggers", "trigger", "trigger_rules")
+
+    kind: Literal["trigger_rule"] = "trigger_rule"
+    spec: TriggerSpec
