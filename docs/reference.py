@@ -17,6 +17,7 @@ from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import flowdapt_rest
+import flowdapt_triggers
 import typer
 from flowdapt_artifacts import models, public
 from flowdapt_cli.app import flowdapt as overview
@@ -28,10 +29,23 @@ from flowdapt_client.keeping import Audit, Secrets
 from flowdapt_client.objects import Objects
 from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
+from flowdapt_client.triggers import Triggers
+from flowdapt_triggers.actions import Firing
+from flowdapt_triggers.resource import Action, TriggerRule, TriggerSpec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flowdapt import artifacts, client, errors, executors, hooks, resources, settings, storage
+from flowdapt import (
+    artifacts,
+    client,
+    errors,
+    executors,
+    hooks,
+    resources,
+    settings,
+    storage,
+    triggers,
+)
 from flowdapt.plugins import Plugins
 
 FOLDER = Path(__file__).parent / "reference"
@@ -52,6 +66,7 @@ def pages() -> dict[str, str]:
         "resources": _resources,
         "storage": _storage,
         "executors": _executors,
+        "triggers": _triggers,
         "artifacts": _artifacts,
         "errors": _errors,
         "client": _client,
@@ -80,7 +95,11 @@ def main() -> None:
 def _hooks() -> Iterator[str]:
     yield from _head("Hooks", hooks)
     yield from _class(hooks.Provider)
-    for module in (hooks, flowdapt_rest):  # a plugin may specify hooks of its own
+    for module in (
+        hooks,
+        flowdapt_rest,
+        flowdapt_triggers,
+    ):  # a plugin may specify hooks of its own
         for function in vars(module).values():
             if inspect.isfunction(function) and hasattr(function, f"{hooks.NAMESPACE}_spec"):
                 yield from _function(function, level=2)
@@ -118,7 +137,9 @@ def _default(field: FieldInfo) -> str:
 def _resources() -> Iterator[str]:
     yield from _head("Resources", resources)
     models = (resources.Workflow, resources.WorkflowSpec, resources.Stage, resources.Config)
-    for model in (*models, resources.ConfigSpec, resources.Selector, resources.Metadata):
+    offered = (TriggerRule, TriggerSpec, Action)
+    others = (resources.ConfigSpec, resources.Selector, *offered, resources.Metadata)
+    for model in (*models, *others):
         yield from _model(model)
 
 
@@ -159,6 +180,13 @@ def _executors() -> Iterator[str]:
     contract = (executors.Executor, executors.Host, executors.Call, executors.MapCall)
     answers = (executors.Handle, executors.Outcome, executors.Progress, executors.Node)
     for one in (*contract, *answers, executors.StageFailed):
+        yield from _class(one)
+
+
+def _triggers() -> Iterator[str]:
+    yield from _head("Triggers", triggers)
+    contract = (triggers.Rule, triggers.TimeRule, triggers.EventRule, triggers.WatchingRule)
+    for one in (*contract, triggers.Occasion, Firing):
         yield from _class(one)
 
 
@@ -210,6 +238,7 @@ def _client() -> Iterator[str]:
         "client.workflows, client.configs, client.resources(MODEL)": Resources,
         "client.objects": Objects,
         "client.artifacts": Artifacts,
+        "client.triggers": Triggers,
         "client.secrets": Secrets,
         "client.audit": Audit,
     }
@@ -221,7 +250,9 @@ def _client() -> Iterator[str]:
                 yield from _function(member.call, level=3)
     models = (client.Run, client.Event, client.LogLine, client.FailedItem, client.Revision)
     stored = (client.ObjectEntry, client.ObjectStats, client.NamespaceSum, client.Artifact)
-    for one in (*models, *stored):
+    states = (client.TriggerState, client.TriggerDetail, client.Firing)
+    tried = (client.Trial, client.TriedFiring, client.Backfilled)
+    for one in (*models, *stored, *states, *tried):
         yield from _model(one)
     for error in (client.NoServer, client.Refused, client.RunFailed, client.Unreadable):
         yield from _class(error)

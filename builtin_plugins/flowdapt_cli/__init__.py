@@ -27,6 +27,8 @@ _COMMANDS = {
     "events": ("events:events", "Show what happens on a server."),
     "status": ("server:status", "Show how a server is."),
     "nodes": ("nodes:nodes", "Show where stages are computed, and what is free there."),
+    "triggers": ("triggers:triggers", "Show how triggers stand, pause, fire and try them."),
+    "backfill": ("triggers:backfill", "Run a workflow once for each period of a time."),
     "drain": ("server:drain", "Have a server accept no new runs."),
     "undrain": ("server:undrain", "Have a server accept runs again."),
     "audit": ("audit:audit", "Show who did what."),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flowdapt.client import Refused
 from flowdapt.resources import Workflow
+from flowdapt_cli import firings
 from flowdapt_cli.kinds import find, is_plural, is_run, kind_named
 from flowdapt_cli.output import plain
 from flowdapt_cli.times import age, took
@@ -48,7 +50,19 @@ def get(
         found = plain(find(client, kind, name))
         return found, [_resource(found)]
     resources = [plain(resource) for resource in client.resources(kind).list()]
+    if kind.collection == "triggers":
+        return resources, _triggers(client, resources)
     return resources, [_resource(resource) for resource in resources]
+
+
+def _triggers(client: Client, resources: Sequence[Mapping[str, Any]]) -> Rows:
+    """Return rows that tell how triggers stand, where their service runs on the server."""
+    try:
+        states = {str(state.uid): plain(state) for state in client.triggers.list()}
+    except Refused:
+        states = {}
+    rows = [(states.get(str(one["metadata"]["uid"])), one) for one in resources]
+    return [_resource(one) if state is None else firings.row(state) for state, one in rows]
 
 
 def _runs(client: Client, workflow: str | None, wanted: Wanted) -> Sequence[Run]:

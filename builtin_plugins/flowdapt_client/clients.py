@@ -17,6 +17,7 @@ from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
 from flowdapt_client.steps import Call, Request
 from flowdapt_client.streams import Awaiting, Blocking
+from flowdapt_client.triggers import Triggers
 
 if TYPE_CHECKING:
     import ssl
@@ -38,6 +39,7 @@ class Everything(Group[_S]):
         self.objects: Objects[_S] = Objects(shell)
         self.artifacts: Artifacts[_S] = Artifacts(shell)
         self.secrets: Secrets[_S] = Secrets(shell)
+        self.triggers: Triggers[_S] = Triggers(shell)
         self.audit: Audit[_S] = Audit(shell)
         self.workflows: Resources[_S, Workflow] = Resources(shell, Workflow)
         self.configs: Resources[_S, Config] = Resources(shell, Config)

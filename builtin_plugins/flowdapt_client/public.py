@@ -12,8 +12,10 @@ from flowdapt_client.records import (
     ArtifactEntry,
     ArtifactFile,
     AuditEntry,
+    Backfilled,
     Event,
     FailedItem,
+    Firing,
     Gap,
     LogLine,
     NamespaceSum,
@@ -24,6 +26,10 @@ from flowdapt_client.records import (
     Run,
     Secret,
     Status,
+    Trial,
+    TriedFiring,
+    TriggerDetail,
+    TriggerState,
 )
 from flowdapt_client.streams import AsyncStream, Stream
 
@@ -35,10 +41,12 @@ __all__ = [
     "AsyncClient",
     "AsyncStream",
     "AuditEntry",
+    "Backfilled",
     "BadAddress",
     "Client",
     "Event",
     "FailedItem",
+    "Firing",
     "Gap",
     "LogLine",
     "NamespaceSum",
@@ -53,6 +61,10 @@ __all__ = [
     "Secret",
     "Status",
     "Stream",
+    "Trial",
+    "TriedFiring",
+    "TriggerDetail",
+    "TriggerState",
     "Unreadable",
 ]
 

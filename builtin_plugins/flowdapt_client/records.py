@@ -106,6 +106,69 @@ class Secret(Model):
     updated_at: Timestamp
 
 
+class TriggerState(Model):
+    """How a trigger stands; counts are from the start of its server on."""
+
+    uid: UUID
+    name: str
+    type: str
+    action: str
+    paused: bool
+    last: Timestamp | None = Field(None, description="When it fired last.")
+    next: Timestamp | None = Field(None, description="When it is due next, where that is known.")
+    fired: int
+    failed: int
+    missed: int
+    problem: str = Field("", description="Why it cannot work, or what went wrong last.")
+
+
+class Firing(Model):
+    """What a trigger did at one time, or did not do."""
+
+    time: Timestamp
+    what: Literal["fired", "failed", "missed"]
+    due: Timestamp
+    run: UUID | None = None
+    why: str = ""
+    count: int | None = None
+
+
+class TriggerDetail(TriggerState):
+    """How a trigger stands, and what it did, the newest first."""
+
+    firings: tuple[Firing, ...] = ()
+
+
+class TriedFiring(Model):
+    """What a trigger would have done."""
+
+    time: str
+    event: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    action: dict[str, Any]
+    error: str = Field("", description="Why its rule could not be decided.")
+
+
+class Trial(Model):
+    """What trying a trigger came to.
+
+    :param tried: events that were looked at
+    """
+
+    tried: int
+    firings: tuple[TriedFiring, ...]
+
+
+class Backfilled(Model):
+    """The run of a period; ``new`` if it began just now."""
+
+    run: UUID
+    name: str
+    state: runs.RunState
+    new: bool
+
+
 class ObjectEntry(Model):
     """What is known of an object in one place."""
 

@@ -14,11 +14,22 @@ import sys
 from starlette.responses import Response
 
 from flowdapt_rest import query
+from flowdapt_rest.errors import reply as refusal
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role
 from flowdapt_rest.shapes import always
 from flowdapt_rest.versions import V1
 
-__all__ = ["V1", "Operation", "Query", "Response", "Role", "always", "negotiated", "query"]
+__all__ = [
+    "V1",
+    "Operation",
+    "Query",
+    "Response",
+    "Role",
+    "always",
+    "negotiated",
+    "query",
+    "refusal",
+]
 
 NAMES = sys.modules[__name__]  #: what is exported as one

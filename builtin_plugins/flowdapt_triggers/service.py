@@ -1,0 +1,339 @@
+"""The service: triggers as they are applied, made to fire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from flowdapt import events
+from flowdapt.errors import FlowdaptError, ResourceNotFound
+from flowdapt.events import Event
+from flowdapt.resources import SERVER_ANNOTATIONS, Workflow, timestamp
+from flowdapt.services import Service
+from flowdapt.triggers import EventRule, Occasion, TimeRule, WatchingRule
+from flowdapt_triggers import history, misfires
+from flowdapt_triggers.chains import Chains
+from flowdapt_triggers.clock import Clock, WallClock
+from flowdapt_triggers.hearing import Hearing
+from flowdapt_triggers.history import Past
+from flowdapt_triggers.lanes import Lane, Live, window_of
+from flowdapt_triggers.making import Makers
+from flowdapt_triggers.resource import TriggerRule
+from flowdapt_triggers.timers import Timers
+
+if TYPE_CHECKING:
+    from flowdapt.runs import Run
+    from flowdapt.server import Server
+
+logger = logging.getLogger(__name__)
+
+LONGEST_CHAIN = 16  #: firings that follow from one another
+NOTE_SECONDS = 1.0  #: how often it is noted on triggers that they fired
+RESUME_SECONDS = 3600.0  #: events that are longer before the last one are not looked at again
+AGAIN_SECONDS = 1.0, 60.0  #: pause after a rule that watches failed, and the longest
+
+LAST_RUN = f"{SERVER_ANNOTATIONS}last_run"  #: of the contract: when it fired last
+LAST_DUE = f"{SERVER_ANNOTATIONS}last_due"
+CHANGED = f"{SERVER_ANNOTATIONS}changed"  #: when it was changed, as ``updated_at`` tells of firings
+KIND = "trigger_rule"
+
+
+class TriggerService(Service):
+    """Fires triggers.
+
+    :param longest_chain: how many firings may follow from one another
+    """
+
+    order: ClassVar[int] = 40  # before whoever could ask for it
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        longest_chain: int = LONGEST_CHAIN,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(server, **options)
+        self.engine, self.clock = server.engine, clock or WallClock()
+        self.chains = Chains(self.clock, longest_chain)
+        self.makers = Makers(server)
+        self.lives: dict[UUID, Live] = {}
+        self.problems: dict[UUID, str] = {}  #: why triggers that are applied cannot work here
+        self._lanes: dict[UUID, Lane] = {}
+        self._pasts: dict[UUID, Past] = {}
+        self._timers = Timers[UUID](self.clock, self._on_time)
+        self._hearing = Hearing[UUID]()
+        self._debounced: dict[UUID, asyncio.Task[None]] = {}
+        self._watching: dict[UUID, asyncio.Task[None]] = {}
+        self._checking: dict[UUID, asyncio.Task[None]] = {}
+        self._unnoted: set[Live] = set()
+        self._noting: asyncio.Task[None] | None = None
+        self._stack, self._ears = ExitStack(), ExitStack()
+
+    # Starting and stopping -------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Have all triggers work that are applied."""
+        self.engine.checks[KIND] = self.check
+        self._pasts = await history.read_back(self.engine.storage, self.chains)
+        changes = events.RESOURCE_CREATED, events.RESOURCE_CHANGED, events.RESOURCE_DELETED
+        self._stack.enter_context(self.engine.events.listening(self._on_change, *changes))
+        for count, resource in enumerate(await self.engine.list(TriggerRule)):
+            self._add(resource)
+            if count % 100 == 0:
+                await asyncio.sleep(0)
+        self._pasts.clear()
+        self._timers.start()
+        self._noting = asyncio.create_task(self._note_on_and_on(), name="triggers/notes")
+        await self._resume()
+
+    async def stop(self) -> None:
+        """Fire no more, and put on record what is not."""
+        self._stack.close()
+        self._ears.close()
+        await self._timers.stop()
+        for uid in list(self._lanes):
+            await self._lanes[uid].stop()
+            self._remove(uid)
+        if self._noting is not None:
+            self._noting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._noting
+        await self._note()
+        self.engine.checks.pop(KIND, None)
+
+    async def _resume(self) -> None:
+        """Look once more at the last events; a server that was killed may not have seen to them."""
+        with suppress(StopIteration):
+            kinds = [*await self.engine.storage.event_channels()]
+            past = await history.newest(
+                self.engine.storage,
+                [channel for channel in kinds if channel != history.CHANNEL],
+                history.READ_BACK,
+            )
+            if not past:
+                return
+            oldest = history.moment(past[0]["time"]) - timedelta(seconds=RESUME_SECONDS)
+            for number, event in enumerate(reversed(past)):
+                if history.moment(event["time"]) >= oldest:
+                    self._hear_again(event)
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+
+    # What there is ---------------------------------------------------------------------------
+
+    async def check(self, resource: Any, where: str) -> None:
+        """Refuse a trigger whose rule or action cannot be understood."""
+        self.makers.check(resource.spec, where)
+        parameters = resource.spec.action.parameters
+        name = parameters.get("workflow")
+        if resource.spec.action.target == "run_workflow" and "{{" not in str(name):
+            try:
+                await self.engine.get(Workflow, name)
+            except ResourceNotFound:
+                said = "trigger %r runs workflow %r, which is not there"
+                logger.warning(said, resource.name, name)
+
+    def _on_change(self, event: Event) -> None:
+        if event.data["kind"] != KIND:
+            return
+        uid = UUID(str(event.data["uid"]))
+        old = self.lives.get(uid)
+        self._remove(uid)
+        if event.type != events.RESOURCE_DELETED:
+            resource = TriggerRule.parse(event.data["resource"], where="stored trigger_rule")
+            self._add(resource, old)
+
+    def _add(self, resource: TriggerRule, old: Live | None = None) -> None:
+        """Have a trigger work, as it was before or as it is now."""
+        uid = resource.metadata.uid
+        try:
+            rule, act = self.makers.made(resource.spec)
+        except FlowdaptError as error:  # such as a plugin that is gone
+            self.problems[uid] = str(error)
+            logger.error("trigger %r cannot work: %s", resource.name, error)
+            return
+        since, due = _since(resource)
+        past = old.past if old is not None else self._pasts.pop(uid, Past())
+        if due is not None:
+            past.seen_to(due)
+        live = Live(resource, rule, act, past, since)
+        if old is not None:
+            live.runs = old.runs
+        self.lives[uid] = live
+        self._lanes[uid] = Lane(live, self.engine, self.chains, self._unnoted.add)
+        if isinstance(rule, TimeRule):
+            after = since if past.due is None else max(since, past.due)
+            self._timers.set(uid, rule.due(after))
+        elif isinstance(rule, EventRule):
+            self._hearing.add(uid, rule)
+            self._listen()
+        elif isinstance(rule, WatchingRule):
+            self._watching[uid] = asyncio.create_task(self._watch(live, rule))
+
+    def _remove(self, uid: UUID) -> None:
+        self.problems.pop(uid, None)
+        live = self.lives.pop(uid, None)
+        if live is None:
+            return
+        self._unnoted.discard(live)
+        self._timers.set(uid, None)
+        for tasks in (self._watching, self._debounced, self._checking):
+            if (task := tasks.pop(uid, None)) is not None:
+                task.cancel()
+        self._lanes.pop(uid).take_no_more()
+        if isinstance(live.rule, EventRule):
+            self._hearing.remove(uid)
+            self._listen()
+
+    # Times -----------------------------------------------------------------------------------
+
+    def _on_time(self, uid: UUID, due: datetime) -> None:
+        live, now = self.lives[uid], self.clock.now()
+        assert isinstance(live.rule, TimeRule)  # noqa: S101 - others are never timed
+        following = live.rule.due(due)
+        if now - due <= misfires.LATE and (following is None or following > now):
+            self._lanes[uid].take(_at(due))
+            self._timers.set(uid, following)
+        else:
+            self._checking[uid] = asyncio.create_task(self._catch_up(live, live.rule, due))
+
+    async def _catch_up(self, live: Live, rule: TimeRule, due: datetime) -> None:
+        """See to times that came while nobody was there, or while the clock was set forward."""
+        now = self.clock.now()
+        spec, before = live.resource.spec, due - timedelta(microseconds=1)
+        policy = "skip" if spec.paused else spec.misfire
+        async for what in misfires.seen_to(
+            rule, before, now, policy=policy, window=window_of(live.resource)
+        ):
+            lane = self._lanes[live.uid]
+            lane.take(_at(what) if isinstance(what, datetime) else what)
+            await lane.room()
+        self._checking.pop(live.uid, None)
+        self._timers.set(live.uid, rule.due(now))
+
+    # Events ----------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Hear the events that rules want, and no others: many are only told if somebody hears."""
+        types = self._hearing.types()
+        if types == getattr(self, "_heard_types", frozenset()):
+            return
+        self._heard_types = types
+        self._ears.close()
+        if types is None or types:
+            self._ears.enter_context(self.engine.events.listening(self._hear, *(types or ())))
+
+    def _hear(self, event: Event) -> None:
+        told: dict[str, Any] | None = None
+        for uid in list(self._hearing.of(event)):
+            if told is None:
+                told = json.loads(event.text())
+            self._meet(uid, told)
+
+    def _hear_again(self, told: Mapping[str, Any]) -> None:
+        data = told.get("data")
+        name = data.get("workflow") if isinstance(data, dict) else None
+        about = Event(type=told["type"], data={"workflow": name})
+        time = history.moment(told["time"])
+        for uid in list(self._hearing.of(about)):
+            live = self.lives[uid]
+            if time >= live.since and not live.past.has(str(told["id"])):
+                self._meet(uid, told)
+
+    def _meet(self, uid: UUID, told: Mapping[str, Any]) -> None:
+        live = self.lives[uid]
+        assert isinstance(live.rule, EventRule)  # noqa: S101 - others hear nothing
+        try:
+            met = live.rule.met_by(told)
+        except Exception as error:  # it is false for this event, and harms no other rule
+            live.error = f"on event {told['id']} ({told['type']}): {type(error).__name__}: {error}"
+            return
+        if met:
+            occasion = Occasion(str(told["id"]), history.moment(told["time"]), told)
+            self._take(live, occasion)
+
+    def _take(self, live: Live, occasion: Occasion) -> None:
+        """Have a trigger fire, once it is quiet where that is wanted."""
+        quiet = live.resource.spec.debounce
+        if not quiet:
+            self._lanes[live.uid].take(occasion)
+            return
+        if (task := self._debounced.pop(live.uid, None)) is not None:
+            task.cancel()
+        self._debounced[live.uid] = asyncio.create_task(self._after(quiet, live, occasion))
+
+    async def _after(self, seconds: float, live: Live, occasion: Occasion) -> None:
+        await self.clock.sleep(seconds)
+        del self._debounced[live.uid]
+        self._lanes[live.uid].take(occasion)
+
+    async def _watch(self, live: Live, rule: WatchingRule) -> None:
+        pause, longest = AGAIN_SECONDS
+        while True:
+            try:
+                await rule.watch(lambda occasion: self._take(live, occasion))
+                return
+            except Exception as error:
+                live.error = f"it cannot watch: {type(error).__name__}: {error}"
+                logger.warning("trigger %r: %s", live.resource.name, live.error)
+            await self.clock.sleep(pause)
+            pause = min(2 * pause, longest)
+
+    # What others ask for ---------------------------------------------------------------------
+
+    async def fire(self, uid: UUID, occasion: Occasion) -> Run | None:
+        """Have a trigger fire now; return the run that began, if one did."""
+        answer: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+        self._lanes[uid].take(occasion, answer)
+        return await answer
+
+    def next_time(self, uid: UUID) -> datetime | None:
+        """Return when a trigger is due, where that is known."""
+        return self._timers.time(uid)
+
+    # Notes -----------------------------------------------------------------------------------
+
+    async def _note_on_and_on(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_SECONDS)
+            await self._note()
+
+    async def _note(self) -> None:
+        """Put on triggers when they fired last, and up to which time they are seen to."""
+        unnoted, self._unnoted = self._unnoted, set()
+        for live in unnoted:
+            time = live.last_fired or self.clock.now()
+            notes = {CHANGED: timestamp(live.since), LAST_RUN: timestamp(time)}
+            if live.past.due is not None:
+                notes[LAST_DUE] = timestamp(live.past.due)
+            try:
+                await self.engine.note(TriggerRule, live.uid, notes, time=time)
+            except ResourceNotFound:
+                continue
+            except FlowdaptError as error:
+                logger.warning("trigger %r: %s", live.resource.name, error)
+
+
+def _at(due: datetime) -> Occasion:
+    """Return the occasion that a time is."""
+    text = timestamp(due)
+    event = {"type": "com.event.trigger.due", "time": text, "source": "trigger", "data": None}
+    return Occasion(text, due, event)
+
+
+def _since(resource: TriggerRule) -> tuple[datetime, datetime | None]:
+    """Return when a trigger was changed, and the time up to which it was seen to since."""
+    notes, updated = resource.metadata.annotations, resource.metadata.updated_at
+    if notes.get(LAST_RUN) != timestamp(updated):  # it was changed after it fired
+        return updated, None
+    changed, due = notes.get(CHANGED), notes.get(LAST_DUE)
+    since = datetime.fromisoformat(changed).replace(tzinfo=UTC) if changed else updated
+    return since, datetime.fromisoformat(due).replace(tzinfo=UTC) if due else None
