@@ -49,14 +49,21 @@ def failed(trigger: Resource, occasion: Occasion, error: str) -> Event:
 
 
 def missed(
-    trigger: Resource, reason: str, first: datetime, last: datetime, count: int | None
+    trigger: Resource,
+    reason: str,
+    first: datetime,
+    last: datetime,
+    *,
+    count: int | None = 1,
+    key: str | None = None,
 ) -> Event:
     """Return the event that tells what nothing was done for.
 
     :param count: how many times; absent where they were too many to count
+    :param key: of the occasion, where it is one
     """
     times = {"first": timestamp(first), "last": timestamp(last), "count": count}
-    return _event(MISSED, trigger, {"reason": reason, **times})
+    return _event(MISSED, trigger, {"reason": reason, "key": key, **times})
 
 
 def _told(occasion: Occasion) -> dict[str, Any]:
@@ -92,11 +99,16 @@ class Past:
         """Tell whether the trigger fired for an occasion."""
         return key in self.keys
 
-    def add(self, key: str) -> None:
-        """Note that it did."""
+    def add(self, key: str, due: datetime) -> None:
+        """Note that an occasion was seen to.
+
+        :param due: when it happened; where it is a time, so are all before
+        """
         self.keys[key] = None
         if len(self.keys) > KEYS_KEPT:
             self.keys.popitem(last=False)
+        if key == timestamp(due):
+            self.seen_to(due)
 
     def seen_to(self, due: datetime) -> None:
         """Note that a time was seen to, and with it all before."""
@@ -114,9 +126,11 @@ async def read_back(storage: Storage, chains: Chains) -> dict[UUID, Past]:
             continue
         past = pasts.setdefault(UUID(event["subject"].rpartition("/")[2]), Past())
         data = event["data"]
-        past.seen_to(moment(data["last"] if event["type"] == MISSED else data["due"]))
-        if event["type"] != MISSED:
-            past.add(data["key"])
+        due = moment(data.get("due") or data["last"])
+        if data["key"] is None:
+            past.seen_to(due)
+        else:
+            past.add(data["key"], due)
         if run := data.get("run"):
             chains.begun(UUID(run), [*data["chain"], data["trigger"]])
     return pasts

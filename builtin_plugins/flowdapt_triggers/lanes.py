@@ -80,14 +80,22 @@ class Lane:
         :param answer: becomes the run that began, if one did
         """
         if len(self._waiting) >= MOST_WAITING:
-            self._waiting.popleft()
-            self.live.missed += 1
-            self.live.error = f"more than {MOST_WAITING} occasions waited; the oldest are left out"
+            self._overflow()
         self._waiting.append((what, answer))
         if self._task is None:
             self._task = asyncio.create_task(
                 self._work(), name=f"trigger {self.live.resource.name}"
             )
+
+    def _overflow(self) -> None:
+        """Leave out the oldest occasion that waits, behind what was left out before."""
+        first, _ = self._waiting.popleft()
+        if isinstance(first, Missed):
+            second, _ = self._waiting.popleft()
+            first.also(second.last if isinstance(second, Missed) else second.time)
+        else:
+            first = Missed(first.time, first.time)
+        self._waiting.appendleft((first, None))
 
     def take_no_more(self) -> None:
         """Do nothing for what waits; what is being done is brought to its end."""
@@ -111,41 +119,56 @@ class Lane:
             while self._waiting:
                 what, answer = self._waiting.popleft()
                 self._moved.set()
+                answer = answer or asyncio.get_running_loop().create_future()
                 try:
                     run = await self._see_to(what)
-                except Exception as error:
+                except Draining as error:
+                    _fail(answer, error)
+                except Exception as error:  # such as a storage that is full
                     self.live.error = f"{type(error).__name__}: {error}"
                     logger.exception("trigger %r failed", self.live.resource.name)
-                    if answer is not None and not answer.done():
-                        answer.set_exception(error)
+                    _fail(answer, error)
                 else:
-                    if answer is not None and not answer.done():
+                    if not answer.done():
                         answer.set_result(run)
         finally:
             self._task = None
             self._moved.set()
 
     async def _see_to(self, what: Occasion | Missed) -> Run | None:
-        if isinstance(what, Missed):
-            await self._miss(what, "nobody was there, or the clock was set")
-            return None
         live = self.live
-        if live.past.has(what.key) or live.resource.spec.paused:
+        if isinstance(what, Missed):
+            reason = "nobody was there, the clock was set, or too many waited"
+            times = what.first, what.last
+            await self._tell(history.missed(live.resource, reason, *times, count=what.count))
+            live.missed += what.count or 0
+            live.past.seen_to(what.last)
+            self._noted(live)
             return None
+        if live.past.has(what.key):
+            return await self._earlier(what)
         try:
             run = await self._fire(what)
-        except Draining:
-            await self._miss(Missed(what.time, what.time), "the server is draining")
-            return None
+        except Draining as error:
+            await self._miss(what, str(error))
+            raise
         self._noted(live)
         return run
 
-    async def _miss(self, missed: Missed, reason: str) -> None:
-        live = self.live
-        live.missed += missed.count or 0
-        live.past.seen_to(missed.last)
-        event = history.missed(live.resource, reason, missed.first, missed.last, missed.count)
-        await self._tell(event)
+    async def _earlier(self, occasion: Occasion) -> Run | None:
+        """Return the run that began for an occasion which was seen to before."""
+        if not self.live.act.starts_run:
+            return None
+        try:
+            return await self._engine.find_run(uuid5(self.live.uid, occasion.key))
+        except ResourceNotFound:
+            return None
+
+    async def _miss(self, occasion: Occasion, reason: str) -> None:
+        live, times = self.live, (occasion.time, occasion.time)
+        await self._tell(history.missed(live.resource, reason, *times, key=occasion.key))
+        live.missed += 1
+        live.past.add(occasion.key, occasion.time)
         self._noted(live)
 
     async def _tell(self, event: Event) -> None:
@@ -156,11 +179,12 @@ class Lane:
         """Do what the trigger is for, if nothing stands against it."""
         live = self.live
         if (held := await self._held_up()) is not None:
-            await self._miss(Missed(occasion.time, occasion.time), held)
+            await self._miss(occasion, held)
             return None
         chain = self._chains.behind(occasion)
         if (broken := self._chains.too_long(chain, live.resource)) is not None:
             await self._fail(occasion, broken)
+            live.past.add(occasion.key, occasion.time)
             return None
         uid = uuid5(live.uid, occasion.key)
         run = None
@@ -173,8 +197,7 @@ class Lane:
             raise
         except Exception as error:
             await self._fail(occasion, _brief(error))
-        live.past.add(occasion.key)
-        live.past.seen_to(occasion.time)
+        live.past.add(occasion.key, occasion.time)
         return run
 
     async def _start(self, occasion: Occasion, uid: UUID, chain: Sequence[str]) -> Run | None:
@@ -196,7 +219,7 @@ class Lane:
         live = self.live
         target = live.resource.spec.action.target
         await self._tell(history.fired(live.resource, occasion, target))
-        live.past.add(occasion.key)
+        live.past.add(occasion.key, occasion.time)
         self._count()
         async with asyncio.timeout(ACTION_SECONDS):
             await live.act(Firing(live.resource, occasion, uid))
@@ -229,6 +252,12 @@ class Lane:
             return not (await self._engine.find_run(run)).state.final
         except ResourceNotFound:
             return False
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()  # nobody may wait for it
 
 
 def _brief(error: Exception) -> str:

@@ -221,7 +221,12 @@ class TriggerRoutes:
         return found
 
     async def _fired(self, trigger: TriggerRule, occasion: Occasion) -> Fired:
+        live = self._service.lives[trigger.metadata.uid]
         run: Run | None = await self._service.fire(trigger.metadata.uid, occasion)
+        if run is None and live.error:
+            raise InvalidResource.at(
+                f"trigger_rule {trigger.name!r}", ("spec", "action"), live.error
+            )
         return {"run": run.uid if run else None, "name": run.name if run else None}
 
     async def hook(self, request: Request) -> Response:

@@ -7,23 +7,24 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from flowdapt import events
 from flowdapt.errors import FlowdaptError, ResourceNotFound
 from flowdapt.events import Event
-from flowdapt.resources import SERVER_ANNOTATIONS, Workflow, timestamp
+from flowdapt.resources import Workflow, timestamp
 from flowdapt.services import Service
 from flowdapt.triggers import EventRule, Occasion, TimeRule, WatchingRule
-from flowdapt_triggers import history, misfires
+from flowdapt_triggers import history, misfires, notes
 from flowdapt_triggers.chains import Chains
 from flowdapt_triggers.clock import Clock, WallClock
 from flowdapt_triggers.hearing import Hearing
 from flowdapt_triggers.history import Past
 from flowdapt_triggers.lanes import Lane, Live, window_of
 from flowdapt_triggers.making import Makers
+from flowdapt_triggers.notes import Notes
 from flowdapt_triggers.resource import TriggerRule
 from flowdapt_triggers.timers import Timers
 
@@ -34,14 +35,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST_CHAIN = 16  #: firings that follow from one another
-NOTE_SECONDS = 1.0  #: how often it is noted on triggers that they fired
 RESUME_SECONDS = 3600.0  #: events that are longer before the last one are not looked at again
 AGAIN_SECONDS = 1.0, 60.0  #: pause after a rule that watches failed, and the longest
 
-LAST_RUN = f"{SERVER_ANNOTATIONS}last_run"  #: of the contract: when it fired last
-LAST_DUE = f"{SERVER_ANNOTATIONS}last_due"
-CHANGED = f"{SERVER_ANNOTATIONS}changed"  #: when it was changed, as ``updated_at`` tells of firings
 KIND = "trigger_rule"
+RUN_WORKFLOW = "com.event.workflow.run_workflow"  #: an event that asks for a run
 
 
 class TriggerService(Service):
@@ -65,6 +63,7 @@ class TriggerService(Service):
         self.chains = Chains(self.clock, longest_chain)
         self.makers = Makers(server)
         self.lives: dict[UUID, Live] = {}
+        self.notes = Notes(self.engine, self.clock, self.lives)
         self.problems: dict[UUID, str] = {}  #: why triggers that are applied cannot work here
         self._lanes: dict[UUID, Lane] = {}
         self._pasts: dict[UUID, Past] = {}
@@ -73,8 +72,7 @@ class TriggerService(Service):
         self._debounced: dict[UUID, asyncio.Task[None]] = {}
         self._watching: dict[UUID, asyncio.Task[None]] = {}
         self._checking: dict[UUID, asyncio.Task[None]] = {}
-        self._unnoted: set[Live] = set()
-        self._noting: asyncio.Task[None] | None = None
+        self._wishes: set[asyncio.Task[None]] = set()
         self._stack, self._ears = ExitStack(), ExitStack()
 
     # Starting and stopping -------------------------------------------------------------------
@@ -85,13 +83,14 @@ class TriggerService(Service):
         self._pasts = await history.read_back(self.engine.storage, self.chains)
         changes = events.RESOURCE_CREATED, events.RESOURCE_CHANGED, events.RESOURCE_DELETED
         self._stack.enter_context(self.engine.events.listening(self._on_change, *changes))
+        self._stack.enter_context(self.engine.events.listening(self._on_wish, RUN_WORKFLOW))
         for count, resource in enumerate(await self.engine.list(TriggerRule)):
             self._add(resource)
             if count % 100 == 0:
                 await asyncio.sleep(0)
         self._pasts.clear()
         self._timers.start()
-        self._noting = asyncio.create_task(self._note_on_and_on(), name="triggers/notes")
+        self.notes.start()
         await self._resume()
 
     async def stop(self) -> None:
@@ -99,14 +98,11 @@ class TriggerService(Service):
         self._stack.close()
         self._ears.close()
         await self._timers.stop()
-        for uid in list(self._lanes):
-            await self._lanes[uid].stop()
+        for lane in self._lanes.values():
+            await lane.stop()
+        await self.notes.stop()
+        for uid in list(self.lives):
             self._remove(uid)
-        if self._noting is not None:
-            self._noting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._noting
-        await self._note()
         self.engine.checks.pop(KIND, None)
 
     async def _resume(self) -> None:
@@ -160,7 +156,7 @@ class TriggerService(Service):
             self.problems[uid] = str(error)
             logger.error("trigger %r cannot work: %s", resource.name, error)
             return
-        since, due = _since(resource)
+        since, due = notes.since(resource)
         past = old.past if old is not None else self._pasts.pop(uid, Past())
         if due is not None:
             past.seen_to(due)
@@ -168,7 +164,9 @@ class TriggerService(Service):
         if old is not None:
             live.runs = old.runs
         self.lives[uid] = live
-        self._lanes[uid] = Lane(live, self.engine, self.chains, self._unnoted.add)
+        self._lanes[uid] = Lane(live, self.engine, self.chains, self.notes.add)
+        if resource.spec.paused:
+            return
         if isinstance(rule, TimeRule):
             after = since if past.due is None else max(since, past.due)
             self._timers.set(uid, rule.due(after))
@@ -183,7 +181,6 @@ class TriggerService(Service):
         live = self.lives.pop(uid, None)
         if live is None:
             return
-        self._unnoted.discard(live)
         self._timers.set(uid, None)
         for tasks in (self._watching, self._debounced, self._checking):
             if (task := tasks.pop(uid, None)) is not None:
@@ -209,10 +206,8 @@ class TriggerService(Service):
         """See to times that came while nobody was there, or while the clock was set forward."""
         now = self.clock.now()
         spec, before = live.resource.spec, due - timedelta(microseconds=1)
-        policy = "skip" if spec.paused else spec.misfire
-        async for what in misfires.seen_to(
-            rule, before, now, policy=policy, window=window_of(live.resource)
-        ):
+        window = window_of(live.resource)
+        async for what in misfires.seen_to(rule, before, now, policy=spec.misfire, window=window):
             lane = self._lanes[live.uid]
             lane.take(_at(what) if isinstance(what, datetime) else what)
             await lane.room()
@@ -275,6 +270,19 @@ class TriggerService(Service):
         del self._debounced[live.uid]
         self._lanes[live.uid].take(occasion)
 
+    def _on_wish(self, event: Event) -> None:
+        """Run the workflow that an event asks for, without waiting."""
+        task = asyncio.create_task(self._grant(event.data), name="triggers/wish")
+        self._wishes.add(task)
+        task.add_done_callback(self._wishes.discard)
+
+    async def _grant(self, data: Any) -> None:
+        try:
+            name, given = data["identifier"], data.get("payload")
+            await self.engine.submit(name, given, source="trigger")
+        except (FlowdaptError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("event %s asks for a run of %.200r: %s", RUN_WORKFLOW, data, error)
+
     async def _watch(self, live: Live, rule: WatchingRule) -> None:
         pause, longest = AGAIN_SECONDS
         while True:
@@ -299,41 +307,9 @@ class TriggerService(Service):
         """Return when a trigger is due, where that is known."""
         return self._timers.time(uid)
 
-    # Notes -----------------------------------------------------------------------------------
-
-    async def _note_on_and_on(self) -> None:
-        while True:
-            await asyncio.sleep(NOTE_SECONDS)
-            await self._note()
-
-    async def _note(self) -> None:
-        """Put on triggers when they fired last, and up to which time they are seen to."""
-        unnoted, self._unnoted = self._unnoted, set()
-        for live in unnoted:
-            time = live.last_fired or self.clock.now()
-            notes = {CHANGED: timestamp(live.since), LAST_RUN: timestamp(time)}
-            if live.past.due is not None:
-                notes[LAST_DUE] = timestamp(live.past.due)
-            try:
-                await self.engine.note(TriggerRule, live.uid, notes, time=time)
-            except ResourceNotFound:
-                continue
-            except FlowdaptError as error:
-                logger.warning("trigger %r: %s", live.resource.name, error)
-
 
 def _at(due: datetime) -> Occasion:
     """Return the occasion that a time is."""
     text = timestamp(due)
     event = {"type": "com.event.trigger.due", "time": text, "source": "trigger", "data": None}
     return Occasion(text, due, event)
-
-
-def _since(resource: TriggerRule) -> tuple[datetime, datetime | None]:
-    """Return when a trigger was changed, and the time up to which it was seen to since."""
-    notes, updated = resource.metadata.annotations, resource.metadata.updated_at
-    if notes.get(LAST_RUN) != timestamp(updated):  # it was changed after it fired
-        return updated, None
-    changed, due = notes.get(CHANGED), notes.get(LAST_DUE)
-    since = datetime.fromisoformat(changed).replace(tzinfo=UTC) if changed else updated
-    return since, datetime.fromisoformat(due).replace(tzinfo=UTC) if due else None

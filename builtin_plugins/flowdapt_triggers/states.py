@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 from flowdapt.resources import WIRE_TIME, Workflow, timestamp
 from flowdapt.storage import EventQuery
 from flowdapt_triggers import history
+from flowdapt_triggers.notes import LAST_RUN
 from flowdapt_triggers.resource import TriggerRule
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class States:
             "type": spec.type,
             "action": spec.action.target,
             "paused": spec.paused,
-            "last": _moment(last) or resource.metadata.annotations.get("flowdapt.ai/last_run"),
+            "last": _moment(last) or resource.metadata.annotations.get(LAST_RUN),
             "next": None if spec.paused else _moment(self._service.next_time(uid)),
             "fired": live.fired if live else 0,
             "failed": live.failed if live else 0,

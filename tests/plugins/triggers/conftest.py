@@ -46,7 +46,7 @@ class Yard:
 
         async def forget() -> None: ...
 
-        self.service._note = forget  # type: ignore[method-assign]
+        self.service.notes.write = forget  # type: ignore[method-assign]
         await self.service.stop()
         self.service = TriggerService(self.server, clock=self.clock)
 
