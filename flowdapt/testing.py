@@ -8,7 +8,8 @@ A suite is a class to derive from, found by its name through the hook ``flowdapt
         ...
 
 Suites need pytest and anyio. For tests of other kinds there are a storage that forgets everything,
-``MemoryStorage``, and an executor that computes in this process, ``InlineExecutor``.
+``MemoryStorage``, an executor that computes in this process, ``InlineExecutor``, and a clock that
+tests set, ``SimulatedClock``.
 """
 
 from __future__ import annotations
@@ -23,20 +24,25 @@ if TYPE_CHECKING:
     from flowdapt_embedded.inline import InlineExecutor
     from flowdapt_embedded.memory import MemoryStorage
     from flowdapt_testing.artifacts import ArtifactsSuite
+    from flowdapt_testing.clocks import SimulatedClock
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
     from flowdapt_testing.memories import MemorySuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
+    from flowdapt_testing.rules import EventRuleSuite, TimeRuleSuite
     from flowdapt_testing.workers import WorkerSuite
 
 __all__ = [
     "ArtifactsSuite",
     "DurableStorageSuite",
+    "EventRuleSuite",
     "ExecutorSuite",
     "InlineExecutor",
     "MemoryStorage",
     "MemorySuite",
     "ProcessExecutorSuite",
+    "SimulatedClock",
     "StorageSuite",
+    "TimeRuleSuite",
     "WorkerSuite",
 ]
 

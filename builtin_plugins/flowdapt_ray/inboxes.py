@@ -1,7 +1,8 @@
 """What workers tell the gateway while they compute: that they began, and what stages write.
 
-A worker posts to the actor of the server, and the gateway asks the actor for what has come. The
-answer to an order comes by another way, and says how many messages came before it.
+A worker posts to the actor of the server, and the gateway asks the actor for what has come. Ray
+lets a small message overtake a large one, so those of an order are numbered. The answer to an order
+comes by another way, and says how many messages came before it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ AGAIN_SECONDS = 0.5  #: pause after the actor did not answer
 class _Expected:
     """An order that is computed.
 
-    :param came: how many messages there were of it
+    :param came: how many messages there were of it, in order
+    :param early: others, by their place in the order
     """
 
     order: Order
     came: int = 0
+    early: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     more: asyncio.Event = field(default_factory=asyncio.Event)
     worker: tuple[int, str] | None = None
 
@@ -52,12 +55,22 @@ class Inbox:
         while True:
             try:
                 for message in await actor.take.remote(POLL_SECONDS):
-                    kind, number, *rest = pickle.loads(message)  # noqa: S301 - our own workers'
-                    getattr(self, f"_on_{kind}")(number, *rest)
-                    self._count(number)
+                    self._receive(*pickle.loads(message))  # noqa: S301 - from our own workers
             except Exception as error:  # it is started anew where its process died
                 logger.warning("messages of workers do not come: %r", error)
                 await asyncio.sleep(AGAIN_SECONDS)
+
+    def _receive(self, kind: str, number: int, place: int, *rest: Any) -> None:
+        """Take a message, once all are there that were posted before it."""
+        expected = self._expected.get(number)
+        if expected is None:  # its order has ended
+            getattr(self, f"_on_{kind}")(number, *rest)
+            return
+        expected.early[place] = (kind, *rest)
+        while (message := expected.early.pop(expected.came, None)) is not None:
+            expected.came += 1
+            getattr(self, f"_on_{message[0]}")(number, *message[1:])
+        expected.more.set()
 
     def _on_log(self, number: int, run: str, stage: str, lines: bytes, count: int) -> None:
         del number
@@ -67,11 +80,6 @@ class Inbox:
         if (expected := self._expected.get(number)) is not None:
             expected.worker = pid, node
             self._told.started(expected.order, self._worker_name(pid, node))
-
-    def _count(self, number: int) -> None:
-        if (expected := self._expected.get(number)) is not None:
-            expected.came += 1
-            expected.more.set()
 
     def expect(self, order: Order) -> None:
         """Count messages of an order from now on."""
@@ -85,8 +93,11 @@ class Inbox:
         return self._worker_name(*expected.worker)
 
     def forget(self, order: Order) -> None:
-        """Count no more."""
-        self._expected.pop(order.number, None)
+        """Wait for no message that may be lost, and take those behind it."""
+        expected = self._expected.pop(order.number, None)
+        early = {} if expected is None else expected.early
+        for _, (kind, *rest) in sorted(early.items()):
+            getattr(self, f"_on_{kind}")(order.number, *rest)
 
     async def complete(self, order: Order, count: int) -> None:
         """Wait until so many messages of an order have come."""

@@ -53,7 +53,7 @@ class Post:
 
         if os.getpid() != self._pid:
             return  # a child that a stage forked, in which Ray must not be called
-        message = pickle.dumps((kind, self._number, *rest))
+        message = pickle.dumps((kind, self._number, self._count, *rest))
         try:
             if self._actor is None:
                 self._actor = actor(self._server)

@@ -5,6 +5,9 @@ from flowdapt.hooks import Provider, hookimpl
 _SUITES = {
     "MemorySuite": ("memories", "What every memory does."),
     "ArtifactsSuite": ("artifacts", "Keeping values as files."),
+    "SimulatedClock": ("clocks", "A clock that tests set."),
+    "TimeRuleSuite": ("rules", "Rules that go by time."),
+    "EventRuleSuite": ("rules", "Rules that events meet."),
     "ExecutorSuite": ("executors", "Computing stages."),
     "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
     "WorkerSuite": ("workers", "Workers that import user modules, die, and are told to stop."),

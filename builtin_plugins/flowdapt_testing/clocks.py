@@ -28,10 +28,13 @@ class SimulatedClock:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep until the clock was moved so far."""
+        self.sleeps += 1
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         end = self._slept + timedelta(seconds=seconds)
         heapq.heappush(self._sleepers, (end, next(self._order), woken))
-        self.sleeps += 1
         await woken
 
     async def advance(self, seconds: float) -> None:

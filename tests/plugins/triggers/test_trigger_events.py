@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from flowdapt_testing.clocks import settled
+from flowdapt_testing.desks import until
 
 from flowdapt.events import RUN_FINISHED, Event
 from flowdapt.resources import Workflow
@@ -264,9 +265,7 @@ async def test_a_function_is_called_with_what_it_takes(yard: Yard) -> None:
     )
 
     await tell(yard, "grown", n=3)
-    async with asyncio.timeout(60):
-        while not CALLS:
-            await asyncio.sleep(0)
+    await until(lambda: CALLS)
 
     assert CALLS == [(3, "grown", "MemoryStorage")]
 
@@ -275,15 +274,13 @@ async def test_an_action_that_hangs_is_given_up_and_the_next_is_done(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowdapt_triggers.lanes.ACTION_SECONDS", 0.01)
-    await yard.apply(
+    trigger = await yard.apply(
         rule={"eq": [{"var": "type"}, "grown"]}, action={"target": f"{__name__}.hangs"}
     )
 
     for _ in range(2):
         await tell(yard, "grown")
-    async with asyncio.timeout(60):
-        while len(await yard.told("failed")) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: yard.service.lives[trigger.metadata.uid].failed == 2)
 
     assert {one["error"] for one in await yard.told("failed")} == {
         "the action took longer than 0 s"

@@ -33,7 +33,7 @@ class Every(TimeRule):
 async def found(rule: TimeRule, ago: float, policy: Any, window: float | None = None) -> list[Any]:
     """Return what becomes of the times since then: seconds ago to fire for, or how many missed."""
     kept = None if window is None else window * SECOND
-    seen = []
+    seen: list[Any] = []
     async for what in seen_to(rule, NOW - ago * SECOND, NOW, policy=policy, window=kept):
         if isinstance(what, Missed):
             seen.append({"count": what.count, "from": _ago(what.first), "to": _ago(what.last)})

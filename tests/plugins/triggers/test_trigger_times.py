@@ -85,7 +85,7 @@ async def test_what_is_missed_is_accounted_for(yard: Yard) -> None:
     await yard.clock.advance(61)
 
     await yard.kill()
-    await yard.clock.advance(600)
+    await yard.clock.advance(620)
     await yard.begin()
     await yard.clock.advance(30)
 
