@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flowdapt_cli import documents
 from flowdapt_cli.errors import CommandError
 from flowdapt_cli.kinds import kinds
-from flowdapt_cli.times import age, at, clock, duration, moment
+from flowdapt_cli.times import DAY, age, at, clock, duration, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +37,11 @@ def row(state: Mapping[str, Any]) -> Facts:
 
 
 def until(text: str | None) -> str:
-    """Return in how long a time will come."""
+    """Return in how long a time will come, or when it is if that is long."""
     if not text:
         return ""
     seconds = (at(text) - datetime.now(UTC)).total_seconds()
-    return f"in {duration(max(0.0, seconds))}"
+    return f"in {duration(max(0.0, seconds))}" if seconds < DAY else clock(text)
 
 
 def facts_of(state: Mapping[str, Any]) -> Facts:
