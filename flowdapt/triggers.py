@@ -77,9 +77,14 @@ class WatchingRule(Rule):
     """A rule that looks for something itself."""
 
     @abstractmethod
-    async def watch(self, fire: Callable[[Occasion], None]) -> None:
+    async def watch(
+        self, fire: Callable[[Occasion], None], *, since: datetime, seen_to: datetime | None
+    ) -> None:
         """Call ``fire`` for each occasion until this is cancelled.
 
-        An occasion may be told again, also after a restart: that it was told before is seen by its
+        One that was told not long ago may be told again, also after a restart: that is seen by its
         key, and it does not count.
+
+        :param since: when the trigger became what it is
+        :param seen_to: the time of the last occasion that it fired for, if it did since then
         """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from flowdapt.errors import Draining, ResourceExists, ResourceNotFound
+from flowdapt.triggers import WatchingRule
 from flowdapt_triggers import history
 from flowdapt_triggers.actions import Firing
 from flowdapt_triggers.history import Past
@@ -198,6 +199,8 @@ class Lane:
         except Exception as error:
             await self._fail(occasion, _brief(error))
         live.past.add(occasion.key, occasion.time)
+        if isinstance(live.rule, WatchingRule):
+            live.past.seen_to(occasion.time)
         return run
 
     async def _start(self, occasion: Occasion, uid: UUID, chain: Sequence[str]) -> Run | None:

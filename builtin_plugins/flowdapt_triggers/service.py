@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -287,7 +288,8 @@ class TriggerService(Service):
         pause, longest = AGAIN_SECONDS
         while True:
             try:
-                await rule.watch(lambda occasion: self._take(live, occasion))
+                fire = partial(self._take, live)
+                await rule.watch(fire, since=live.since, seen_to=live.past.due)
                 return
             except Exception as error:
                 live.error = f"it cannot watch: {type(error).__name__}: {error}"
