@@ -61,8 +61,11 @@ class Trial:
             met = self._rule.met_by(event)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            return {**self._firing(_time(event), event), "error": why}
-        return self._firing(_time(event), event) if met else None
+            return {**self._firing(self._time(event), event), "error": why}
+        return self._firing(self._time(event), event) if met else None
+
+    def _time(self, event: Mapping[str, Any]) -> str:
+        return str(event.get("time") or timestamp(self._service.clock.now()))
 
     def _firing(self, time: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
         action = self._trigger.spec.action
@@ -75,10 +78,6 @@ class Trial:
             "action": {"target": action.target, "parameters": filled(action.parameters, facts)},
             "error": "",
         }
-
-
-def _time(event: Mapping[str, Any]) -> str:
-    return str(event.get("time", ""))
 
 
 def ago(now: datetime, seconds: float) -> datetime:
