@@ -12,8 +12,11 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from flowdapt_triggers.resource import TriggerRule
 
 from flowdapt.client import Client, RunFailed
+from flowdapt.events import RUN_FINISHED
+from flowdapt.resources import Workflow
 from tests.plugins.cli.processes import Process
 from tests.ray_clusters import lingers
 
@@ -89,6 +92,25 @@ def test_forecasts_are_made_of_what_another_run_left(tmp_path: Path) -> None:
         assert server.run("forecast", ASKED) == trained
         server.configure(source="none")
         assert server.run("forecast", ASKED) == trained
+
+
+def test_new_features_train_models_and_these_forecast_by_themselves(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        for one in yaml.safe_load_all((FOLDER / "triggers.yaml").read_text()):
+            kind = Workflow if one["kind"] == "workflow" else TriggerRule
+            server.client.resources(kind).apply(one)
+        server.run("nowcast")  # which somebody asked for, so that nothing follows
+
+        server.client.triggers.resume("create_features")
+        server.client.triggers.fire("create_features")
+
+        follow = server.client.events.follow
+        with follow(after=0, workflow="forecast", types=[RUN_FINISHED]) as ends:
+            answer = next(iter(ends)).data["result"]
+        begun = [run.workflow for run in server.client.runs.list(limit=None)]
+
+    assert begun == ["forecast", "nowcast", "create_features", "nowcast"]
+    assert (answer["station"], answer["variable"]) == ("EWR", "temp")
 
 
 @pytest.mark.parametrize(
