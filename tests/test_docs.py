@@ -22,6 +22,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from flowdapt_triggers.resource import TriggerRule
 
 from flowdapt.resources import KINDS
 
@@ -172,7 +173,7 @@ def test_resources_on_a_page_are_valid(page: Path) -> None:
         if block.language == "yaml":
             for document in yaml.safe_load_all(block.text):
                 if "kind" in document:
-                    kind = KINDS[document["kind"]]
+                    kind = {**KINDS, "trigger_rule": TriggerRule}[document["kind"]]
                     kind.parse(document, where=named(page), strict=True)
 
 
