@@ -1,106 +1,187 @@
-"""Folders of this machine and of object storages, as far as it is seen which files are there."""
+"""Folders, of this machine or elsewhere, as far as it is seen which files are there."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
+from flowdapt.errors import nearest
 
-#: names of files that are not whole yet, or nobody's business
-UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".swp", "~")
+_PROTOCOL = re.compile(r"([a-z][a-z0-9+.-]*)(://|::)", re.IGNORECASE)
+_TIMES = ("LastModified", "last_modified", "mtime", "modified", "updated", "created")
 
 
 class File(NamedTuple):
     """What is seen of a file.
 
-    :param stamp: when it came to be what it is, as far as that is known
+    :ivar path: of a file elsewhere its URL
+    :ivar within: the same, within the folder
+    :ivar modified: in seconds since 1970; nothing where the file system does not tell
+    :ivar came: the same, of when it came to be here, at the latest
+    :ivar version: differs where the file has changed
     """
 
     path: str
+    within: str
     size: int
-    stamp: datetime
+    modified: float | None
+    came: float | None
     version: str
 
 
-class Folder:
-    """A folder, by its path or its URL.
+class Look(NamedTuple):
+    """What is seen at once.
 
-    :param pattern: of the names that count
-    :param storage: further arguments of the file system, for a URL
-    :raises ValueError: no file system fits the URL
+    :ivar troubles: of folders within, of which nothing is seen
     """
 
-    def __init__(
-        self, place: str, pattern: str, *, recursive: bool, storage: Mapping[str, Any]
-    ) -> None:
-        self.place, self._pattern, self._recursive = place, pattern, recursive
-        self.local = not re.match(r"[a-z][\w+.-]*:", place, re.IGNORECASE)
-        if not self.local:
-            self._system, self._root = fsspec.core.url_to_fs(place, **storage)
+    files: list[File]
+    troubles: Sequence[OSError] = ()
 
-    def files(self) -> list[File]:
-        """Return the files that count; none where there is no such folder.
 
-        :raises OSError: it cannot be read, for another reason
+class Folder(ABC):
+    """Where files arrive.
+
+    :param path: or a URL
+    :param recursive: whether files of folders within count
+    :ivar shown: the path as it can be told
+    """
+
+    def __init__(self, path: str, *, recursive: bool) -> None:
+        self.path, self.recursive = path, recursive
+        self.shown = re.sub(r"(://[^/:@]*):[^/@]*@", r"\1@", path)  # no password is told
+
+    @abstractmethod
+    def look(self) -> Look:
+        """Return which files are there; it takes its time.
+
+        :raises FileNotFoundError: there is no such folder
         """
-        found = self._here() if self.local else self._there()
-        return [file for file in found if self._counts(file.path)]
 
-    def _counts(self, path: str) -> bool:
-        name = path.rpartition("/")[2]
-        if not fnmatchcase(name, self._pattern):
-            return False
-        hidden = name.startswith((".", "~")) and not self._pattern.startswith((".", "~"))
-        return not hidden and not (name.endswith(UNFINISHED) and self._pattern[-1:] in "*")
 
-    def _here(self) -> Iterator[File]:
-        for folder, folders, names in os.walk(self.place, onerror=_unless_missing):
-            if not self._recursive:
-                folders.clear()
-            for name in names:
-                path = Path(folder, name)
-                try:
-                    facts = path.stat()
-                except FileNotFoundError:  # it went meanwhile
-                    continue
-                # A file that is moved here keeps the time when it was written, not the other one.
-                stamp = datetime.fromtimestamp(max(facts.st_mtime, facts.st_ctime), UTC)
-                yield File(str(path), facts.st_size, stamp, str(facts.st_mtime_ns))
+class LocalFolder(Folder):
+    """A folder of this machine."""
 
-    def _there(self) -> Iterator[File]:
-        self._system.invalidate_cache()
+    def look(self) -> Look:
+        """Return the files that are there; those within may be in trouble."""
+        troubles: list[OSError] = []
+        files = list(self._files(self.path, "", troubles))
+        return Look(files, troubles)
+
+    def _files(self, folder: str, within: str, troubles: list[OSError]) -> Iterator[File]:
         try:
-            depth = None if self._recursive else 1
-            found = self._system.find(self._root, maxdepth=depth, detail=True)
-        except FileNotFoundError:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if not within:
+                raise
+            if not isinstance(error, FileNotFoundError):
+                troubles.append(error)
             return
-        for path, facts in found.items():
-            time = next((facts[key] for key in _TIMES if facts.get(key)), None)
-            version = str(facts.get("ETag") or facts.get("etag") or time)
-            url = self._system.unstrip_protocol(path)
-            yield File(url, int(facts.get("size") or 0), _moment(time), version)
+        for entry in entries:
+            name = within + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if self.recursive and not entry.name.startswith("."):
+                    yield from self._files(entry.path, f"{name}/", troubles)
+                continue
+            try:
+                if not entry.is_file():
+                    continue
+                facts = entry.stat()
+            except OSError:  # it went meanwhile, or is a link to something that cannot be seen
+                continue
+            time = facts.st_mtime
+            # What is moved or copied here can have its old time; only the other one is of here.
+            came, version = _latest(max(time, facts.st_ctime)), str(facts.st_mtime_ns)
+            yield File(entry.path, name, facts.st_size, time, came, version)
 
 
-_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+class RemoteFolder(Folder):
+    """A folder that fsspec reaches.
+
+    :param storage: further arguments of the file system
+    """
+
+    def __init__(self, path: str, *, recursive: bool, storage: Mapping[str, Any]) -> None:
+        super().__init__(path.rstrip("/"), recursive=recursive)
+        self._storage = {**storage, "skip_instance_cache": True}
+        self._opened: tuple[Any, str] | None = None
+
+    def look(self) -> Look:
+        """Return the files that are there."""
+        try:
+            return Look(list(self._files()))
+        except FileNotFoundError:
+            raise
+        except Exception:
+            self._opened = None  # perhaps the connection is to blame
+            raise
+
+    def _files(self) -> Iterator[File]:
+        import fsspec  # for who needs it
+
+        if self._opened is None:
+            # One of its own: connections such as of FTP cannot be shared between threads.
+            self._opened = fsspec.core.url_to_fs(self.path, **self._storage)
+        system, root = self._opened
+        system.invalidate_cache()  # others write, too
+        find = system.find if self.recursive else system.ls
+        found = find(root, detail=True)
+        for facts in found.values() if isinstance(found, dict) else found:
+            within = facts["name"].removeprefix(root).lstrip("/")
+            if facts["type"] != "file" or not within or within.endswith("/"):
+                continue
+            if any(part.startswith(".") for part in within.split("/")[:-1]):
+                continue
+            time = _time(facts)
+            tag = facts.get("ETag") or facts.get("etag") or ""
+            version = "-".join(filter(None, (repr(time) if time else "", str(tag).strip('"'))))
+            size = int(facts.get("size") or 0)
+            came = None if time is None else _latest(time)
+            yield File(f"{self.shown}/{within}", within, size, time, came, version)
 
 
-def _moment(time: Any) -> datetime:
-    """Return a time as some file system has it; now, where it has none."""
-    if isinstance(time, datetime):
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
-    if isinstance(time, int | float):
-        return datetime.fromtimestamp(time, UTC)
-    if isinstance(time, str):
-        return datetime.fromisoformat(time).astimezone(UTC)
-    return datetime.now(UTC)
+def opened(path: str, *, recursive: bool, storage: Mapping[str, Any]) -> Folder:
+    """Return a folder, without a look at it.
+
+    :param path: or a URL
+    :raises ValueError: no file system fits the URL
+    """
+    protocol = _PROTOCOL.match(path)
+    if protocol is None or protocol[1].lower() in ("file", "local"):
+        local = path[protocol.end() :] if protocol else path
+        return LocalFolder(os.path.abspath(os.path.expanduser(local)), recursive=recursive)
+    from fsspec.registry import known_implementations, registry
+
+    name = protocol[1].lower()
+    if name not in registry:
+        if name not in known_implementations:
+            hint = nearest(name, known_implementations)
+            raise ValueError(f"there is no file system {name!r}{hint}")
+        facts = known_implementations[name]
+        if importlib.util.find_spec(facts["class"].partition(".")[0]) is None:
+            raise ValueError(facts.get("err", f"the library of {name!r} is not installed"))
+    return RemoteFolder(path, recursive=recursive, storage=storage)
 
 
-def _unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+def _latest(time: float) -> float:
+    """Return the latest that a time can be; some file systems know whole seconds alone."""
+    return time + 0.999999 if time.is_integer() else time
+
+
+def _time(facts: Mapping[str, Any]) -> float | None:
+    for value in filter(None, map(facts.get, _TIMES)):
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)  # noqa: PLW2901
+            except ValueError:
+                continue
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
