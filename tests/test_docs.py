@@ -24,11 +24,12 @@ import pytest
 import yaml
 from flowdapt_triggers.resource import TriggerRule
 
-from flowdapt.resources import KINDS
+from flowdapt.resources import KINDS, Resource
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN_SECONDS = 120
+KNOWN: dict[str, type[Resource]] = {**KINDS, "trigger_rule": TriggerRule}
 ALIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 _FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
@@ -173,7 +174,7 @@ def test_resources_on_a_page_are_valid(page: Path) -> None:
         if block.language == "yaml":
             for document in yaml.safe_load_all(block.text):
                 if "kind" in document:
-                    kind = {**KINDS, "trigger_rule": TriggerRule}[document["kind"]]
+                    kind = KNOWN[document["kind"]]
                     kind.parse(document, where=named(page), strict=True)
 
 

@@ -200,7 +200,8 @@ class Lane:
             await self._fail(occasion, _brief(error))
         live.past.add(occasion.key, occasion.time)
         if isinstance(live.rule, WatchingRule):
-            live.past.seen_to(occasion.time)
+            # A file may have a time that is to come, and the next ones will not.
+            live.past.seen_to(min(occasion.time, self._chains.clock.now()))
         return run
 
     async def _start(self, occasion: Occasion, uid: UUID, chain: Sequence[str]) -> Run | None:
