@@ -41,6 +41,7 @@ LINES = {
     "handed_on": "handed_on",
     "stores": "stores",
     "clusters": "clusters",
+    "triggers": "triggers",
 }
 
 
