@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from flowdapt_embedded.memory import MemoryStorage
     from flowdapt_testing.artifacts import ArtifactsSuite
     from flowdapt_testing.clocks import SimulatedClock
+    from flowdapt_testing.event_rules import EventRuleSuite
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
     from flowdapt_testing.memories import MemorySuite
     from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
-    from flowdapt_testing.rules import EventRuleSuite, TimeRuleSuite
+    from flowdapt_testing.rules import TimeRuleSuite
     from flowdapt_testing.workers import WorkerSuite
 
 __all__ = [

@@ -7,7 +7,7 @@ _SUITES = {
     "ArtifactsSuite": ("artifacts", "Keeping values as files."),
     "SimulatedClock": ("clocks", "A clock that tests set."),
     "TimeRuleSuite": ("rules", "Rules that go by time."),
-    "EventRuleSuite": ("rules", "Rules that events meet."),
+    "EventRuleSuite": ("event_rules", "Rules that events meet."),
     "ExecutorSuite": ("executors", "Computing stages."),
     "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
     "WorkerSuite": ("workers", "Workers that import user modules, die, and are told to stop."),

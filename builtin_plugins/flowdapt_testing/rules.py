@@ -1,12 +1,10 @@
-"""What every rule does, whatever it goes by."""
+"""What every rule of time does."""
 
-# ruff: noqa: S101 - suites are made of asserts
+# ruff: noqa: S101 - a suite is made of asserts
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -14,116 +12,115 @@ from typing import Any
 import pytest
 
 from flowdapt.errors import InvalidResource
-from flowdapt.triggers import EventRule, Rule, TimeRule
+from flowdapt.triggers import TimeRule
 
-PLACES = ("rule", "options")  #: where in a trigger a rule may find fault
+Said = tuple[Any, Mapping[str, Any]]  #: the rule of a trigger, and its options
+
+STEP = timedelta(hours=7, minutes=13, seconds=29, microseconds=654321)
+STEPS = 100  #: of time that a rule is looked at; a month, all in all
+MOST_TIMES = 25  #: that are looked at one after the other
+LEAST = timedelta(microseconds=1)
+EARLY, LATE = (datetime(year, 1, 1, tzinfo=UTC) for year in (1900, 9999))
 
 
-class RuleSuite:
-    """What rules of all kinds do. A subclass has ``make`` and ``bad``."""
+class TimeRuleSuite:
+    """What every :class:`flowdapt.triggers.TimeRule` does.
 
-    bad: Sequence[tuple[Any, Mapping[str, Any]]] = ()  #: rules with options that are refused
+    A subclass says how one is made, and what is refused::
 
-    def make(self) -> Rule:
-        """Return a rule that may fire."""
-        raise NotImplementedError
+        class TestMyRule(TimeRuleSuite):
+            rule_type = MyRule
+            said = ("every full moon", {"timezone": "Europe/Berlin"})
+            faulty = [("every full mon", {}), ("every full moon", {"timezone": "Europe/Berln"})]
+    """
 
-    def remade(self, rule: Any, options: Mapping[str, Any]) -> Rule:
-        """Return a rule of the same type, with other content."""
-        return type(self.make())(rule, options)
+    rule_type: type[TimeRule]
+    said: Said
+    #: what is refused, one fault each; none if the rule takes whatever there is
+    faulty: Sequence[Said] = ()
+    #: a time around which something is due
+    around: datetime = datetime(2031, 4, 1, 12, tzinfo=UTC)
+    #: nothing is due then or later; if it never ends, the calendar does
+    end: datetime = datetime.max.replace(tzinfo=UTC)
 
-    def test_what_cannot_be_understood_is_refused_with_paths_within_the_trigger(self) -> None:
-        assert self.bad, "name some content that is refused"
-        for rule, options in self.bad:
+    @pytest.fixture
+    def rule(self) -> TimeRule:
+        """A rule as any process makes it."""
+        return self.rule_type(*self.said)
+
+    @pytest.fixture
+    def asked(self, rule: TimeRule) -> list[datetime]:
+        """Times to ask about, in order: before, on and after those that are due, and others."""
+        begin = self.around - STEP * (STEPS // 2)
+        some = [begin + STEP * number for number in range(STEPS)]
+        due = _following(rule, begin)[:MOST_TIMES] + _following(rule, self.around)[:MOST_TIMES]
+        near = [time + shift * LEAST for time in due for shift in (-1, 0, 1)]
+        return sorted({*some, *near, EARLY, LATE})
+
+    def test_it_is_due_after_the_time_that_is_asked_about(
+        self, rule: TimeRule, asked: list[datetime]
+    ) -> None:
+        due = [(after, time) for after in asked if (time := rule.due(after))]
+
+        assert due
+        assert [(after, time) for after, time in due if time <= after] == []
+
+    def test_times_are_aware_and_in_utc(self, rule: TimeRule, asked: list[datetime]) -> None:
+        offsets = {time.utcoffset() for after in asked if (time := rule.due(after))}
+
+        assert offsets == {timedelta(0)}
+
+    def test_who_asks_again_gets_the_same_answer_also_elsewhere(
+        self, rule: TimeRule, asked: list[datetime]
+    ) -> None:
+        first = [rule.due(after) for after in asked]
+        other = self.rule_type(*self.said)
+
+        assert [rule.due(after) for after in reversed(asked)] == first[::-1]
+        assert [other.due(after) for after in asked] == first
+
+    def test_who_asks_about_a_later_time_gets_no_earlier_answer(
+        self, rule: TimeRule, asked: list[datetime]
+    ) -> None:
+        answers = [rule.due(after) or datetime.max.replace(tzinfo=UTC) for after in asked]
+
+        assert [pair for pair in pairwise(answers) if pair[0] > pair[1]] == []
+
+    def test_until_it_is_due_the_answer_stays(self, rule: TimeRule, asked: list[datetime]) -> None:
+        for after in asked:
+            if time := rule.due(after):
+                assert rule.due(time - LEAST) == time
+                assert rule.due(after + (time - after) / 2) == time
+
+    def test_nothing_is_due_at_the_end_or_later(
+        self, rule: TimeRule, asked: list[datetime]
+    ) -> None:
+        times = [time for after in asked if (time := rule.due(after))]
+
+        assert max(times) < self.end
+        assert rule.due(self.end - LEAST) is None
+        assert rule.due(self.end) is None
+
+    def test_what_cannot_be_understood_is_refused_with_its_place(self) -> None:
+        for said in self.faulty:
             with pytest.raises(InvalidResource) as caught:
-                self.remade(rule, options)
-            assert caught.value.errors
-            for error in caught.value.errors:
-                assert error["loc"][0] in PLACES
-                assert error["msg"]
+                self.rule_type(*said)
+
+            assert {error["loc"][0] for error in caught.value.errors} <= {"rule", "options"}, said
+            assert all(error["msg"] for error in caught.value.errors), said
 
     def test_an_option_that_it_does_not_know_is_refused(self) -> None:
+        rule, options = self.said
+
         with pytest.raises(InvalidResource) as caught:
-            self.remade(*self.with_option("no_such_option", 1))
+            self.rule_type(rule, {**options, "nonsense": 1})
 
-        assert ("options", "no_such_option") in [e["loc"] for e in caught.value.errors]
-
-    def with_option(self, name: str, value: Any) -> tuple[Any, Mapping[str, Any]]:
-        """Return the content of :meth:`make` with one more option."""
-        raise NotImplementedError
+        assert [error["loc"] for error in caught.value.errors] == [("options", "nonsense")]
 
 
-class TimeRuleSuite(RuleSuite):
-    """What a :class:`~flowdapt.triggers.TimeRule` does.
-
-    A subclass has ``bad``, ``make()`` for a rule that is due within a year after ``begin``, and
-    ``with_option()``.
-    """
-
-    begin = datetime(2031, 1, 1, tzinfo=UTC)
-
-    def make(self) -> TimeRule:
-        """Return a rule that is due within a year."""
-        raise NotImplementedError
-
-    def test_a_time_is_after_the_one_that_is_asked_for_and_in_utc(self) -> None:
-        rule, time = self.make(), self.begin
-        for _ in range(50):
-            due = rule.due(time)
-            if due is None:
-                break
-            assert due > time
-            assert due.utcoffset() == timedelta(0)
-            time = due
-        assert time > self.begin
-
-    def test_who_asks_again_gets_the_same_answer(self) -> None:
-        one, other = self.make(), self.make()
-        assert one.due(self.begin) == one.due(self.begin) == other.due(self.begin)
-
-    def test_no_time_is_left_out_and_none_comes_twice_whenever_it_is_asked(self) -> None:
-        rule, numbers = self.make(), random.Random(7)  # noqa: S311 - not for secrets
-        times: list[datetime] = []
-        time = self.begin
-        while len(times) < 30 and (due := rule.due(time)) is not None:  # noqa: PLR2004
-            times.append(due)
-            time = due
-        for first, second in pairwise(times):
-            between = first + (second - first) * numbers.random()
-            assert rule.due(between) == second
-            assert rule.due(second - timedelta(microseconds=1)) == second
-            assert rule.due(first) == second
-
-
-class EventRuleSuite(RuleSuite):
-    """What an :class:`~flowdapt.triggers.EventRule` does.
-
-    A subclass has ``bad``, ``make()``, ``with_option()``, and ``meeting``: an event that meets the
-    rule of ``make()``, or several that do so together, the last one last.
-    """
-
-    meeting: Sequence[Mapping[str, Any]] = ()
-
-    def make(self) -> EventRule:
-        """Return a rule that the last event of ``meeting`` meets."""
-        raise NotImplementedError
-
-    def test_it_is_met_by_the_last_event_that_it_needs(self) -> None:
-        rule = self.make()
-        assert [rule.met_by(event) for event in self.meeting] == [
-            *[False] * (len(self.meeting) - 1),
-            True,
-        ]
-
-    def test_it_says_which_events_can_meet_it(self) -> None:
-        rule = self.make()
-        for event in self.meeting:
-            assert not rule.types or event["type"] in rule.types
-            data = event.get("data")
-            workflow = data.get("workflow") if isinstance(data, Mapping) else None
-            assert not rule.workflows or workflow in rule.workflows
-
-    def test_an_event_without_anything_does_not_meet_it(self) -> None:
-        event = {"id": "1", "type": "none", "time": "2031-04-05T06:07:08.000000", "data": None}
-        with suppress(TypeError, ValueError, LookupError):  # which count as not met
-            assert not self.make().met_by(event)
+def _following(rule: TimeRule, after: datetime) -> list[datetime]:
+    """Return the times that follow, not too many."""
+    times: list[datetime] = []
+    while len(times) < MOST_TIMES and (time := rule.due(times[-1] if times else after)):
+        times.append(time)
+    return times

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,7 +65,34 @@ class CallFunction:
         if inspect.iscoroutinefunction(self.function):
             await self.function(**given)
         else:
-            await asyncio.to_thread(self.function, **given)
+            await _in_thread(partial(self.function, **given))
+
+
+async def _in_thread(call: Callable[[], object]) -> None:
+    """Call in a thread of its own: one that hangs takes none that others wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            call()
+        except BaseException as caught:  # whatever somebody's function raises
+            error = caught
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(_end, done, error)
+
+    threading.Thread(target=work, name="flowdapt-action", daemon=True).start()
+    await done
+
+
+def _end(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
 
 def _imported(target: str) -> Callable[..., Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -89,11 +90,17 @@ class Past:
     """What is known of a trigger from before.
 
     :param due: the last time that was seen to
-    :param keys: of the last occasions for which it fired, the newest last
+    :param keys: of the last occasions for which it fired, the newest last, and when these were
+    :param forgotten: the latest time of those that are not among them any more
     """
 
     due: datetime | None = None
-    keys: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    keys: OrderedDict[str, datetime] = field(default_factory=OrderedDict)
+    forgotten: datetime | None = None
+
+    def may_be_new(self, time: datetime) -> bool:
+        """Tell whether what happened then may not have been seen to."""
+        return self.forgotten is None or time > self.forgotten
 
     def has(self, key: str) -> bool:
         """Tell whether the trigger fired for an occasion."""
@@ -104,9 +111,10 @@ class Past:
 
         :param due: when it happened; where it is a time, so are all before
         """
-        self.keys[key] = None
+        self.keys[key] = due
         if len(self.keys) > KEYS_KEPT:
-            self.keys.popitem(last=False)
+            _, time = self.keys.popitem(last=False)
+            self.forgotten = time if self.forgotten is None else max(time, self.forgotten)
         if key == timestamp(due):
             self.seen_to(due)
 
@@ -115,13 +123,15 @@ class Past:
         self.due = due if self.due is None else max(due, self.due)
 
 
-async def read_back(storage: Storage, chains: Chains) -> dict[UUID, Past]:
+async def read_back(storage: Storage, chains: Chains) -> tuple[dict[UUID, Past], datetime | None]:
     """Return what the newest events tell of each trigger.
 
     :param chains: is told which runs began, and what led to them
+    :return: and the time before which more happened than was read, if there was more
     """
     pasts: dict[UUID, Past] = {}
-    for event in reversed(await newest(storage, [CHANNEL], READ_BACK)):
+    found = await newest(storage, [CHANNEL], limit=READ_BACK)
+    for event in found:
         if event["type"] not in (FIRED, MISSED, FAILED):
             continue
         past = pasts.setdefault(UUID(event["subject"].rpartition("/")[2]), Past())
@@ -133,20 +143,38 @@ async def read_back(storage: Storage, chains: Chains) -> dict[UUID, Past]:
             past.add(data["key"], due)
         if run := data.get("run"):
             chains.begun(UUID(run), [*data["chain"], data["trigger"]])
-    return pasts
+    return pasts, moment(found[0]["time"]) if len(found) == READ_BACK else None
 
 
-async def newest(storage: Storage, channels: Iterable[str], limit: int) -> list[dict[str, Any]]:
-    """Return the newest events of some channels, the newest first."""
+async def newest(
+    storage: Storage,
+    channels: Iterable[str],
+    *,
+    limit: int,
+    since: datetime | None = None,
+    wanted: Callable[[Mapping[str, Any]], bool] = bool,
+) -> list[dict[str, Any]]:
+    """Return the newest events of some channels, in the order in which they happened.
+
+    :param limit: events that are looked at, of which only those are kept that are wanted
+    :param since: none that happened before
+    """
     found: list[dict[str, Any]] = []
-    query = EventQuery(channels=[*channels], newest_first=True, limit=_PAGE)
-    while len(found) < limit:
+    query, looked = EventQuery(channels=[*channels], newest_first=True, limit=_PAGE), 0
+    while looked < limit:
         page = await storage.read_events(query)
-        found += map(json.loads, page.entries.values())
+        for text in page.entries.values():
+            event = json.loads(text)
+            looked += 1
+            if since is not None and moment(event["time"]) < since:
+                return found[::-1]
+            if wanted(event):
+                found.append(event)
         if page.next == query.after:
             break
         query = replace(query, after=page.next)
-    return found[:limit]
+        await asyncio.sleep(0)
+    return found[::-1]
 
 
 def moment(text: str) -> datetime:

@@ -25,7 +25,7 @@ class Makers:
 
         :raises InvalidResource: one cannot be understood; paths are within the spec
         """
-        return self._rule(spec), self._action(spec)
+        return self.rule(spec), self._action(spec)
 
     def check(self, spec: TriggerSpec, where: str) -> None:
         """Refuse what :meth:`made` cannot make, with all that is at fault.
@@ -33,7 +33,7 @@ class Makers:
         :raises InvalidResource: with paths within the resource
         """
         faults: list[dict[str, Any]] = []
-        for make in (self._rule, self._action):
+        for make in (self.rule, self._action):
             try:
                 make(spec)
             except InvalidResource as error:
@@ -41,7 +41,11 @@ class Makers:
         if faults:
             raise InvalidResource(where, [f | {"loc": ("spec", *f["loc"])} for f in faults])
 
-    def _rule(self, spec: TriggerSpec) -> Rule:
+    def rule(self, spec: TriggerSpec) -> Rule:
+        """Return the rule of a trigger.
+
+        :raises InvalidResource: it cannot be understood
+        """
         made: Rule = self._resolved("triggers", spec.type, ("type",))(spec.rule, spec.options)
         return made
 

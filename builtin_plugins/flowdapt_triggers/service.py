@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -81,7 +81,7 @@ class TriggerService(Service):
     async def start(self) -> None:
         """Have all triggers work that are applied."""
         self.engine.checks[KIND] = self.check
-        self._pasts = await history.read_back(self.engine.storage, self.chains)
+        self._pasts, horizon = await history.read_back(self.engine.storage, self.chains)
         changes = events.RESOURCE_CREATED, events.RESOURCE_CHANGED, events.RESOURCE_DELETED
         self._stack.enter_context(self.engine.events.listening(self._on_change, *changes))
         self._stack.enter_context(self.engine.events.listening(self._on_wish, RUN_WORKFLOW))
@@ -92,7 +92,7 @@ class TriggerService(Service):
         self._pasts.clear()
         self._timers.start()
         self.notes.start()
-        await self._resume()
+        await self._resume(horizon)
 
     async def stop(self) -> None:
         """Fire no more, and put on record what is not."""
@@ -106,23 +106,39 @@ class TriggerService(Service):
             self._remove(uid)
         self.engine.checks.pop(KIND, None)
 
-    async def _resume(self) -> None:
-        """Look once more at the last events; a server that was killed may not have seen to them."""
-        with suppress(StopIteration):
-            kinds = [*await self.engine.storage.event_channels()]
-            past = await history.newest(
-                self.engine.storage,
-                [channel for channel in kinds if channel != history.CHANNEL],
-                history.READ_BACK,
-            )
-            if not past:
-                return
-            oldest = history.moment(past[0]["time"]) - timedelta(seconds=RESUME_SECONDS)
-            for number, event in enumerate(reversed(past)):
-                if history.moment(event["time"]) >= oldest:
-                    self._hear_again(event)
-                if number % 100 == 0:
-                    await asyncio.sleep(0)
+    async def _resume(self, horizon: datetime | None) -> None:
+        """Look once more at the last events; a server that was killed may not have seen to them.
+
+        :param horizon: what happened before is not known to have been seen to, or not
+        """
+        storage = self.engine.storage
+        channels = [name for name in await storage.event_channels() if name != history.CHANNEL]
+        last = await history.newest(storage, channels, limit=1)
+        if not last:
+            return
+        oldest = history.moment(last[0]["time"]) - timedelta(seconds=RESUME_SECONDS)
+        past = await history.newest(
+            storage,
+            channels,
+            limit=history.READ_BACK,
+            since=oldest if horizon is None else max(oldest, horizon),
+            wanted=lambda told: any(self._unheard(told)),
+        )
+        for number, told in enumerate(past):
+            for live in list(self._unheard(told)):
+                self._meet(live.uid, told)
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+
+    def _unheard(self, told: Mapping[str, Any]) -> Iterator[Live]:
+        """Yield the triggers that an event may meet and that may not have seen to it."""
+        data, time = told.get("data"), history.moment(told["time"])
+        name = data.get("workflow") if isinstance(data, dict) else None
+        for uid in self._hearing.of(Event(type=told["type"], data={"workflow": name})):
+            live = self.lives[uid]
+            new = time >= live.since and live.past.may_be_new(time)
+            if new and not live.past.has(str(told["id"])):
+                yield live
 
     # What there is ---------------------------------------------------------------------------
 
@@ -170,7 +186,7 @@ class TriggerService(Service):
             return
         if isinstance(rule, TimeRule):
             after = since if past.due is None else max(since, past.due)
-            self._timers.set(uid, rule.due(after))
+            self._timers.set(uid, self._following(live, rule, after))
         elif isinstance(rule, EventRule):
             self._hearing.add(uid, rule)
             self._listen()
@@ -196,24 +212,38 @@ class TriggerService(Service):
     def _on_time(self, uid: UUID, due: datetime) -> None:
         live, now = self.lives[uid], self.clock.now()
         assert isinstance(live.rule, TimeRule)  # noqa: S101 - others are never timed
-        following = live.rule.due(due)
+        following = self._following(live, live.rule, due)
         if now - due <= misfires.LATE and (following is None or following > now):
             self._lanes[uid].take(_at(due))
             self._timers.set(uid, following)
         else:
             self._checking[uid] = asyncio.create_task(self._catch_up(live, live.rule, due))
 
+    def _following(self, live: Live, rule: TimeRule, after: datetime) -> datetime | None:
+        """Return when a rule is due next; one that cannot say is never due, and harms no other."""
+        try:
+            return rule.due(after)
+        except Exception as error:
+            live.error = f"it cannot say when it is due: {type(error).__name__}: {error}"
+            logger.exception("trigger %r is never due any more", live.resource.name)
+            return None
+
     async def _catch_up(self, live: Live, rule: TimeRule, due: datetime) -> None:
         """See to times that came while nobody was there, or while the clock was set forward."""
         now = self.clock.now()
         spec, before = live.resource.spec, due - timedelta(microseconds=1)
         window = window_of(live.resource)
-        async for what in misfires.seen_to(rule, before, now, policy=spec.misfire, window=window):
-            lane = self._lanes[live.uid]
-            lane.take(_at(what) if isinstance(what, datetime) else what)
-            await lane.room()
+        try:
+            found = misfires.seen_to(rule, before, now, policy=spec.misfire, window=window)
+            async for what in found:
+                lane = self._lanes[live.uid]
+                lane.take(_at(what) if isinstance(what, datetime) else what)
+                await lane.room()
+        except Exception as error:
+            live.error = f"it cannot say when it was due: {type(error).__name__}: {error}"
+            logger.exception("trigger %r", live.resource.name)
         self._checking.pop(live.uid, None)
-        self._timers.set(live.uid, rule.due(now))
+        self._timers.set(live.uid, self._following(live, rule, now))
 
     # Events ----------------------------------------------------------------------------------
 
@@ -233,16 +263,6 @@ class TriggerService(Service):
             if told is None:
                 told = json.loads(event.text())
             self._meet(uid, told)
-
-    def _hear_again(self, told: Mapping[str, Any]) -> None:
-        data = told.get("data")
-        name = data.get("workflow") if isinstance(data, dict) else None
-        about = Event(type=told["type"], data={"workflow": name})
-        time = history.moment(told["time"])
-        for uid in list(self._hearing.of(about)):
-            live = self.lives[uid]
-            if time >= live.since and not live.past.has(str(told["id"])):
-                self._meet(uid, told)
 
     def _meet(self, uid: UUID, told: Mapping[str, Any]) -> None:
         live = self.lives[uid]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Generic, TypeVar
 
 from flowdapt_triggers.clock import Clock, seconds_until
+
+logger = logging.getLogger(__name__)
 
 K = TypeVar("K")
 
@@ -89,7 +92,10 @@ class Timers(Generic[K]):
             time, _, key = heapq.heappop(self._heap)
             if self._times.get(key) == time:
                 del self._times[key]
-                self._call(key, time)
+                try:
+                    self._call(key, time)
+                except Exception:  # the others are to be called all the same
+                    logger.exception("what is due at %s was not called", time)
             count += 1
             if count % AT_ONCE == 0:
                 await asyncio.sleep(0)

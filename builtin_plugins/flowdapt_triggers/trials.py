@@ -26,7 +26,7 @@ class Trial:
 
     def __init__(self, service: TriggerService, trigger: TriggerRule) -> None:
         self._service, self._trigger = service, trigger
-        self._rule, _ = service.makers.made(trigger.spec)
+        self._rule = service.makers.rule(trigger.spec)
         self.tried = 0  #: events that were looked at
 
     async def since(self, time: datetime) -> Sequence[Mapping[str, Any]]:
@@ -47,9 +47,16 @@ class Trial:
         storage = self._service.engine.storage
         channels = await storage.event_channels()
         wanted = [channel for channel in channels if channel != history.CHANNEL]
-        events = await history.newest(storage, wanted, history.READ_BACK)
-        for event in reversed(events):
-            if history.moment(event["time"]) >= time and (found := self.on(event)) is not None:
+        types = self._rule.types if isinstance(self._rule, EventRule) else ()
+        events = await history.newest(
+            storage,
+            wanted,
+            limit=history.READ_BACK,
+            since=time,
+            wanted=lambda event: not types or event["type"] in types,
+        )
+        for event in events:
+            if (found := self.on(event)) is not None:
                 yield found
 
     def on(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:

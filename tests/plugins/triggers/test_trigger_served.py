@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -205,6 +206,16 @@ def test_a_rule_is_tried_on_one_event(client: Client) -> None:
     assert len(met.firings) == 1
     assert unmet.firings == ()
     assert undecided.firings[0].error.startswith("TypeError")
+
+
+def test_what_is_tried_imports_nothing_that_an_action_names(client: Client) -> None:
+    rule = trigger(rule={"gt": [{"var": "data.n"}, 2]})
+    rule["spec"]["action"] = {"target": "antigravity.fly"}
+
+    trial = client.triggers.attempt(rule, event={"type": "x", "data": {"n": 3}})
+
+    assert len(trial.firings) == 1
+    assert "antigravity" not in sys.modules
 
 
 def test_a_period_has_one_run(client: Client) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from flowdapt_triggers.history import KEYS_KEPT, Past
 from flowdapt_triggers.resource import TriggerRule
 
 from flowdapt.errors import InvalidResource
@@ -148,6 +149,34 @@ async def test_times_of_many_triggers_are_each_fired_once(yard: Yard) -> None:
     told = [(one["trigger"], one["due"]) for one in await yard.told("fired")]
     assert len(told) == len(set(told)) == 20 * 18
     assert len(await yard.runs()) == 20 * 18
+
+
+async def test_a_rule_that_cannot_say_when_it_is_due_harms_no_other(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def due(after: datetime) -> datetime:
+        raise ZeroDivisionError(f"no time after {after}")
+
+    bad = await yard.apply("bad", **MINUTELY)
+    await yard.apply("good", **MINUTELY)
+    monkeypatch.setattr(yard.service.lives[bad.metadata.uid].rule, "due", due)
+
+    await yard.clock.advance(130)
+
+    assert [one["trigger"] for one in await yard.told("fired")] == ["bad", "good", "good"]
+    said = yard.service.lives[bad.metadata.uid].error
+    assert said.startswith("it cannot say when it is due: ZeroDivisionError: no time after 2021")
+
+
+def test_what_is_not_remembered_any_more_does_not_count_as_new() -> None:
+    past = Past()
+    for second in range(KEYS_KEPT + 2):
+        past.add(f"event {second}", BEGIN + timedelta(seconds=second))
+
+    assert not past.has("event 1")
+    assert not past.may_be_new(BEGIN + timedelta(seconds=1))
+    assert past.may_be_new(BEGIN + timedelta(seconds=2))
+    assert past.has("event 2")
 
 
 # Pausing -------------------------------------------------------------------------------------
