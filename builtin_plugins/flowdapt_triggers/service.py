@@ -224,7 +224,8 @@ class TriggerService(Service):
         try:
             return rule.due(after)
         except Exception as error:
-            live.error = f"it cannot say when it is due: {type(error).__name__}: {error}"
+            said = f"it cannot say when it is due: {type(error).__name__}: {error}"
+            self.problems[live.uid] = said
             logger.exception("trigger %r is never due any more", live.resource.name)
             return None
 
@@ -240,7 +241,8 @@ class TriggerService(Service):
                 lane.take(_at(what) if isinstance(what, datetime) else what)
                 await lane.room()
         except Exception as error:
-            live.error = f"it cannot say when it was due: {type(error).__name__}: {error}"
+            said = f"it cannot say when it was due: {type(error).__name__}: {error}"
+            self.problems[live.uid] = said
             logger.exception("trigger %r", live.resource.name)
         self._checking.pop(live.uid, None)
         self._timers.set(live.uid, self._following(live, rule, now))

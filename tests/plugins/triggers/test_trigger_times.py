@@ -164,7 +164,7 @@ async def test_a_rule_that_cannot_say_when_it_is_due_harms_no_other(
     await yard.clock.advance(130)
 
     assert [one["trigger"] for one in await yard.told("fired")] == ["bad", "good", "good"]
-    said = yard.service.lives[bad.metadata.uid].error
+    said = yard.service.problems[bad.metadata.uid]
     assert said.startswith("it cannot say when it is due: ZeroDivisionError: no time after 2021")
 
 
