@@ -109,7 +109,9 @@ class Resource(Model):
     """Something that is applied, stored and found by name.
 
     A plugin adds a kind by a subclass: ``kind`` as it stands in files, ``collection`` as it stands
-    in the paths of the HTTP interface, ``aliases`` as further words for the command line.
+    in the paths of the HTTP interface, ``aliases`` as further words for the command line. Where
+    clients of earlier releases could not read all that it may be, a method ``as_v1alpha1`` returns
+    what they are shown.
     """
 
     collection: ClassVar[str]

@@ -22,6 +22,8 @@ _SINCE_V1 = {"metadata": set(SINCE_V1)}
 
 def resource(given: Resource, version: str) -> bytes:
     """Return one resource."""
+    if version == V1ALPHA1 and hasattr(given, "as_v1alpha1"):
+        given = given.as_v1alpha1()
     return given.model_dump_json(exclude=_SINCE_V1 if version == V1ALPHA1 else None).encode()
 
 

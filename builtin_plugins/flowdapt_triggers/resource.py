@@ -55,8 +55,14 @@ class TriggerSpec(Model):
     @model_validator(mode="before")
     @classmethod
     def _needs_a_rule(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "rule" in data and data["rule"] in ({}, [], "", None):
+        if not isinstance(data, dict) or "rule" not in data:
+            return data
+        if data["rule"] in ({}, [], "", None):
             raise ValueError("'rule' is empty; without one it would never fire")
+        match data["rule"]:  # what published clients were shown, and send back
+            case {"of_type": {**inner}} if len(inner) == 1:
+                ((name, rule),) = inner.items()
+                return {**data, "type": name, "rule": rule}
         return data
 
 
@@ -68,3 +74,18 @@ class TriggerRule(Resource):
 
     kind: Literal["trigger_rule"] = "trigger_rule"
     spec: TriggerSpec
+
+    def as_v1alpha1(self) -> TriggerRule:
+        """Return the trigger as published clients can read it.
+
+        They fail on types but ``condition`` and ``schedule``, and on rules that are text. A rule of
+        another type is shown as a condition ``{of_type: {TYPE: RULE}}``, and taken back as that.
+        """
+        kind, rule = self.spec.type, self.spec.rule
+        if kind == "schedule":
+            change = {"rule": [rule] if isinstance(rule, str) else rule}
+        elif kind != "condition":
+            change = {"type": "condition", "rule": {"of_type": {kind: rule}}}
+        else:
+            return self
+        return self.model_copy(update={"spec": self.spec.model_copy(update=change)})

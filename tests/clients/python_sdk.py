@@ -72,6 +72,43 @@ async def workflows(sdk: FlowdaptSDK) -> None:
     assert isinstance(await failure_of(calls.get_workflow("sdk_renamed")), ResourceNotFoundError)
 
 
+def a_trigger(name: str, **spec: Any) -> dict[str, Any]:
+    action = {"target": "run_workflow", "parameters": {"workflow": "sdk_none"}}
+    return {
+        "kind": "trigger_rule",
+        "metadata": {"name": name},
+        "spec": {"action": action, **spec},
+    }
+
+
+async def triggers(sdk: FlowdaptSDK) -> None:
+    calls = sdk.triggers
+    schedule = a_trigger("sdk_trigger", type="schedule", rule=["0 3 * * *", "@yearly"])
+    made = await calls.create_trigger(schedule)
+    assert (made.spec.type.value, made.spec.rule) == ("schedule", ["0 3 * * *", "@yearly"])
+    assert await calls.get_trigger("sdk_trigger") == made
+    assert "sdk_trigger" in [one.metadata.name for one in await calls.list_triggers()]
+
+    condition = a_trigger("sdk_trigger", type="condition", rule={"eq": [{"var": "type"}, "x"]})
+    changed = await calls.update_trigger("sdk_trigger", condition)
+    assert changed.spec.rule == {"eq": [{"var": "type"}, "x"]}
+    again = await calls.update_trigger("sdk_trigger", changed)
+    assert again.spec == changed.spec
+
+    bad = a_trigger("sdk_bad", type="schedule", rule=["61 * * * *"])
+    assert isinstance(await failure_of(calls.create_trigger(bad)), BadRequestError)
+    # Types that it does not know are shown as something that it does, and come back as they were.
+    once = {"of_type": {"once": "2090-01-01"}}
+    hook = await calls.create_trigger(a_trigger("sdk_once", type="condition", rule=once))
+    assert (hook.spec.type.value, hook.spec.rule) == ("condition", once)
+    assert (await calls.update_trigger("sdk_once", hook)).spec == hook.spec
+    wrong = a_trigger("sdk_bad", type="condition", rule={"of_type": {"once": "soon"}})
+    assert isinstance(await failure_of(calls.create_trigger(wrong)), BadRequestError)
+    gone = await calls.delete_trigger("sdk_trigger")
+    assert gone.metadata.uid == made.metadata.uid
+    assert (await sdk.system.status()).services["TriggerService"]["status"] == "OK"
+
+
 async def runs(sdk: FlowdaptSDK) -> None:
     calls = sdk.workflows
     workflow = await calls.create_workflow(a_workflow("sdk_runs"))

@@ -29,6 +29,17 @@ spec:
   data:
     depth: 4
 """
+TRIGGER = """\
+kind: trigger_rule
+metadata:
+  name: {name}
+spec:
+  type: schedule
+  rule: ["0 3 * * *"]
+  action:
+    target: run_workflow
+    parameters: {{workflow: {function}}}
+"""
 
 
 def applied(flowctl: Client, name: str, text: str = WORKFLOW, function: str = "square") -> Path:
@@ -55,6 +66,16 @@ def test_resources_are_shown_as_tables_and_data(flowctl: Client) -> None:
     assert "ctl_shown" in table
     assert one["metadata"]["name"] == "ctl_shown"
     assert "user_modules.orchard.square" in text
+
+
+def test_triggers_are_applied_shown_and_deleted(flowctl: Client) -> None:
+    file = applied(flowctl, "ctl_trigger", TRIGGER)
+
+    assert "ctl_trigger" in flowctl("get", "triggers")
+    assert "0 3 * * *" in flowctl("inspect", "trigger", "ctl_trigger")
+    assert "updated" in flowctl("apply", "-p", str(file))
+    flowctl("delete", "trigger", "ctl_trigger")
+    assert "ctl_trigger" not in flowctl("get", "triggers")
 
 
 def test_a_run_is_started_awaited_and_shown(flowctl: Client) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "runs_without_waiting",
         "failing_runs",
         "configs",
+        "triggers",
         "plugins",
         "metrics",
         "errors",

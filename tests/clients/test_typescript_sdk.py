@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         "runs",
         "failing_runs",
         "configs",
+        "triggers",
         "plugins",
         "metrics",
         "errors",

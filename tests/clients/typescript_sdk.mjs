@@ -45,6 +45,29 @@ const verbs = {
     assert.equal(gone.metadata.name, "ts_made");
   },
 
+  async triggers() {
+    const action = { target: "run_workflow", parameters: { workflow: "ts_none" } };
+    const request = {
+      kind: "trigger_rule",
+      metadata: { name: "ts_trigger", annotations: {} },
+      spec: { type: "schedule", rule: ["0 3 * * *"], action },
+    };
+    const { data: made } = await sdk.triggers.createTrigger({ request });
+    assert.deepEqual(made.spec.rule, ["0 3 * * *"]);
+    const { data: found } = await sdk.triggers.getTrigger({ id: "ts_trigger" });
+    assert.equal(found.metadata.uid, made.metadata.uid);
+    const rule = { eq: [{ var: "type" }, "x"] };
+    const { data: changed } = await sdk.triggers.updateTrigger({
+      id: "ts_trigger",
+      request: { ...request, spec: { type: "condition", rule, action } },
+    });
+    assert.deepEqual(changed.spec.rule, rule);
+    const listed = await sdk.triggers.listTriggers();
+    assert.ok(listed.some((one) => one.data.metadata.name === "ts_trigger"));
+    const { data: gone } = await sdk.triggers.deleteTrigger({ id: "ts_trigger" });
+    assert.equal(gone.metadata.name, "ts_trigger");
+  },
+
   async runs() {
     await sdk.workflows.createWorkflow({ request: aWorkflow("ts_runs") });
     const { data: run } = await sdk.workflows.runWorkflow({

@@ -120,8 +120,12 @@ def test_a_trigger_of_published_clients_has_all_that_they_need(
     shown = httpx.get(f"{served.address}/triggers/{later}").json()
 
     assert set(shown["spec"]["action"]) == {"target", "parameters"}
-    assert shown["spec"]["rule"] == "2090-01-01"
-    assert shown["metadata"]["name"] == later
+    assert (shown["spec"]["type"], shown["spec"]["rule"]) == (
+        "condition",
+        {"of_type": {"once": "2090-01-01"}},
+    )
+    found = client.resources(TriggerRule).get(later)
+    assert (found.spec.type, found.spec.rule) == ("once", "2090-01-01")
 
 
 # Hooks ---------------------------------------------------------------------------------------
