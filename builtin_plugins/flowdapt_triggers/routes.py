@@ -235,6 +235,9 @@ class TriggerRoutes:
         rule = self._service.lives[found.metadata.uid].rule
         if not isinstance(rule, Webhook):
             raise ResourceNotFound("webhook", found.name)
+        if found.spec.paused:
+            where = f"trigger_rule {found.name!r}"
+            raise InvalidResource.at(where, ("spec", "paused"), "it is paused, and does not fire")
         body = await request.app.state.bodies.read(request)
         try:
             occasion = rule.admit(

@@ -166,6 +166,17 @@ def test_a_call_that_is_not_signed_is_refused(client: Client, hook: str) -> None
     assert client.triggers.get(name).fired == 0
 
 
+def test_a_hook_that_is_paused_does_not_fire(client: Client, hook: str) -> None:
+    name = hook.rpartition("/")[2]
+    client.triggers.pause(name)
+
+    answer = httpx.post(hook, content=b"{}", headers=signed(b"{}"))
+
+    assert answer.status_code == 400
+    assert "it is paused" in answer.json()["detail"]
+    assert client.triggers.get(name).fired == 0
+
+
 def test_only_hooks_can_be_called(served: Served, later: str) -> None:
     assert httpx.post(f"{served.address}/hooks/{later}").status_code == 404
     assert httpx.post(f"{served.address}/hooks/none").status_code == 404
