@@ -67,9 +67,7 @@ class Invocation:
 
         chosen = settings.plugins
         safe = chosen.safe_mode or self.safe_mode
-        installed = not safe and active.use(
-            settings.app_dir
-        )  # on this cluster, beside what is here
+        installed = not safe and active.use(settings.app_dir)  # by the installer
         if not (chosen.disabled or chosen.safe_mode or installed):
             return self.plugins
         return Plugins.load(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,26 +15,20 @@ from flowdapt.plugins import GROUP, Plugins
 if TYPE_CHECKING:
     from flowdapt.engine import Engine
 
-#: What stages may use without a restart of the server; all else is a part of it.
-_LIVE = frozenset({"suites", "artifacts"})
 
+def notes(new: PluginSet, folder: Path, old: PluginSet, wanted: Collection[str]) -> Iterator[str]:
+    """Say what is to be known of the plugins that come.
 
-def notes(new: PluginSet, folder: Path, old: PluginSet) -> Iterator[str]:
-    """Say what is to be known of the plugins that come."""
+    :param wanted: the names of distributions that were asked for
+    """
     for there in _come(new, folder, old):
         name = there.metadata["Name"]
         entries = [e for e in there.entry_points if e.group == GROUP]
-        if not entries and _is_wanted(name, new):
-            yield f"{name} has no entry point {GROUP!r}: its modules can be used, and it is no plugin"
+        if not entries and canonicalize_name(name) in wanted:
+            yield f"{name} is no plugin, as it has no entry point {GROUP}; its modules can be used"
         for entry in entries:
             if _has_hooks(there, entry.module):
                 yield f"{name} has hooks, which a server calls once it is restarted: use --restart"
-
-
-def _is_wanted(name: str, new: PluginSet) -> bool:
-    """Tell whether a distribution is more than what another one needs."""
-    del name
-    return not new.modules
 
 
 def _has_hooks(there: metadata.Distribution, module: str) -> bool:

@@ -77,13 +77,13 @@ async def planned(site: Site, what: str, names: Sequence[str], namespace: str) -
     """
     old = await site.records.active(namespace)
     base = old if old.spec.active or not namespace else await site.records.active()
-    wanted = {}
+    wanted: dict[str, Wanted] = {}
     if base.spec.active:
         wanted = dict((await site.records.get_set(base.spec.active)).spec.wanted)
     plan = Plan(old, wanted)
     if what == "remove":
         for name in names:
-            key = canonicalize_name(name)
+            key = str(canonicalize_name(name))
             if key not in wanted:
                 known = nearest(key, wanted) or f"; there are {', '.join(wanted) or 'none'}"
                 raise InvalidInput(f"no plugin {name!r} was installed by name{known}")
@@ -105,7 +105,7 @@ async def _read(site: Site, text: str, known: Mapping[str, Wanted]) -> tuple[str
     if building.is_git(text):
         file, content = await building.cloned(text)
         wheel = site.warehouse.add(content, file)
-        return wheel.name, Wanted(requirement=KEPT + wheel.sha256, source=text)
+        return wheel.name, Wanted(requirement=kept(wheel), source=text)
     bare, _, known_hash = text.partition(" --hash=")
     try:
         requirement = Requirement(bare)
@@ -122,10 +122,15 @@ async def _read(site: Site, text: str, known: Mapping[str, Wanted]) -> tuple[str
     return name, Wanted(requirement=bare, source=text)
 
 
+def kept(wheel: Wheel) -> str:
+    """Return the requirement that stands for a wheel of the warehouse, with its name for people."""
+    return f"{KEPT}{wheel.sha256}#{wheel.file}"
+
+
 def _kept(site: Site, text: str) -> tuple[str, Wanted]:
-    wheel = site.warehouse.found(text.removeprefix(KEPT))
+    wheel = site.warehouse.found(_hash_in(text))
     if wheel is None:
-        raise InvalidInput(f"no wheel has the hash {text.removeprefix(KEPT)!r}: send it first")
+        raise InvalidInput(f"no wheel has the hash {_hash_in(text)!r}: send it first")
     if wheel.name in environments.provided():
         raise InvalidInput(f"{wheel.file} would replace {wheel.name}, which every node has already")
     return wheel.name, Wanted(requirement=text, source=text)
@@ -148,15 +153,19 @@ async def resolve(site: Site, plan: Plan) -> list[Locked]:
 def _line(site: Site, name: str, one: Wanted) -> str:
     if not one.requirement.startswith(KEPT):
         return one.requirement
-    wheel = site.warehouse.found(one.requirement.removeprefix(KEPT))
+    wheel = site.warehouse.found(_hash_in(one.requirement))
     if wheel is None:
         raise ChangeFailed(f"the wheel of {name} is not kept any more: install it anew")
     return f"{name} @ {site.warehouse.path(wheel).absolute().as_uri()}"
 
 
+def _hash_in(text: str) -> str:
+    return text.removeprefix(KEPT).partition("#")[0]
+
+
 def _hash_of(one: Wanted) -> str:
     if one.requirement.startswith(KEPT):
-        return one.requirement.removeprefix(KEPT)
+        return _hash_in(one.requirement)
     return one.source.partition(" --hash=sha256:")[2]
 
 
@@ -233,7 +242,7 @@ async def earlier(records: Records, old: Active, wanted: Sequence[str]) -> str:
             raise InvalidInput("nothing was active before: there is nothing to go back to")
         return old.spec.before[-1]
     known = [one.metadata.name for one in await records.sets()]
-    found = [id for id in known if id.startswith(wanted[0])]
+    found = [one for one in known if one.startswith(wanted[0])]
     if len(found) != 1:
         how = "several sets" if found else "no set"
         raise (

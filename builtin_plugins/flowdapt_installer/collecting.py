@@ -70,9 +70,10 @@ async def _built(item: Locked, http: httpx.AsyncClient) -> tuple[str, bytes]:
     local = _local(item.url)
     if local is not None and local.is_dir():
         return await building.built(local)
+    content = await _content(item, http)
     with tempfile.TemporaryDirectory(prefix="flowdapt-sdist-") as folder:
         place = Path(folder, _file(item.url))
-        place.write_bytes(await _content(item, http))
+        await asyncio.to_thread(place.write_bytes, content)
         return await building.built(place)
 
 

@@ -216,7 +216,7 @@ def _text(change: PluginChange) -> str:
 
 
 def _short(name: str) -> str:
-    return name[: len("wheel:") + 12] if name.startswith("wheel:") else name
+    return name.partition("#")[2] if name.startswith("wheel:") else name
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

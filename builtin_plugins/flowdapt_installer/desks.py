@@ -13,6 +13,7 @@ from flowdapt.client import Client, NoServer, PluginChange, PluginSet
 from flowdapt.errors import InvalidInput
 from flowdapt.server import Server
 from flowdapt_installer import building
+from flowdapt_installer.changes import kept
 from flowdapt_installer.routes import facts_of, shown_sets
 from flowdapt_installer.service import PluginSets
 
@@ -77,10 +78,11 @@ class There(Desk):
         """Have it made there, and follow it; what is a file here is sent."""
         if what in ("install", "upgrade"):
             names = [asyncio.run(_sent(name, self._send)) for name in names]
-        change = self._client.plugins.begin(what, names, **facts)
-        for change in self._client.plugins.follow(change.id):
+        ended = self._client.plugins.begin(what, names, **facts)
+        for change in self._client.plugins.follow(ended.id):
             shown(change)
-        return change
+            ended = change
+        return ended
 
     async def _send(self, file: str, content: bytes) -> str:
         return self._client.plugins.send(file, content)
@@ -105,13 +107,12 @@ class Here(Desk):
     def __init__(self, invocation: Any) -> None:
         settings = invocation.settings()
         settings.app_dir.mkdir(parents=True, exist_ok=True)
-        self._made = lambda: Server(
-            settings, invocation.server_plugins(settings), only=frozenset({SERVICE})
-        )
+        self._settings, self._plugins = settings, invocation.server_plugins(settings)
 
     def _with(self, work: Callable[[PluginSets], Awaitable[_T]]) -> _T:
         async def done() -> _T:
-            async with self._made() as server:
+            only = frozenset({SERVICE})
+            async with Server(self._settings, self._plugins, only=only) as server:
                 service = server.services[SERVICE]
                 assert isinstance(service, PluginSets)  # noqa: S101 - by its name
                 return await work(service)
@@ -125,21 +126,19 @@ class Here(Desk):
 
         async def made(service: PluginSets) -> PluginChange:
             async def keep(file: str, content: bytes) -> str:
-                return f"wheel:{service.site.warehouse.add(content, file).sha256}"
+                return kept(service.site.warehouse.add(content, file))
 
             wanted = [*names]
             if what in ("install", "upgrade"):
                 wanted = [await _sent(name, keep) for name in names]
             options = {**facts, "restart": False}  # there is no server to be started anew
             change = await service.begin(what, wanted, **options)
-            while change.spec.ended_at is None:
-                shown(PluginChange.parse(facts_of(change), where="change"))
-                moved = asyncio.ensure_future(service.moved())
-                change = await service.get(change.metadata.name)
-                if change.spec.ended_at is None:
-                    await moved
+            with service.told() as moved:
+                while change.spec.ended_at is None:
+                    shown(PluginChange.parse(facts_of(change), where="change"))
+                    await moved.wait()
+                    moved.clear()
                     change = await service.get(change.metadata.name)
-                moved.cancel()
             return PluginChange.parse(facts_of(change), where="change")
 
         return self._with(made)
@@ -172,17 +171,28 @@ async def _sent(name: str, send: Callable[[str, bytes], Awaitable[str]]) -> str:
 
     :raises InvalidInput: it looks like a path, and nothing is there
     """
+    place = _place(name)
+    if place is None:
+        return name
+    if place.suffix == ".whl":
+        return await send(place.name, await asyncio.to_thread(place.read_bytes))
+    return await send(*await building.built(place))
+
+
+def _place(name: str) -> Path | None:
+    """Return the file or folder that is meant; nothing where it is a requirement."""
     place = Path(name).expanduser()
+    is_path = "/" in name or name in (".", "..") or name.startswith("~")
     if place.is_dir():
-        if not any((place / file).exists() for file in ("pyproject.toml", "setup.py")):
-            if "/" not in name and name not in (".", ".."):
-                return name  # a folder that only happens to be called so
+        if any((place / file).exists() for file in ("pyproject.toml", "setup.py")):
+            return place
+        if is_path:  # and no folder that only happens to be called so
             raise InvalidInput(f"{name} is no project: it has no pyproject.toml")
-        return await send(*await building.built(place))
-    if place.is_file() and name.endswith(".whl"):
-        return await send(place.name, place.read_bytes())
-    if place.is_file() and name.endswith(BUILT):
-        return await send(*await building.built(place))
-    if name.endswith((".whl", *BUILT)) or name.startswith((".", "/", "~")):
-        raise InvalidInput(f"there is no {name}")
-    return name
+        return None
+    if building.is_git(name) or " @ " in name:
+        return None
+    if name.endswith((".whl", *BUILT)) or is_path:
+        if not place.is_file():
+            raise InvalidInput(f"there is no {name}")
+        return place
+    return None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
@@ -55,14 +56,14 @@ def provided() -> dict[str, Provided]:
 
 
 def _needed(lines: tuple[str, ...], extras: frozenset[str]) -> Iterator[Requirement]:
-    here = {**default_environment()}
+    here: dict[str, Any] = {**default_environment()}
     for line in lines:
         try:
             needed = Requirement(line)
         except InvalidRequirement:  # no installer heeds it either
             continue
-        environments = [{**here, "extra": extra} for extra in ("", *extras)]
-        if needed.marker is None or any(map(needed.marker.evaluate, environments)):
+        marker = needed.marker
+        if marker is None or any(marker.evaluate({**here, "extra": e}) for e in ("", *extras)):
             yield needed
 
 

@@ -17,7 +17,7 @@ POLICIES = ("any", "hashed", "allowlist")
 class Policy:
     """What may be installed.
 
-    :param policy: ``any``; ``hashed``, only what comes as a wheel with a hash that its sender knows;
+    :param policy: ``any``; ``hashed``, only what comes with a hash that its sender knows;
         ``allowlist``, only certain distributions, whatever needs them
     :param allow: their names
     :raises SettingsError: there is no such policy
@@ -44,8 +44,8 @@ class Policy:
             for requirement, known in hashes.items():
                 if not known:
                     raise PolicyForbids(
-                        f"{requirement!r} has no hash, and services.plugin_sets.policy is 'hashed': "
-                        "give a wheel, or add --hash=sha256:... to the requirement"
+                        f"{requirement!r} has no hash, and services.plugin_sets.policy is "
+                        "'hashed': give a wheel, or add --hash=sha256:... to the requirement"
                     )
 
     def check(self, wheels: Iterable[Wheel]) -> None:

@@ -108,7 +108,8 @@ class ChangeSpec(Model):
     def text(self) -> str:
         """What is changed, in words."""
         where = f" in namespace {self.namespace}" if self.namespace else ""
-        return f"{self.what} {' '.join(self.names)}".rstrip() + where
+        names = (n.partition("#")[2] if n.startswith("wheel:") else n for n in self.names)
+        return f"{self.what} {' '.join(names)}".rstrip() + where
 
 
 class Change(Resource):

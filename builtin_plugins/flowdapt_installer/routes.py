@@ -14,6 +14,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from flowdapt.resources import Model
+from flowdapt_installer.changes import kept
 from flowdapt_installer.records import Change, ChangeSpec, Records, StoredSet
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class PluginSetRoutes:
         add, file = self._service.site.warehouse.add, str(request.path_params["file"])
         wheel = await asyncio.to_thread(add, content, file)
         facts = {"name": wheel.name, "version": wheel.version, "sha256": wheel.sha256}
-        return self._reply(request, {**facts, "requirement": f"wheel:{wheel.sha256}"})
+        return self._reply(request, {**facts, "requirement": kept(wheel)})
 
     async def changes(self, request: Request) -> Response:
         """Return all changes, the oldest first."""
@@ -219,28 +220,25 @@ class PluginSetRoutes:
     async def _follow(self, name: str) -> AsyncGenerator[bytes, None]:
         message, stopping = self._http.sse.message, self._service.server.stopping
         sent = b""
-        while True:
-            moved = asyncio.ensure_future(self._service.moved())
-            stop = asyncio.ensure_future(stopping.wait())
+        stop = asyncio.ensure_future(stopping.wait())
+        with self._service.told() as moved:
+            stop.add_done_callback(lambda _: moved.set())
             try:
-                change = await self._service.get(name)
-                facts = orjson.dumps(facts_of(change))
-                if change.spec.ended_at is not None:
-                    yield message(facts, event="end")
-                    return
-                if facts != sent:
-                    yield message(facts, event="change")
-                    sent = facts
-                waits = {moved, stop}
-                done, _ = await asyncio.wait(
-                    waits, timeout=ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                if stop in done:
-                    return
-                if not done:
-                    yield self._http.sse.ALIVE
+                while not stop.done():
+                    moved.clear()
+                    change = await self._service.get(name)
+                    facts = orjson.dumps(facts_of(change))
+                    if change.spec.ended_at is not None:
+                        yield message(facts, event="end")
+                        return
+                    if facts != sent:
+                        yield message(facts, event="change")
+                        sent = facts
+                    try:
+                        await asyncio.wait_for(moved.wait(), ALIVE_SECONDS)
+                    except TimeoutError:
+                        yield self._http.sse.ALIVE
             finally:
-                moved.cancel()
                 stop.cancel()
 
     def _reply(self, request: Request, value: Any) -> Response:

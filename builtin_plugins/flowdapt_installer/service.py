@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from flowdapt_sets.sets import PluginSet, Wheel
 
 from flowdapt.errors import FlowdaptError, InvalidInput, ResourceChanged, ResourceNotFound
 from flowdapt.events import ACTOR, AUDIT, Event
-from flowdapt.resources import now
+from flowdapt.resources import Metadata, now
 from flowdapt.services import Service
 from flowdapt.snapshots import Plugins
 from flowdapt_installer import bundled, changes
@@ -143,7 +143,7 @@ class PluginSets(Service):
         spec = ChangeSpec(
             what=what, names=tuple(names), namespace=namespace, by=by, dry_run=dry_run
         )
-        self._making = Change.model_construct(spec=spec)  # nobody else may begin meanwhile
+        self._making = Change(metadata=Metadata(name="begins"), spec=spec)  # the only one
         try:
             self._making = await self.records.begin(spec)
         except BaseException:
@@ -155,16 +155,19 @@ class PluginSets(Service):
 
     async def wait(self, name: str) -> Change:
         """Return a change once it has ended."""
-        while self._making is not None and self._making.metadata.name == name:
-            await self.moved()
+        with self.told() as moved:
+            while self._making is not None and self._making.metadata.name == name:
+                moved.clear()
+                await moved.wait()
         return await self.records.get_change(name)
 
-    async def moved(self) -> None:
-        """Wait until a change goes on, or ends."""
+    @contextmanager
+    def told(self) -> Iterator[asyncio.Event]:
+        """Yield what is set whenever a change goes on, and when it ends."""
         event = asyncio.Event()
         self._told.add(event)
         try:
-            await event.wait()
+            yield event
         finally:
             self._told.discard(event)
 
@@ -234,7 +237,9 @@ class PluginSets(Service):
         if asked.dry_run:
             return
         nodes = await changes.ready(site, new)
-        await self._tell(nodes=nodes, notes=tuple(bundled.notes(new, site.folder, old)))
+        await self._tell(
+            nodes=nodes, notes=tuple(bundled.notes(new, site.folder, old, plan.wanted))
+        )
         changes.refuse(nodes)
         await self._tell(step="activate", active=new.id if new.wheels else "")
         await self._activate(plan)
