@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,20 +59,38 @@ class PluginSets(Service):
         self._making: Change | None = None
         self._task: asyncio.Task[Change] | None = None
         self._told: set[asyncio.Event] = set()
+        self._background: set[asyncio.Task[Mapping[str, str]]] = set()
 
     async def start(self) -> None:
         """Have runs begin with what is active, and say of changes what became of them."""
         for pointer in await self.records.all_active():
-            await self._use(pointer)
+            if text := await self._use(pointer):
+                self._later(self.server.executor.prepare(text, self.site.warehouse.folder))
         for change in await self.records.changes():
             if change.spec.state == "running":
                 await self._close(change)
 
     async def stop(self) -> None:
         """Give up a change that is being made."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        doing = [*self._background, *([self._task] if self._task is not None else [])]
+        for task in doing:
+            task.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
+
+    def _later(self, work: Coroutine[Any, Any, Mapping[str, str]]) -> None:
+        """Have nodes prepare in the background what was active before this server started."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._prepared)
+
+    def _prepared(self, task: asyncio.Task[Mapping[str, str]]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the active plugins were not prepared on all nodes", exc_info=error)
+        elif not task.cancelled():
+            for node, problem in task.result().items():
+                if problem:
+                    logger.error("the active plugins cannot be used on %s: %s", node, problem)
 
     async def _close(self, change: Change) -> None:
         """Note how a change ended whose server was killed."""
@@ -83,11 +101,13 @@ class PluginSets(Service):
             done = {"state": "interrupted", "error": INTERRUPTED}
         await self.records.save(change, ended_at=now(), **done)
 
-    async def _use(self, pointer: Active) -> None:
-        """Have runs begin with a set, which is prepared here if it is not."""
-        namespace, found = pointer.spec.namespace, PluginSet()
-        if pointer.spec.active:
-            found = await changes.set_of(self.records, pointer.spec.active)
+    async def _use(self, pointer: Active) -> str:
+        """Have runs begin with a set, which is prepared here if it is not; return it as text."""
+        namespace = pointer.spec.namespace
+        found = await changes.set_of(self.records, pointer.spec.active)
+        if not namespace:
+            active.note(self._folder, found)
+        if found.wheels:
             try:
                 await asyncio.to_thread(
                     preparing.prepare, found, self.site.warehouse.content, self.site.folder
@@ -96,10 +116,9 @@ class PluginSets(Service):
                 logger.error("the active plugins cannot be used here: %s", error)
             text = found.to_json()
             self.server.engine.snapshots.sets[namespace] = Plugins(pointer.spec.active, text)
-        else:
-            self.server.engine.snapshots.sets.pop(namespace, None)
-        if not namespace:
-            active.note(self._folder, found)
+            return text
+        self.server.engine.snapshots.sets.pop(namespace, None)
+        return ""
 
     # What is there ---------------------------------------------------------------------------
 

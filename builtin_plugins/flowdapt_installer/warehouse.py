@@ -9,6 +9,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from flowdapt_sets.errors import SetUnusable
+from flowdapt_sets.paths import wheel_file
 from flowdapt_sets.sets import Wheel
 from flowdapt_sets.wheels import digest, named
 
@@ -27,7 +28,7 @@ class Warehouse:
 
     def path(self, wheel: Wheel) -> Path:
         """Return where a wheel is, or would be."""
-        return self.folder / wheel.sha256 / wheel.file
+        return wheel_file(self.folder, wheel)
 
     def add(self, content: bytes, file: str) -> Wheel:
         """Keep a wheel.

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from flowdapt_sets.errors import SetMissing
-from flowdapt_sets.sets import PluginSet
+from flowdapt_sets.sets import PluginSet, Wheel
 
 VARIABLE = "FLOWDAPT_SETS_DIR"  #: names the folder of a node that is no server
 MARK = "flowdapt-set.json"  #: in the folder of each set that is whole: what it is
@@ -34,6 +34,11 @@ def node_folder() -> Path:
 
 def _existing(path: Path) -> Path:
     return path if path.exists() or path == path.parent else _existing(path.parent)
+
+
+def wheel_file(folder: Path, wheel: Wheel) -> Path:
+    """Return where a wheel is in a folder of wheels: under its hash, so that names do no harm."""
+    return folder / wheel.sha256 / wheel.file
 
 
 def is_ready(id: str, folder: Path) -> bool:  # noqa: A002 - what sets have
