@@ -110,6 +110,10 @@ def flowdapt_commands() -> Iterable[Provider]:
     command: ``client()`` is a client of the server that is meant, to be used as a context, and
     ``settings()`` reads the settings.
 
+    A name of two words, such as ``plugins new``, is a command within another one, which any plugin
+    may offer as a group. It stands in ``flowdapt plugins --help`` and not in the overview, and
+    takes no place of a command that the group has itself.
+
     :return: one provider for each command; names are unique across plugins
     """
 

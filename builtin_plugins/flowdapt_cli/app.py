@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from flowdapt.errors import FlowdaptError, ProviderNotFound
+from flowdapt.hooks import Provider
 from flowdapt.plugins import Plugins
 from flowdapt_cli.errors import status_of
 from flowdapt_cli.invocation import Invocation, invocation
@@ -26,20 +27,19 @@ class Overview(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of all commands."""
-        return list(invocation(ctx).plugins.providers("commands"))
+        """Return the names of all commands, without those within others."""
+        return list(_offered(invocation(ctx).plugins, ""))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import one command."""
         try:
-            found = invocation(ctx).plugins.resolve("commands", cmd_name)
+            return _command(invocation(ctx).plugins, cmd_name)
         except ProviderNotFound as error:
             ctx.fail(f"{error}.")
-        return _command(found, cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the overview."""
-        offered = invocation(ctx).plugins.providers("commands")
+        offered = _offered(invocation(ctx).plugins, "")
         with formatter.section("Commands"):
             formatter.write_dl([(name, one.help) for name, one in offered.items()])
 
@@ -56,14 +56,43 @@ class Overview(TyperGroup):
             raise typer.Exit(status_of(error)) from None
 
 
-def _command(found: Any, name: str) -> Any:
-    """Make a command of what a plugin offers: a function, or a whole ``Typer``."""
+class Later(TyperCommand):
+    """A command within another that some plugin offers; it is imported when it is called."""
+
+    def __init__(self, plugins: Plugins, provider: Provider, name: str) -> None:
+        super().__init__(name, help=provider.help, short_help=provider.help)
+        self._plugins, self._offered_as = plugins, provider.name
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """Read the arguments as the command itself does, which takes over from here."""
+        command = _command(self._plugins, self._offered_as)
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+
+def _offered(plugins: Plugins, parent: str) -> dict[str, Provider]:
+    """Return what is offered within a command, by the name there; within none, the first words."""
+    offers = plugins.providers("commands").items()
+    split = [(*name.rpartition(" ")[::2], provider) for name, provider in offers]
+    return {name: provider for within, name, provider in split if within == parent}
+
+
+def _command(plugins: Plugins, name: str) -> Any:
+    """Make a command of what a plugin offers: a function, or a whole ``Typer``.
+
+    :param name: as it is offered, so with a space for one within another
+    """
+    found = plugins.resolve("commands", name)
     app = found
     if not isinstance(found, typer.Typer):
         app = typer.Typer(add_completion=False)
-        app.command(name)(found)
+        app.command(name.rpartition(" ")[2])(found)
     app.rich_markup_mode = None  # one look for all
-    return get_command(app)
+    command = get_command(app)
+    if isinstance(command, TyperGroup):
+        for inner, provider in _offered(plugins, name).items():
+            if inner not in command.commands:  # nobody takes the place of a group's own
+                command.add_command(Later(plugins, provider, inner))
+    return command
 
 
 def program(plugins: Plugins) -> Any:

@@ -45,6 +45,12 @@ STRANGER = """
             Provider("greet", "stranger:greet", "Greet somebody."),
             Provider("count", "stranger:count", "Count the workflows."),
             Provider("farm", "stranger:farm", "Work on the farm."),
+            Provider("farm greet", "stranger:greet", "Greet the farmer."),
+            Provider("farm barn", "stranger:farm", "Work in the barn."),
+            Provider("farm barn greet", "stranger:greet", "Greet the cow."),
+            Provider("farm milk", "no_such_module:command", "Drink the milk."),
+            Provider("farm broken", "no_such_module:command", "Fails when it is called, too."),
+            Provider("plugins greet", "stranger:greet", "Greet the plugins."),
             Provider("broken", "no_such_module:command", "Fails when it is called."),
         ]
 """
@@ -137,6 +143,66 @@ def test_a_broken_command_names_its_plugin_in_one_line(with_stranger: Call) -> N
         "Error: command 'broken' of the plugin stranger cannot be imported from "
         "no_such_module:command: ModuleNotFoundError: No module named 'no_such_module'\n"
     )
+
+
+def test_a_command_within_another_stands_in_the_help_of_that_one_alone(
+    with_stranger: Call,
+) -> None:
+    overview = with_stranger("--help")
+    group = with_stranger("plugins", "--help")
+
+    assert "Greet the plugins." not in overview.out
+    assert re.search(r"\n  list +List all plugins", group.out)
+    assert re.search(r"\n  greet +Greet the plugins\.", group.out)
+
+
+def test_the_help_of_a_group_imports_no_command_of_others(with_stranger: Call) -> None:
+    done = with_stranger("farm", "--help")
+
+    assert done.status == 0
+    assert re.search(r"\n  broken +Fails when it is called, too\.", done.out)
+
+
+def test_a_command_within_another_is_called_by_both_words(with_stranger: Call) -> None:
+    done = with_stranger("plugins", "greet", "Ada")
+
+    assert (done.status, done.out) == (0, "hello Ada\n")
+
+
+def test_a_command_within_another_explains_itself(with_stranger: Call) -> None:
+    done = with_stranger("plugins", "greet", "--help")
+
+    assert done.out.startswith("Usage: python -m flowdapt plugins greet [OPTIONS] {name}\n")
+
+
+def test_a_group_within_a_group_takes_commands_of_others_too(with_stranger: Call) -> None:
+    done = with_stranger("farm", "barn", "greet", "Elsie")
+
+    assert done.out == "hello Elsie\n"
+
+
+def test_a_command_that_a_group_has_itself_is_not_replaced(with_stranger: Call) -> None:
+    done = with_stranger("farm", "milk")
+
+    assert done.out == "a bucket of milk\n"
+
+
+def test_a_broken_command_within_another_names_its_plugin_in_one_line(with_stranger: Call) -> None:
+    done = with_stranger("farm", "broken")
+
+    assert done.status == 1
+    assert done.err.startswith(
+        "Error: command 'farm broken' of the plugin stranger cannot be imported"
+    )
+
+
+def test_an_unknown_command_within_another_is_answered_with_names_that_are_near(
+    with_stranger: Call,
+) -> None:
+    done = with_stranger("plugins", "gret")
+
+    assert done.status == 2
+    assert done.err.endswith("Error: No such command 'gret'. Did you mean 'greet'?\n")
 
 
 def test_dev_shows_where_an_error_comes_from(with_stranger: Call) -> None:
