@@ -1,0 +1,1 @@
+"""Scaffolds plugins and checks them: ``flowdapt plugins new`` and ``flowdapt plugins check``."""
