@@ -175,3 +175,12 @@ def test_the_help_does_not_import_cookiecutter() -> None:
 
 def test_the_template_is_the_one_of_the_repository_or_of_this_package() -> None:
     assert (rendering.template() / "cookiecutter.json").is_file()
+
+
+def test_the_template_is_in_the_wheel_where_it_is_looked_for() -> None:
+    repository = Path(rendering.__file__).parents[2]
+    settings = tomllib.loads((repository / "pyproject.toml").read_text())
+
+    shipped = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+
+    assert shipped == {"plugin_template": "flowdapt_scaffold/template"}
