@@ -12,9 +12,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import metadata
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, PackageNotFoundError
 from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
 
 from flowdapt import __version__
 from flowdapt.errors import PluginError
@@ -63,7 +66,7 @@ def report(distribution: Distribution) -> dict[str, Any]:
         "plugins": [_facts(plugins, plugin) for plugin in found],
         "resources": bundle.resources,
         "problems": [{"where": where, "fact": fact} for where, fact in problems],
-        "notes": [] if requires else [f"it does not say which {NAMESPACE} it requires"],
+        "notes": [*_notes(distribution, requires)],
     }
 
 
@@ -76,6 +79,28 @@ def _requires(distribution: Distribution) -> str:
     lines = [line for line in distribution.requires or () if "extra ==" not in line]
     ours = [line for line in lines if re.match(rf"{NAMESPACE}\b(?![-_.])", line.lower())]
     return ", ".join(ours)
+
+
+def _notes(distribution: Distribution, requires: str) -> Iterator[str]:
+    """Yield what need not be wrong: it may be that only this environment lacks something."""
+    if not requires:
+        yield f"it does not say which {NAMESPACE} it requires"
+    for line in distribution.requires or ():
+        with suppress(InvalidRequirement):
+            needed = Requirement(line)
+            if needed.name.lower() == NAMESPACE or not _applies(needed):
+                continue
+            try:
+                present = metadata.version(needed.name)
+            except PackageNotFoundError:
+                yield f"it requires {line}, which is not installed here"
+            else:
+                if not needed.specifier.contains(present, prereleases=True):
+                    yield f"it requires {line}, and {present} is installed here"
+
+
+def _applies(needed: Requirement) -> bool:
+    return needed.marker is None or needed.marker.evaluate({"extra": ""})
 
 
 def _facts(plugins: Plugins, plugin: Plugin) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import zipfile
 from collections.abc import Callable
@@ -124,6 +125,18 @@ def test_a_wheel_is_checked_like_a_project(flowdapt: Call, tmp_path: Path) -> No
 
     assert done.status == 0
     assert "  note         it does not say which flowdapt it requires\n" in done.out
+
+
+def test_what_it_requires_and_is_not_there_is_noted(flowdapt: Call, project: Make) -> None:
+    more = ', "pluggy>=99", "no-such-library>=1", "absent; python_version < \'3\'"]'
+    pyproject = PYPROJECT.replace('<2"]', '<2"' + more)
+
+    done = flowdapt("check", project(pyproject=pyproject))
+
+    assert done.status == 0
+    assert "it requires no-such-library>=1, which is not installed here\n" in done.out
+    assert re.search(r"it requires pluggy>=99, and 1\.\S+ is installed here\n", done.out)
+    assert "absent" not in done.out
 
 
 def test_a_wheel_for_another_python_is_told(flowdapt: Call, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_without_a_terminal_or_with_defaults_nothing_is_asked(flowdapt: Call) ->
     defaults = flowdapt("new", "second", "--defaults", typed="")
 
     assert (no_terminal.status, defaults.status) == (0, 0)
-    assert about(Path("second"))["description"] == "A plugin for flowdapt."
+    assert about(Path("second"))["description"] == "Says which words of a text are long."
 
 
 def test_who_sits_there_is_asked_for_what_was_not_given(flowdapt: Call) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from flowdapt_scaffold import candidates, rendering
 
 SECONDS = 120.0  #: until a check of a project counts as hanging
@@ -50,6 +51,7 @@ def test_only_what_belongs_to_its_kind_is_rendered(kind: str, tmp_path: Path) ->
     assert found == {"__init__", "stages", *own[kind]}
     files = [path.read_text() for path in project.rglob("*") if path.is_file()]
     assert not [text for text in files if "cookiecutter" in text or "{%" in text]
+    assert yaml.safe_load((project / ".github/workflows/checks.yaml").read_text())["jobs"]
 
 
 def installed(project: Path, site: Path) -> dict[str, str]:
