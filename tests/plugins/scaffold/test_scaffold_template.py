@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from flowdapt_scaffold import candidates, rendering
+from flowdapt_scaffold import rendering
 
-SECONDS = 120.0  #: until a check of a project counts as hanging
+from tests.plugin_projects import installed, pass_checks
+
+TIDES = Path(__file__).parents[3] / "examples" / "tides"
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +27,16 @@ def test_what_is_rendered_passes_its_own_checks(kind: str, tmp_path: Path, cache
     environment = installed(project, tmp_path / "site")
     before = sorted(project.rglob("*"))
 
-    run(project, environment, "ruff", "check", "--no-cache")
-    run(project, environment, "ruff", "format", "--check", "--no-cache")
-    run(project, environment, "mypy", "--strict", "--cache-dir", cache)
-    run(project, environment, "pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
-    run(project, environment, "flowdapt", "plugins", "check", ".")
+    pass_checks(project, environment, cache)
 
     assert sorted(project.rglob("*")) == before
+
+
+def test_the_example_of_a_plugin_passes_its_own_checks(tmp_path: Path, cache: Path) -> None:
+    project = tmp_path / "tides"
+    shutil.copytree(TIDES, project)
+
+    pass_checks(project, installed(project, tmp_path / "site"), cache)
 
 
 @pytest.mark.parametrize("kind", rendering.kinds())
@@ -52,26 +55,3 @@ def test_only_what_belongs_to_its_kind_is_rendered(kind: str, tmp_path: Path) ->
     files = [path.read_text() for path in project.rglob("*") if path.is_file()]
     assert not [text for text in files if "cookiecutter" in text or "{%" in text]
     assert yaml.safe_load((project / ".github/workflows/checks.yaml").read_text())["jobs"]
-
-
-def installed(project: Path, site: Path) -> dict[str, str]:
-    """Return the environment of a process that finds a project as if it were installed."""
-    site.mkdir()
-    candidates.candidate(project, site)  # writes its metadata, as an installer would
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWDAPT", "PYTEST", "COV"))}
-    path = os.pathsep.join([str(project), str(site)])
-    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def run(project: Path, environment: dict[str, str], program: str, *arguments: object) -> None:
-    """Run a program as the author of the project would, and fail with what it says."""
-    done = subprocess.run(
-        [Path(sys.executable).with_name(program), *map(str, arguments)],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
-    assert done.returncode == 0, f"{program}:\n{done.stdout}\n{done.stderr}"
