@@ -172,7 +172,10 @@ class Engine(Catalog):
             raise Draining()
         names = {"workflow": workflow.name, "workflow_uid": workflow.metadata.uid}
         given = named_values(input)
-        run = Run(**names, **facts, input=given, code=self.snapshots.take()).to(RunState.RUNNING)
+        namespace = facts.get("namespace", self.namespace)
+        facts["plugin_set"] = self.snapshots.plugins(namespace).id
+        code = self.snapshots.take(namespace)
+        run = Run(**names, **facts, input=given, code=code).to(RunState.RUNNING)
         parts = self.storage, self.executor, self.types
         walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
         walk.seal, walk.places = self.seal, self._host.places

@@ -293,6 +293,23 @@ class Executor(ABC):
     async def nodes(self) -> Sequence[Node]:
         """Return where calls are computed, and what is free there."""
 
+    async def prepare(self, plugins: str, wheels: Path) -> Mapping[str, str]:
+        """Have a set of plugins ready wherever stages are computed beside this machine.
+
+        Calls whose ``code`` has the set may come at once, and at nodes that join later.
+
+        :param plugins: the set, as :class:`flowdapt.snapshots.Plugins` has it
+        :param wheels: the folder with its wheels
+        :return: what is wrong, by node; empty texts for those that are ready
+        """
+        del plugins, wheels  # where there is no other machine
+        return {}
+
+    async def verify(self, plugins: str) -> Mapping[str, str]:
+        """Do what :meth:`prepare` does, but only look."""
+        del plugins
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """Return facts for the server's status."""
         return {}

@@ -97,6 +97,7 @@ class Run(Model):
     input: dict[str, Any] = Field(default_factory=dict)
     config: dict[str, Any] = Field(default_factory=dict, description="As merged at its start.")
     code: str = Field("", description="Names the source of user modules that the run began with.")
+    plugin_set: str = Field("", description="Names the plugins that go with that, if any.")
     state: RunState = RunState.PENDING
     started_at: Timestamp = Field(default_factory=now, description="When the run was accepted.")
     finished_at: Timestamp | None = None

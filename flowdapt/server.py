@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import astuple
@@ -58,6 +59,7 @@ class Server:
         #: where the server can be reached, as services report it, such as ``http://127.0.0.1:8080``
         self.addresses: dict[str, str] = {}
         self.stopping = asyncio.Event()
+        self.restarting = False  #: whether whoever runs it is to start it anew once it stopped
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -107,6 +109,11 @@ class Server:
     async def __aexit__(self, *exception: object) -> None:
         self.stopping.set()
         await self._stack.aclose()
+
+    def restart(self) -> None:
+        """Have whoever runs the server drain it, stop it, and start it anew."""
+        self.restarting = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _log_what_is_left_out(self) -> None:
         for plugin in self.plugins.list():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -37,6 +39,9 @@ def serve(invocation: Invocation, *, services: str | None = None, insecure: bool
     server = Server(settings, invocation.server_plugins(settings), only=only)
     log(settings)
     asyncio.run(_serve(server))
+    if server.restarting:  # as another process, so that nothing of the old one is left
+        logger.info("starting anew")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - as we were
 
 
 async def _serve(server: Server) -> None:
@@ -45,7 +50,7 @@ async def _serve(server: Server) -> None:
             typer.echo(greeting(server))
             _collect_seldom()
             await stop.wait()
-            if server.settings.drain_on_sigterm:
+            if server.settings.drain_on_sigterm or server.restarting:
                 stop.clear()
                 await _drain(server, stop)
             logger.info("stopping")

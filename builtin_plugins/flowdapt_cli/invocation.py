@@ -61,14 +61,18 @@ class Invocation:
 
     def server_plugins(self, settings: Settings) -> Plugins:
         """Return the plugins without those that the settings leave out."""
+        from flowdapt_sets import active
+
         from flowdapt.plugins import Plugins
 
         chosen = settings.plugins
-        if not chosen.disabled and not chosen.safe_mode:
+        safe = chosen.safe_mode or self.safe_mode
+        installed = not safe and active.use(settings.app_dir)  # by the installer
+        if not (chosen.disabled or chosen.safe_mode or installed):
             return self.plugins
         return Plugins.load(
             disabled=chosen.disabled,
-            safe_mode=chosen.safe_mode or self.safe_mode,
+            safe_mode=safe,
             cache_dir=settings.app_dir / "cache",
         )
 

@@ -12,6 +12,7 @@ from flowdapt_client.events import Events
 from flowdapt_client.exchange import ANSWER_SECONDS, Exchange
 from flowdapt_client.keeping import Audit, Secrets
 from flowdapt_client.objects import Objects
+from flowdapt_client.plugins import Plugins
 from flowdapt_client.records import Node, Status, read
 from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
@@ -40,6 +41,7 @@ class Everything(Group[_S]):
         self.artifacts: Artifacts[_S] = Artifacts(shell)
         self.secrets: Secrets[_S] = Secrets(shell)
         self.triggers: Triggers[_S] = Triggers(shell)
+        self.plugins: Plugins[_S] = Plugins(shell)
         self.audit: Audit[_S] = Audit(shell)
         self.workflows: Resources[_S, Workflow] = Resources(shell, Workflow)
         self.configs: Resources[_S, Config] = Resources(shell, Config)

@@ -6,6 +6,7 @@ import sys
 
 from flowdapt_client.clients import AsyncClient, Client
 from flowdapt_client.errors import BadAddress, NoServer, Refused, RunFailed, Unreadable
+from flowdapt_client.plugin_records import Distribution, PluginChange, PluginNode, PluginSet
 from flowdapt_client.records import (
     Applied,
     Artifact,
@@ -44,6 +45,7 @@ __all__ = [
     "Backfilled",
     "BadAddress",
     "Client",
+    "Distribution",
     "Event",
     "FailedItem",
     "Firing",
@@ -54,6 +56,9 @@ __all__ = [
     "Node",
     "ObjectEntry",
     "ObjectStats",
+    "PluginChange",
+    "PluginNode",
+    "PluginSet",
     "Refused",
     "Revision",
     "Run",

@@ -21,6 +21,9 @@ from typing import Any
 from distributed import WorkerPlugin
 from distributed.core import Status
 from distributed.worker_state_machine import SecedeEvent, UnpauseEvent
+from flowdapt_sets import paths, preparing
+from flowdapt_sets.errors import SetUnusable
+from flowdapt_sets.sets import PluginSet
 from flowdapt_workers.calls import Done, Facts, Failed, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.lacking import located
@@ -213,10 +216,10 @@ class Agent(WorkerPlugin):
         with self._holdings.order(run):
             try:
                 work = await self._work(order, context, taken)
-            except MemoryFull as error:
+                answer = await self._watched(key, order, work)
+            except (MemoryFull, SetUnusable) as error:
                 self._answer(order, failure_of(error, order.task.stage))
                 return None
-            answer = await self._watched(key, order, work)
             block = None
             if not isinstance(answer, Done):
                 self._holdings.wrote(run)
@@ -294,9 +297,27 @@ class Agent(WorkerPlugin):
             source = await self._needed("code", order.code)
             part = self._folder / f".{order.code}"
             part.write_bytes(source)
+            await self._prepare(pickle.loads(source)[2])  # noqa: S301 - from our own server
             part.replace(self._folder / order.code)
         self._codes[order.code] = self._loop.time()
         return Kind(order.code)
+
+    async def _prepare(self, plugins: str) -> None:
+        """Have a plugin set on this node, before anything is computed that needs it.
+
+        :raises SetUnusable: it cannot be
+        """
+        if not plugins:
+            return
+        plugin_set = PluginSet.from_json(plugins)
+        if paths.is_ready(plugin_set.id, paths.node_folder()):
+            return
+        wheels = {w: await self._needed("wheel", w.sha256) for w in plugin_set.wheels}
+        try:
+            await asyncio.to_thread(preparing.prepare, plugin_set, wheels.__getitem__)
+        finally:
+            for wheel in wheels:
+                self._things.pop(f"wheel-{wheel.sha256}", None)
 
     def _answer(self, order: Order, answer: Done | Failed, *, has_block: bool = False) -> None:
         processes = len(self._children)

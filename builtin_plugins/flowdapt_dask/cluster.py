@@ -9,11 +9,14 @@ import pickle
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import dask
 from dask.base import annotate
+from flowdapt_sets.errors import SetUnusable
+from flowdapt_sets.paths import WHEELS
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -27,7 +30,7 @@ from flowdapt_workers.clusters import (
 from flowdapt_workers.parts import Held
 
 from flowdapt.executors import Node
-from flowdapt_dask import connecting, entry, objects, starting, traces
+from flowdapt_dask import connecting, entry, objects, preparing, starting, traces
 from flowdapt_dask.agent import name_of
 from flowdapt_dask.amounts import restrictions
 from flowdapt_dask.blocks import Block, pick
@@ -104,6 +107,12 @@ class DaskCluster(Cluster):
         if not link or self.options.get("dashboard_port") is False:
             return {}
         return {"dashboard_url": link.partition("://")[2]}
+
+    async def prepare(self, plugins: str, wheels: Path, *, look: bool) -> Mapping[str, str]:
+        """Have a plugin set ready on all workers."""
+        await self._refresh()
+        places = dict(self._workers.places)
+        return await preparing.everywhere(self._client, places, plugins, wheels, look=look)
 
     def memory(self) -> GatewayMemory:
         """Return the objects that are kept on the cluster."""
@@ -316,11 +325,24 @@ class DaskCluster(Cluster):
     def _on_needs(self, kind: str, name: str, address: str) -> None:
         if (kind, name, address) in self._giving:
             return
+        if kind == "wheel":
+            self._giving.add((kind, name, address))
+            self._do(self._give_wheel(name, address))
+            return
         for sent in self._sent.values():
             if name == {"context": sent.order.task.run, "code": sent.order.code}[kind]:
                 self._giving.add((kind, name, address))
                 self._do(self._give(kind, name, sent.things[kind], address))
                 return
+
+    async def _give_wheel(self, name: str, address: str) -> None:
+        wheels = self.surroundings.app_dir / WHEELS
+        try:
+            content = await asyncio.to_thread(preparing.content_of, name, wheels)
+        except SetUnusable as error:
+            logger.error("%s", error)
+            content = b""  # which has another hash, and is refused with that
+        await self._give("wheel", name, content, address)
 
     async def _give(self, kind: str, name: str, thing: bytes, address: str) -> None:
         given = self._about.server, kind, name, thing
@@ -329,7 +351,7 @@ class DaskCluster(Cluster):
         except Exception as error:  # it may be larger than a message can be
             said = f"its {kind} cannot be sent to {address}: {type(error).__name__}: {error}"
             for sent in self._sent.values():
-                if sent.things[kind] is thing and not sent.begun:
+                if sent.things.get(kind) is thing and not sent.begun:
                     sent.fail(OrderLost(said))
         finally:
             self._giving.remove((kind, name, address))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 from distributed import get_worker
+from flowdapt_sets import paths, preparing
+from flowdapt_sets.errors import SetUnusable
+from flowdapt_sets.sets import PluginSet
 from flowdapt_workers.clusters import Surroundings
 
 import flowdapt
@@ -50,6 +55,30 @@ async def prepare(version: str, dask_worker: Any = None) -> dict[str, float] | s
 async def warm_up(about: Surroundings, dask_worker: Any = None) -> None:
     """Start what the first order would have to wait for."""
     await (await agent_of(dask_worker, about)).start()
+
+
+async def prepare_set(
+    plugins: str, wheels: Sequence[bytes] | None, look: bool, dask_worker: Any = None
+) -> str | None:
+    """Prepare a plugin set on this node; return what is wrong, or nothing where it lacks wheels.
+
+    :param wheels: their contents, in the set's order; absent to see whether they are needed
+    :param look: compare what is there, file by file, and do nothing else
+    """
+    del dask_worker
+    plugin_set = PluginSet.from_json(plugins)
+    if look:
+        return await asyncio.to_thread(preparing.problem_of, plugin_set)
+    if paths.is_ready(plugin_set.id, paths.node_folder()):
+        return ""
+    if wheels is None:
+        return None
+    contents = dict(zip(plugin_set.wheels, wheels, strict=True))
+    try:
+        await asyncio.to_thread(preparing.prepare, plugin_set, contents.__getitem__)
+    except SetUnusable as error:
+        return str(error)
+    return ""
 
 
 async def give(server: str, kind: str, name: str, thing: bytes, *, dask_worker: Any = None) -> None:

@@ -13,7 +13,10 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from flowdapt import payloads, snapshots, stages
+from flowdapt_sets.paths import SETS
+from flowdapt_workers import importing
+
+from flowdapt import payloads, stages
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import NeverFits, RunCancelled, StageError
 from flowdapt.executors import (
@@ -133,13 +136,13 @@ class InlineExecutor(Executor):
 
     def _activate(self, code: str) -> None:
         """Import user modules from the source that is named, unless that is done already."""
-        if self.host is None or not self.host.snapshots.roots or code == self._code:
+        if self.host is None or not code or code == self._code:
             return
         taken = self.host.snapshots
         if (file := taken.file(code)) is not None:
-            snapshots.activate_file(file)
+            importing.activate_file(file, sets=self.host.app_dir / SETS)
         else:
-            snapshots.activate(taken.paths, taken.sources())
+            importing.activate(taken.paths, taken.sources())
         self._code = code
 
     async def _compute(self, call: Call, places: list[int]) -> Outcome:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from flowdapt_sets.paths import SETS
 from flowdapt_workers.calls import Facts
 from flowdapt_workers.jobs import Job
 from flowdapt_workers.processes import Kind
@@ -131,6 +132,7 @@ class LocalExecutor(SubmittingExecutor):
             snapshot=None if file is None else str(file),
             environment=environment,
             log_level=self._host.log_level,
+            sets=self._host.app_dir / SETS,
         )
 
     # Calls -----------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class LocalExecutor(SubmittingExecutor):
         if self._codes.pop(run.hex, None) is None:  # nothing of it was ever submitted
             return
         dispatch.release(run.hex)
-        dispatch.crew.retire({self._host.snapshots.newest, *self._codes.values()})
+        dispatch.crew.retire({*self._host.snapshots.current, *self._codes.values()})
 
     async def nodes(self) -> Sequence[Node]:
         """Return this machine."""

@@ -10,8 +10,10 @@ import pickle
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from flowdapt_sets.paths import WHEELS
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -36,8 +38,9 @@ from flowdapt_ray.listing import Listing, Place
 from flowdapt_ray.losses import failure_of, is_of_process, is_of_task, loss_of
 from flowdapt_ray.memory import RayMemory
 from flowdapt_ray.options import sorted_out
+from flowdapt_ray.preparing import Preparing
 from flowdapt_ray.probing import Probes
-from flowdapt_ray.tasks import Setup, compute
+from flowdapt_ray.tasks import Lacking, Setup, compute
 from flowdapt_ray.ways import Ways
 from flowdapt_ray.workers import Answered
 
@@ -61,6 +64,7 @@ class RayCluster(Cluster):
         self._attendant = Attendant()
         self._probes = Probes(surroundings.version)
         self._listing = Listing(self._attendant, self._probes, self._sorted.selector)
+        self._preparing = Preparing(self._attendant, self._listing)
         self._deaths = Deaths(self._attendant, self._listing)
         self._inbox = Inbox(told, self._listing.worker_name)
         self._handed = Handed()
@@ -142,6 +146,10 @@ class RayCluster(Cluster):
         """Return the nodes that are alive."""
         return await self._listing.nodes()
 
+    async def prepare(self, plugins: str, wheels: Path, *, look: bool) -> Mapping[str, str]:
+        """Have a plugin set ready on all nodes."""
+        return await self._preparing.everywhere(plugins, wheels, look=look)
+
     def memory(self) -> RayMemory:
         """Return the objects that are kept on the cluster."""
         return RayMemory(self._actor)
@@ -178,7 +186,9 @@ class RayCluster(Cluster):
             else:
                 if isinstance(answered, Answered):
                     break
-                if not await self._learns_more_than(unfit):
+                if isinstance(answered, Lacking):
+                    await self._prepare_late(order, answered)
+                elif not await self._learns_more_than(unfit):
                     raise OrderLost(answered)
             finally:
                 self._inbox.forget(order)
@@ -187,11 +197,21 @@ class RayCluster(Cluster):
             done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
         return done, block if answered.held else None
 
-    async def _answered(self, order: Order, answer: Any) -> Answered | str:
+    async def _prepare_late(self, order: Order, lacking: Lacking) -> None:
+        """Have nodes prepare what one of them lacks, such as one that has just joined.
+
+        :raises OrderLost: one cannot
+        """
+        wheels = self.surroundings.app_dir / WHEELS
+        found = await self._preparing.everywhere(lacking.plugins, wheels, look=False)
+        if wrong := [f"{node}: {said}" for node, said in found.items() if said]:
+            raise OrderLost(f"the plugins of stage {order.task.stage!r}: {'; '.join(wrong)}")
+
+    async def _answered(self, order: Order, answer: Any) -> Answered | Lacking | str:
         """Wait for a task; return why its node cannot compute, where it cannot."""
         computing = asyncio.wrap_future(answer.future())
         try:
-            answered: Answered | str = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'
+            answered: Answered | Lacking | str = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'
         except asyncio.CancelledError:
             self._later(self._cancel(answer, computing))
             raise

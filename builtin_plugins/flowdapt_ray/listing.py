@@ -39,6 +39,7 @@ class Listing:
     ) -> None:
         self._attendant, self._probes, self._selector = attendant, probes, selector
         self._names: dict[str, str] = {}
+        self._unusable: set[str] = set()
 
     async def begin(self, here: str) -> dict[str, Place]:
         """Return where what the gateway cannot do without listens, by what it is.
@@ -54,7 +55,9 @@ class Listing:
         """Return the nodes that are alive."""
         found, free = await self._asked()
         self._probes.ask(node["NodeID"] for node in found)
-        return [self._node(node, node["Resources"], free) for node in found]
+        nodes = {one["NodeID"]: self._node(one, one["Resources"], free) for one in found}
+        self._unusable = {key for key, node in nodes.items() if node.problem}
+        return [*nodes.values()]
 
     def _node(
         self, told: Mapping[str, Any], has: Mapping[str, float], free: Mapping[str, Any]
@@ -79,6 +82,11 @@ class Listing:
         found = sorted((node for node in told if node["Alive"]), key=lambda node: node["NodeID"])
         self._names = _named(found)
         return found, free
+
+    @property
+    def usable(self) -> dict[str, str]:
+        """The names of nodes on which orders can be computed, by their ids, as found last."""
+        return {key: name for key, name in self._names.items() if key not in self._unusable}
 
     def worker_name(self, pid: int, node: str) -> str:
         """Return what to call a process of a node.

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from flowdapt_ray.workers import Answered, Worker
 
 
+class Lacking(NamedTuple):
+    """Why an order was not computed: a node has not prepared the plugin set that goes with it."""
+
+    plugins: str
+
+
 class Setup(NamedTuple):
     """What a process must know of its server before it computes. Of whatever version, so plain.
 
@@ -48,6 +54,8 @@ def compute(head: bytes, *given: Block) -> tuple[bytes, Block | None]:
     code: Any
     context, code = (next(rest).packed(0) if data is None else data for data in inline)
     if not _workers:
+        if plugins := _lacking(code):
+            return pickle.dumps(Lacking(plugins)), None
         from flowdapt_ray.workers import Worker
 
         os.environ.update(setup.environment)
@@ -55,6 +63,43 @@ def compute(head: bytes, *given: Block) -> tuple[bytes, Block | None]:
     answered: Answered
     answered, block = _workers[0].compute(pickle.loads(order), context, list(rest))  # noqa: S301
     return pickle.dumps(answered, 5), block
+
+
+def _lacking(code: bytes) -> str:
+    """Return the plugin set of a snapshot, if there is one and it is not prepared here."""
+    plugins: str = pickle.loads(code)[2] if code else ""  # noqa: S301 - from our server
+    if not plugins:
+        return ""
+    from flowdapt_sets import paths
+    from flowdapt_sets.sets import PluginSet
+
+    there = paths.is_ready(PluginSet.from_json(plugins).id, paths.node_folder())
+    return "" if there else plugins
+
+
+def prepare(plugins: str, wheels: Block | None, look: bool) -> str | None:
+    """Prepare a plugin set on this node; return what is wrong, or nothing where it lacks wheels.
+
+    :param wheels: the contents of its wheels, in its order; absent to see whether they are needed
+    :param look: compare what is there, file by file, and do nothing else
+    """
+    from flowdapt_sets import paths, preparing
+    from flowdapt_sets.errors import SetUnusable
+    from flowdapt_sets.sets import PluginSet
+
+    plugin_set = PluginSet.from_json(plugins)
+    if look:
+        return preparing.problem_of(plugin_set)
+    if paths.is_ready(plugin_set.id, paths.node_folder()):
+        return ""
+    if wheels is None:
+        return None
+    contents = {wheel: bytes(wheels.packed(i)) for i, wheel in enumerate(plugin_set.wheels)}
+    try:
+        preparing.prepare(plugin_set, contents.__getitem__)
+    except SetUnusable as error:
+        return str(error)
+    return ""
 
 
 def version() -> str:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from flowdapt_workers import importing
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.computing import Computed, Computing, Mapping
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import reported
 from flowdapt_workers.output import Output, end_lines
 
-from flowdapt import payloads, snapshots
+from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block
@@ -63,7 +64,7 @@ class Worker:
         self._pid = os.getpid()
         self._node = ray.get_runtime_context().get_node_id()
         if code:
-            snapshots.activate(*pickle.loads(code))  # noqa: S301 - written by our server
+            importing.activate(*pickle.loads(code))  # noqa: S301 - written by our server
         self._post = Post(os.environ[names.SERVER])
         self._shelf, self._interrupts = Shelf(), Interrupts()
         self._output = Output(self._send_log, self._mask)

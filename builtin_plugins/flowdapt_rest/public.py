@@ -13,7 +13,7 @@ import sys
 
 from starlette.responses import Response
 
-from flowdapt_rest import query
+from flowdapt_rest import query, sse
 from flowdapt_rest.errors import reply as refusal
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role
@@ -30,6 +30,7 @@ __all__ = [
     "negotiated",
     "query",
     "refusal",
+    "sse",
 ]
 
 NAMES = sys.modules[__name__]  #: what is exported as one

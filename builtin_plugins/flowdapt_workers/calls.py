@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flowdapt.context import Address
@@ -153,12 +154,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a worker is told when it is made."""
+    """What a worker is told when it is made.
+
+    :param sets: the folder in which plugin sets are prepared here
+    """
 
     memory: Address
     snapshot: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     log_level: int = 20
+    sets: Path | None = None
 
 
 def _size(part: Part) -> int:

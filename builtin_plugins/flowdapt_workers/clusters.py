@@ -121,6 +121,19 @@ class Cluster(ABC):
         """Return where orders are computed; total amounts of ``cpus``, ``gpus``, ``memory`` and so
         on are of one node, and no order is larger than that."""
 
+    async def prepare(self, plugins: str, wheels: Path, *, look: bool) -> Mapping[str, str]:
+        """Have a plugin set ready on all nodes, those excepted on which nothing is computed.
+
+        What comes to a node that has not prepared a set yet is computed all the same, once it has.
+
+        :param plugins: a :class:`flowdapt_sets.sets.PluginSet` as text
+        :param wheels: the folder with its wheels, on the server's machine
+        :param look: change nothing, and compare what is there file by file
+        :return: what is wrong, by node; empty texts for those that are ready
+        """
+        del plugins, wheels, look
+        return {}
+
     def memory(self) -> ClusterMemory | None:
         """Return the objects that are kept on the cluster, once it is open; none by default."""
         return None

@@ -6,11 +6,13 @@ costs the gateway; the server starts another one.
 
 From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
 ``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``, ``("cancel", numbers)``,
-``("release", run)``, ``("fetch", id, parts)``; it ends with the connection.
+``("release", run)``, ``("fetch", id, parts)``, ``("prepare", id, plugins, wheels, look)``; it ends
+with the connection.
 To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("nodes", [Node])`` whenever they changed, ``("started", number, worker)``,
 ``("done", number, Done)``, ``("failed", number, Failed)``, ``("lost", number, cause)``,
 ``("gone", number)`` where blocks are lost for good, ``("fetched", id, payloads or None)``,
+``("prepared", id, problems by node, or None)``,
 ``("log", run, stage, lines, count)``, ``("down", reason)``.
 """
 
@@ -23,6 +25,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from flowdapt.executors import LOST_ATTEMPTS
@@ -277,6 +280,20 @@ class Gateway:
             (payload,) = await self._cluster.fetch(self._blocks[part.block], [part])
             found.append(bytes(payload))
         return found
+
+    # Plugins ---------------------------------------------------------------------------------
+
+    def _on_prepare(self, number: int, plugins: str, wheels: str, look: bool) -> None:
+        self._later(self._prepare(number, plugins, Path(wheels), look))
+
+    async def _prepare(self, number: int, plugins: str, wheels: Path, look: bool) -> None:
+        assert self._cluster is not None  # noqa: S101 - nobody asks before it is up
+        try:
+            found = dict(await self._cluster.prepare(plugins, wheels, look=look))
+        except Exception as error:
+            logger.exception("a plugin set cannot be prepared")
+            found = {"the cluster": f"{type(error).__name__}: {error}"}
+        self._channel.send(("prepared", number, found))
 
 
 if __name__ == "__main__":

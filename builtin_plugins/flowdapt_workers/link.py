@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import subprocess
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ class Link:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: wire.Channel | None = None
         self._answer: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
-        self._fetches: dict[int, asyncio.Future[list[bytes] | None]] = {}
+        self._questions: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count(1)
 
     async def open(
@@ -44,14 +45,14 @@ class Link:
     def _heard(self, message: wire.Message) -> None:
         if message[0] in ("up", "unavailable"):
             self._answer.set_result(message)
-        elif message[0] == "fetched":
-            self._fetched(*message[1:])
+        elif message[0] in ("fetched", "prepared"):
+            self._answered(*message[1:])
         else:
             self._received(message)
 
     def _lost(self) -> None:
-        for number in list(self._fetches):
-            self._fetched(number, None)
+        for number in list(self._questions):
+            self._answered(number, None)
         if not self._answer.done():
             self._answer.set_result(("unavailable", "the gateway ended at once", False))
         else:
@@ -64,16 +65,25 @@ class Link:
 
     async def fetch(self, parts: list[Held]) -> list[bytes] | None:
         """Return payloads that the cluster holds; nothing if they are lost."""
-        number = next(self._numbers)
-        self._fetches[number] = asyncio.get_running_loop().create_future()
-        self.send("fetch", number, parts)
-        try:
-            return await self._fetches[number]
-        finally:
-            del self._fetches[number]
+        found: list[bytes] | None = await self._ask("fetch", parts)
+        return found
 
-    def _fetched(self, number: int, found: list[bytes] | None) -> None:
-        future = self._fetches.get(number)
+    async def prepare(self, plugins: str, wheels: Path, *, look: bool) -> dict[str, str] | None:
+        """Return what is wrong with a plugin set, by node; nothing if the gateway ended."""
+        found: dict[str, str] | None = await self._ask("prepare", plugins, str(wheels), look)
+        return found
+
+    async def _ask(self, what: str, *about: Any) -> Any:
+        number = next(self._numbers)
+        self._questions[number] = asyncio.get_running_loop().create_future()
+        self.send(what, number, *about)
+        try:
+            return await self._questions[number]
+        finally:
+            del self._questions[number]
+
+    def _answered(self, number: int, found: Any) -> None:
+        future = self._questions.get(number)
         if future is not None and not future.done():
             future.set_result(found)
 

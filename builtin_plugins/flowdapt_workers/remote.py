@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 2  #: orders of a mapped stage for each that can be computed at once
 SEEN_AHEAD = 64  #: further ones where nodes may join: whoever adds them goes by what waits
+PLUGINS_KEPT = 4  #: plugin sets that nodes which join prepare before anything is computed there
 RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
 
 
@@ -75,6 +76,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._sent: dict[int, _Sent] = {}
         self._briefings = Briefings()
         self._reconnecting: asyncio.Task[None] | None = None
+        self._plugins: dict[str, Path] = {}  # the sets in use, each with where its wheels are
         self._down = ""  # why the cluster cannot be reached; empty while it can
 
     async def start(self, host: Host) -> None:
@@ -250,7 +252,8 @@ class RemoteExecutor(SubmittingExecutor):
         getattr(self, f"_on_{kind}")(*rest)
 
     def _on_nodes(self, nodes: list[Node]) -> None:
-        self._nodes = nodes
+        before, self._nodes = self._nodes, nodes
+        self._prepare_new(before)
         for job in {*self._jobs, *(sent.unit.job for sent in self._sent.values())}:
             self.moved(job)
         self._pump()
@@ -337,6 +340,35 @@ class RemoteExecutor(SubmittingExecutor):
             asked, most = job.wanted[short], capacities.most(self._nodes, short)
             return f"no node has {asked:g} {short}; the most that one has is {most:g}"
         return None
+
+    # Plugins ---------------------------------------------------------------------------------
+
+    async def prepare(self, plugins: str, wheels: Path) -> Mapping[str, str]:
+        """Have a plugin set ready on all nodes of the cluster, and on those that join."""
+        self._plugins[plugins] = wheels
+        for old in list(self._plugins)[:-PLUGINS_KEPT]:
+            del self._plugins[old]
+        return await self._prepared(plugins, wheels)
+
+    async def verify(self, plugins: str) -> Mapping[str, str]:
+        """Compare what nodes have of a plugin set with what they should have."""
+        return await self._prepared(plugins, Path(), look=True)
+
+    async def _prepared(self, plugins: str, wheels: Path, *, look: bool = False) -> dict[str, str]:
+        down = self._down or "the connection is lost"
+        if self._link is not None:
+            found = await self._link.prepare(plugins, wheels, look=look)
+            if found is not None:
+                return found
+        return {f"the {self.name} cluster": f"it cannot be reached: {down}"}
+
+    def _prepare_new(self, before: Sequence[Node]) -> None:
+        """Have nodes that joined prepare what others have; who computes there does not wait."""
+        known = {node.name for node in before}
+        if self._link is None or all(node.name in known for node in self._nodes):
+            return
+        for plugins, wheels in self._plugins.items():
+            self._link.send("prepare", 0, plugins, str(wheels), False)
 
     # Results ---------------------------------------------------------------------------------
 

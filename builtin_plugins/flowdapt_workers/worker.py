@@ -24,10 +24,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from flowdapt import payloads, snapshots
+from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.objects import attached
-from flowdapt_workers import wire
+from flowdapt_workers import importing, wire
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.computing import Computed, Computing, Mapping
 from flowdapt_workers.diversion import Diversion
@@ -41,7 +41,7 @@ def serve(end: socket.socket, facts: Facts) -> None:
     """Work until the server is gone."""
     os.environ.update(facts.environment)
     if facts.snapshot is not None:
-        snapshots.activate_file(facts.snapshot)
+        importing.activate_file(facts.snapshot, sets=facts.sets)
     worker = Worker(end, facts)
     signal.signal(signal.SIGINT, worker.interrupt)
     worker.output.install(facts.log_level)

@@ -50,7 +50,7 @@ def run(snapshots: Snapshots, script: str, *names: str) -> str:
     Nothing is written beside the sources.
     """
     files = [str(snapshots.file(name)) for name in names]
-    begin = f"from flowdapt.snapshots import activate_file\nfiles = {files}\n"
+    begin = f"from flowdapt_workers.importing import activate_file\nfiles = {files}\n"
     finished = subprocess.run(
         [sys.executable, "-c", begin + dedent(script)], capture_output=True, text=True, check=False
     )
@@ -62,7 +62,7 @@ def sources(snapshots: Snapshots, name: str) -> set[str]:
     """Return the files in a snapshot, relative to its root."""
     file = snapshots.file(name)
     assert file is not None
-    (root,), kept = pickle.loads(file.read_bytes())
+    (root,), kept, _ = pickle.loads(file.read_bytes())
     return {os.path.relpath(path, root) for path in kept}
 
 

@@ -663,7 +663,7 @@ async def test_workers_of_old_code_leave(desk: Desk) -> None:
 
     kinds = {process.kind.code for process in crew_of(desk).all}
 
-    assert kinds == {desk.engine.snapshots.newest}
+    assert kinds == desk.engine.snapshots.current
 
 
 # Settings ------------------------------------------------------------------------------------

@@ -33,8 +33,9 @@ from flowdapt.executors import (
     name_of,
 )
 from flowdapt.hooks import load
-from flowdapt.snapshots import activate, activate_file
 from flowdapt.stages import Arguments, Function, failure, resolve
+from flowdapt_sets.paths import SETS
+from flowdapt_workers.importing import activate, activate_file
 
 from .elements import MapHandle, Results, gathered, numbered
 
@@ -168,14 +169,19 @@ class ThreadExecutor(Executor):
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _activate(self, code: str) -> None:
-        """Have modules in the folder ``user_modules`` imported as they were when the run began."""
-        if self._host is not None and self._host.snapshots.roots and code != self._code:
-            taken = self._host.snapshots
-            if (file := taken.file(code)) is not None:
-                activate_file(file)
-            else:
-                activate(taken.paths, taken.sources())
-            self._code = code
+        """Have user modules, and plugins of the cluster, imported as they were for the run.
+
+        That is for the whole process, as everything is that is imported. An executor with processes
+        of its own has each of them serve one ``code`` for life.
+        """
+        if self._host is None or not code or code == self._code:
+            return
+        taken = self._host.snapshots
+        if (file := taken.file(code)) is not None:
+            activate_file(file, sets=self._host.app_dir / SETS)
+        else:
+            activate(taken.paths, taken.sources())
+        self._code = code
 
     def _tell(self, progress: Progress) -> None:
         if self._host is not None:

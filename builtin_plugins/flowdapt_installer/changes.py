@@ -1,0 +1,256 @@
+"""Makes one change of the plugins: resolve, collect, prepare, activate. In this order, and whole.
+
+Until the last step nothing that runs begin with is touched, and that step is one write. So whatever
+fails or dies before it leaves everything as it was, and whatever dies after it changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flowdapt_sets.errors import SetUnusable
+from flowdapt_sets.preparing import prepare
+from flowdapt_sets.sets import PluginSet, Wheel
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from flowdapt.errors import InvalidInput, ResourceNotFound, nearest
+from flowdapt.executors import Executor
+from flowdapt_installer import building, environments
+from flowdapt_installer.collecting import collected
+from flowdapt_installer.errors import ChangeFailed
+from flowdapt_installer.policies import Policy
+from flowdapt_installer.records import Active, Records, Wanted
+from flowdapt_installer.resolving import Locked, resolved
+from flowdapt_installer.warehouse import Warehouse
+
+HERE = "this server"  #: what it is called among the nodes
+KEPT = "wheel:"  #: begins a requirement that names a wheel of the warehouse by its hash
+
+#: Is told where a change is, and what is known by then.
+Tell = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where plugins are changed.
+
+    :param folder: for sets on this machine
+    :param seconds: how long the nodes may take to prepare a set
+    """
+
+    records: Records
+    warehouse: Warehouse
+    executor: Executor
+    policy: Policy
+    folder: Path
+    seconds: float = 120.0
+
+
+@dataclass
+class Plan:
+    """What is to be active once a change is made.
+
+    :param old: what is active
+    :param wanted: what is asked for by name
+    :param fresh: distributions whose version may change
+    """
+
+    old: Active
+    wanted: dict[str, Wanted]
+    fresh: set[str] = field(default_factory=set)
+    plugin_set: PluginSet = field(default_factory=PluginSet)
+
+
+# What is asked for ---------------------------------------------------------------------------
+
+
+async def planned(site: Site, what: str, names: Sequence[str], namespace: str) -> Plan:
+    """Return what a change comes to, as far as names tell.
+
+    :raises InvalidInput: one is no requirement, or nothing that is installed
+    """
+    old = await site.records.active(namespace)
+    base = old if old.spec.active or not namespace else await site.records.active()
+    wanted: dict[str, Wanted] = {}
+    if base.spec.active:
+        wanted = dict((await site.records.get_set(base.spec.active)).spec.wanted)
+    plan = Plan(old, wanted)
+    if what == "remove":
+        for name in names:
+            key = str(canonicalize_name(name))
+            if key not in wanted:
+                known = nearest(key, wanted) or f"; there are {', '.join(wanted) or 'none'}"
+                raise InvalidInput(f"no plugin {name!r} was installed by name{known}")
+            del wanted[key]
+        return plan
+    for text in names or ([*wanted] if what == "upgrade" else []):
+        key, one = await _read(site, text, wanted if what == "upgrade" else {})
+        wanted[key] = one
+        plan.fresh.add(key)
+    return plan
+
+
+async def _read(site: Site, text: str, known: Mapping[str, Wanted]) -> tuple[str, Wanted]:
+    """Return what a text asks for, and the name of the distribution."""
+    if canonicalize_name(text) in known:  # to be upgraded, from where it came
+        text = known[canonicalize_name(text)].source
+    if text.startswith(KEPT):
+        return _kept(site, text)
+    if building.is_git(text):
+        file, content = await building.cloned(text)
+        wheel = site.warehouse.add(content, file)
+        return wheel.name, Wanted(requirement=kept(wheel), source=text)
+    bare, _, known_hash = text.partition(" --hash=")
+    try:
+        requirement = Requirement(bare)
+    except InvalidRequirement as error:
+        said = str(error).partition("\n")[0]
+        raise InvalidInput(
+            f"{text!r} is no requirement ({said}): give one such as name>=1.0, a wheel, a folder, "
+            "or an address of git"
+        ) from None
+    if known_hash and not known_hash.startswith("sha256:"):
+        raise InvalidInput(f"the hash of {bare!r} must begin with sha256:, not {known_hash[:10]!r}")
+    if (name := canonicalize_name(requirement.name)) == environments.KERNEL:
+        raise InvalidInput("flowdapt itself is installed on each machine, and not as a plugin")
+    return name, Wanted(requirement=bare, source=text)
+
+
+def kept(wheel: Wheel) -> str:
+    """Return the requirement that stands for a wheel of the warehouse, with its name for people."""
+    return f"{KEPT}{wheel.sha256}#{wheel.file}"
+
+
+def _kept(site: Site, text: str) -> tuple[str, Wanted]:
+    wheel = site.warehouse.found(_hash_in(text))
+    if wheel is None:
+        raise InvalidInput(f"no wheel has the hash {_hash_in(text)!r}: send it first")
+    if wheel.name in environments.provided():
+        raise InvalidInput(f"{wheel.file} would replace {wheel.name}, which every node has already")
+    return wheel.name, Wanted(requirement=text, source=text)
+
+
+# The steps -----------------------------------------------------------------------------------
+
+
+async def resolve(site: Site, plan: Plan) -> list[Locked]:
+    """Decide on versions, and check them against the policy."""
+    hashes = {one.source: _hash_of(one) for name, one in plan.wanted.items() if name in plan.fresh}
+    site.policy.check_wanted(hashes)
+    lines = [_line(site, name, one) for name, one in plan.wanted.items()]
+    before = await set_of(site.records, plan.old.spec.active)
+    keep = [w for w in before.wheels if w.name not in plan.fresh and w.name not in plan.wanted]
+    keep += [w for w in before.wheels if w.name in plan.wanted and w.name not in plan.fresh]
+    return await resolved(lines, keep=keep, warehouse=site.warehouse) if lines else []
+
+
+def _line(site: Site, name: str, one: Wanted) -> str:
+    if not one.requirement.startswith(KEPT):
+        return one.requirement
+    wheel = site.warehouse.found(_hash_in(one.requirement))
+    if wheel is None:
+        raise ChangeFailed(f"the wheel of {name} is not kept any more: install it anew")
+    return f"{name} @ {site.warehouse.path(wheel).absolute().as_uri()}"
+
+
+def _hash_in(text: str) -> str:
+    return text.removeprefix(KEPT).partition("#")[0]
+
+
+def _hash_of(one: Wanted) -> str:
+    if one.requirement.startswith(KEPT):
+        return _hash_in(one.requirement)
+    return one.source.partition(" --hash=sha256:")[2]
+
+
+async def collect(
+    site: Site, plan: Plan, locked: Sequence[Locked], told: Callable[[Wheel], None]
+) -> None:
+    """Fetch the wheels, and make a set of them."""
+    wheels = await collected(locked, site.warehouse, told)
+    site.policy.check(wheels)
+    for wheel in wheels:
+        one = plan.wanted.get(wheel.name)
+        known = _hash_of(one) if one is not None else ""
+        if known and known != wheel.sha256:
+            raise ChangeFailed(f"{wheel.file} has the hash {wheel.sha256}, and not {known}")
+    modules = [m for wheel in wheels for m in site.warehouse.modules(wheel)]
+    ordered = tuple(sorted(wheels, key=lambda wheel: wheel.name))
+    plan.plugin_set = PluginSet(ordered, tuple(modules))
+
+
+async def ready(site: Site, plugin_set: PluginSet) -> dict[str, str]:
+    """Prepare a set here and on all nodes.
+
+    :return: by node, what is wrong; empty texts for those that are ready
+    :raises ChangeFailed: nodes did not answer in time
+    """
+    if not plugin_set.wheels:
+        return {}
+    try:
+        await asyncio.to_thread(prepare, plugin_set, site.warehouse.content, site.folder)
+    except SetUnusable as error:
+        return {HERE: str(error)}
+    asked = site.executor.prepare(plugin_set.to_json(), site.warehouse.folder)
+    try:
+        nodes = await asyncio.wait_for(asked, site.seconds)
+    except TimeoutError:
+        said = f"not all nodes have prepared the set within {site.seconds:g} s"
+        raise ChangeFailed(said) from None
+    return {HERE: "", **nodes}
+
+
+def refuse(problems: Mapping[str, str]) -> None:
+    """Fail where a node has a problem.
+
+    :raises ChangeFailed: naming them
+    """
+    if wrong := {node: said for node, said in problems.items() if said}:
+        parts = "; ".join(f"{node}: {said}" for node, said in wrong.items())
+        raise ChangeFailed(f"not every node can use these plugins. {parts}")
+
+
+async def set_of(records: Records, id: str) -> PluginSet:  # noqa: A002 - what sets have
+    """Return a set; an empty one where none is meant."""
+    return (await records.get_set(id)).plugin_set if id else PluginSet()
+
+
+def difference(old: PluginSet, new: Iterable[Locked | Wheel]) -> dict[str, Any]:
+    """Return what comes and what goes, with versions."""
+    before = {wheel.name: wheel.version for wheel in old.wheels}
+    after = {one.name: one.version for one in new}
+    return {
+        "added": {n: v for n, v in after.items() if before.get(n) != v},
+        "removed": {n: v for n, v in before.items() if after.get(n) != v},
+    }
+
+
+async def earlier(records: Records, old: Active, wanted: Sequence[str]) -> str:
+    """Return the id of the set to go back to; empty for none at all.
+
+    :param wanted: its id, or the begin of it; else the one that was active before
+    :raises InvalidInput: there is no such set, or nothing was active before
+    """
+    if not wanted:
+        if not old.spec.before:
+            raise InvalidInput("nothing was active before: there is nothing to go back to")
+        return old.spec.before[-1]
+    known = [one.metadata.name for one in await records.sets()]
+    found = [one for one in known if one.startswith(wanted[0])]
+    if len(found) != 1:
+        how = "several sets" if found else "no set"
+        raise (
+            ResourceNotFound("plugin set", wanted[0])
+            if not found
+            else InvalidInput(f"{how} begin with {wanted[0]!r}: {', '.join(found)}")
+        )
+    return found[0]
+
+
+PYTHON = f"{platform.python_implementation()} {platform.python_version()}"

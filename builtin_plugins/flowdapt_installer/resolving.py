@@ -1,0 +1,153 @@
+"""Decides which distributions a plugin set has, with uv, before anything is changed."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowdapt_sets.sets import Wheel
+from packaging.tags import sys_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from flowdapt_installer import environments, programs
+from flowdapt_installer.errors import ChangeFailed
+from flowdapt_installer.warehouse import Warehouse
+
+_UNSOLVED = "No solution found when resolving dependencies"
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A distribution that was chosen, and where it can be had.
+
+    :param url: of a wheel, or of a source distribution; or a path
+    :param sha256: of what is there, where that is known
+    :param source: it has to be built
+    :param git: it is a repository, at a certain commit
+    """
+
+    name: str
+    version: str
+    url: str
+    sha256: str = ""
+    source: bool = False
+    git: bool = False
+
+
+async def resolved(
+    requirements: Sequence[str], *, keep: Sequence[Wheel], warehouse: Warehouse
+) -> list[Locked]:
+    """Return what a set with these requirements has, beside what every node has already.
+
+    :param keep: which versions are to stay as they are, if that is possible
+    :raises ChangeFailed: nothing goes with the requirements, or with flowdapt; uv says why
+    """
+    try:
+        return await _resolved(requirements, keep, keep, warehouse)
+    except Unsolvable:
+        if not keep:
+            raise
+    return await _resolved(requirements, (), keep, warehouse)
+
+
+class Unsolvable(ChangeFailed):
+    """No versions go with one another."""
+
+
+async def _resolved(
+    requirements: Sequence[str], pinned: Sequence[Wheel], known: Iterable[Wheel], house: Warehouse
+) -> list[Locked]:
+    there = environments.provided()
+    with tempfile.TemporaryDirectory(prefix="flowdapt-resolve-") as name:
+        folder = Path(name)
+        links = folder / "links"
+        links.mkdir()
+        for one in there.values():
+            environments.stand_in(one, links)
+        for wheel in known:
+            os.symlink(house.path(wheel), links / wheel.file)
+        pins = [f"{one.name}=={one.version}" for one in there.values()]
+        pins += [f"{wheel.name}=={wheel.version}" for wheel in pinned]
+        (folder / "constraints.txt").write_text("\n".join(pins))
+        (folder / "wanted.in").write_text("\n".join(requirements))
+        options = ["--format", "pylock.toml", "--quiet", "--no-header", "--python", sys.executable]
+        files = ["--constraints", "constraints.txt", "--find-links", str(links)]
+        try:
+            text = await programs.uv("pip", "compile", "wanted.in", *options, *files, folder=folder)
+        except programs.ProgramFailed as error:
+            if _UNSOLVED in error.said:
+                raise Unsolvable(explained(error.said)) from None
+            raise ChangeFailed(f"plugins cannot be resolved: {_plain(error.said)}") from None
+    packages = tomllib.loads(text).get("packages", [])
+    return [_locked(one) for one in packages if canonicalize_name(one["name"]) not in there]
+
+
+def explained(said: str) -> str:
+    """Return what matters of uv's explanation, in one paragraph, and what could be done."""
+    _, _, cause = said.partition(_UNSOLVED)
+    text = _plain(re.sub(r"^[\s:╰─▶]*(cause:|hint:)?", "", cause.strip(), count=1))
+    text = re.sub(r"all versions of ", "", text)
+    text = re.sub(
+        r",? we can conclude that (your requirements are unsatisfiable)\.?", r", \1.", text
+    )
+    ours = [name for name in environments.provided() if re.search(rf"\b{name}==", text)]
+    if ours:
+        version = environments.provided()[ours[0]].version
+        text += f" Every node has {ours[0]} {version}, which a plugin cannot replace."
+    return text
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[╰─▶]", "", text).split()).removeprefix("error: ")
+
+
+def _locked(package: Mapping[str, Any]) -> Locked:
+    name, version = canonicalize_name(package["name"]), str(package.get("version", ""))
+    if "vcs" in package:
+        vcs = package["vcs"]
+        folder = f"#subdirectory={vcs['subdirectory']}" if vcs.get("subdirectory") else ""
+        url = f"git+{vcs['url']}@{vcs['commit-id']}{folder}"
+        return Locked(name, version, url, source=True, git=True)
+    if "directory" in package:
+        return Locked(name, version, package["directory"]["path"], source=True)
+    if "archive" in package:
+        archive = package["archive"]
+        place = archive.get("url") or archive["path"]
+        built = str(place).partition("#")[0].endswith(".whl")
+        return Locked(name, version, place, _hash(archive), source=not built)
+    best = _best(package.get("wheels", []))
+    if best is not None:
+        return Locked(name, version, _place(best), _hash(best))
+    if "sdist" not in package:
+        raise ChangeFailed(f"{name} {version} has no wheel for this Python and this system")
+    return Locked(name, version, _place(package["sdist"]), _hash(package["sdist"]), source=True)
+
+
+def _best(wheels: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the wheel that fits best; of equals, the one that is nearest."""
+    ranks = {tag: rank for rank, tag in enumerate(sys_tags())}
+    fitting = []
+    for wheel in wheels:
+        file = wheel.get("name") or _place(wheel).rpartition("/")[2]
+        try:
+            *_, tags = parse_wheel_filename(file)
+        except InvalidWheelFilename:
+            continue
+        if mine := [ranks[tag] for tag in tags if tag in ranks]:
+            fitting.append((min(mine), not _place(wheel).startswith(("file:", "/")), wheel))
+    return min(fitting, key=lambda one: one[:2])[2] if fitting else None
+
+
+def _place(file: Mapping[str, Any]) -> str:
+    return str(file.get("url") or file["path"])
+
+
+def _hash(file: Mapping[str, Any]) -> str:
+    return str(file.get("hashes", {}).get("sha256", ""))
