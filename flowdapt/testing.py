@@ -9,7 +9,8 @@ A suite is a class to derive from, found by its name through the hook ``flowdapt
 
 Suites need pytest and anyio. For tests of other kinds there are a storage that forgets everything,
 ``MemoryStorage``, an executor that computes in this process, ``InlineExecutor``, and a clock that
-tests set, ``SimulatedClock``.
+tests set, ``SimulatedClock``. Fixtures for pytest are in ``flowdapt_testing.fixtures``: an engine,
+what happened on it, and a server.
 """
 
 from __future__ import annotations

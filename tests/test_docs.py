@@ -3,6 +3,7 @@
 A fenced block with a title is a file. Python without one is run; `$` lines in a console block are
 run by bash, and what follows them is what they print, with `...` for anything; they may fail where
 that is an `Error: `. A server that is started stays in the background until the end of the page.
+Where a page has uv install a project, a stand-in for uv does: no page needs an index.
 """
 
 from __future__ import annotations
@@ -32,6 +33,19 @@ RUN_SECONDS = 120
 KNOWN: dict[str, type[Resource]] = {**KINDS, "trigger_rule": TriggerRule}
 ALIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
+#: stands in for uv: notes what is to be installed, and runs programs of these tests' environment
+UV = """#!/usr/bin/env bash
+site="$PWD/.venv/stand-in"
+case "$1" in
+sync) mkdir -p "$site" && exec "THIS_PYTHON" -c "
+from pathlib import Path
+from flowdapt_scaffold.candidates import candidate
+candidate(Path(), Path('$site'))" ;;
+run) shift; PYTHONPATH="$PWD:$site" exec "$@" ;;
+*) PATH="${PATH#*:}" exec uv "$@" ;;
+esac
+"""
+
 _FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)\)")
 
@@ -59,10 +73,14 @@ class Reader:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        stand_ins = self.home / ".stand-ins"
+        stand_ins.mkdir()
+        (stand_ins / "uv").write_text(UV.replace("THIS_PYTHON", sys.executable))
+        (stand_ins / "uv").chmod(0o755)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLOWDAPT", "PYTEST"))}
         self.environment = kept | {
             "HOME": str(self.home),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{stand_ins}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "100",
             "FLOWDAPT__RPC__API__PORT": str(self.port),
