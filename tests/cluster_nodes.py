@@ -64,14 +64,16 @@ asyncio.run(main(facts.pop("kind"), facts))
 class Environments:
     """Virtual environments, made as they are needed, with what is installed here and no more.
 
-    :param folder: for all of them
+    :param folder: for all of them; without one, nodes share the environment of this process
     """
 
-    folder: Path
+    folder: Path | None = None
     wheel: Path | None = None
 
     def python(self, name: str) -> Path:
         """Return the interpreter of an environment."""
+        if self.folder is None:
+            return Path(sys.executable)
         place = self.folder / name
         if not place.exists():
             if self.wheel is None:

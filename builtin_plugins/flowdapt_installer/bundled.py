@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from flowdapt_sets.sets import PluginSet
 from packaging.utils import canonicalize_name
 
+from flowdapt.errors import FlowdaptError
 from flowdapt.plugins import GROUP, Plugins
+
+_RESOURCE = {"kind", "metadata", "spec"}  #: what each has, and no other file is likely to have
 
 if TYPE_CHECKING:
     from flowdapt.engine import Engine
@@ -53,16 +57,17 @@ def _come(new: PluginSet, folder: Path, old: PluginSet) -> Iterator[metadata.Dis
 def resources(
     plugins: Plugins, new: PluginSet, folder: Path, old: PluginSet
 ) -> Iterator[dict[str, Any]]:
-    """Yield what plugins bring to be applied: the YAML files of packages with an entry point."""
+    """Yield what plugins bring to be applied: the resource files of distributions with an entry point."""
     read = plugins.resolve("readers", "files")
     for there in _come(new, folder, old):
         if not any(entry.group == GROUP for entry in there.entry_points):
             continue
         for file in sorted(map(str, there.files or ())):
-            if file.endswith((".yaml", ".yml")):
-                for one in read(Path(str(there.locate_file(file)))):
-                    if isinstance(one.data, dict) and {"kind", "metadata"} <= one.data.keys():
-                        yield one.data
+            if file.endswith((".yaml", ".yml", ".json")):
+                with suppress(FlowdaptError):  # data of the plugin's own
+                    for one in read(Path(str(there.locate_file(file)))):
+                        if isinstance(one.data, dict) and _RESOURCE <= one.data.keys():
+                            yield one.data
 
 
 async def apply(engine: Engine, data: dict[str, Any]) -> str:
@@ -70,5 +75,6 @@ async def apply(engine: Engine, data: dict[str, Any]) -> str:
 
     :raises FlowdaptError: it is refused
     """
-    resource, verdict = await engine.apply(data)
+    name = data["metadata"].get("name") if isinstance(data["metadata"], dict) else None
+    resource, verdict = await engine.apply(data, where=f"{data['kind']} {name!r} of a plugin")
     return f"{data['kind']} {resource.name} {verdict}"

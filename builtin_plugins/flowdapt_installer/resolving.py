@@ -79,6 +79,8 @@ async def _resolved(
         (folder / "wanted.in").write_text("\n".join(requirements))
         options = ["--format", "pylock.toml", "--quiet", "--no-header", "--python", sys.executable]
         files = ["--constraints", "constraints.txt", "--find-links", str(links)]
+        for place in os.environ.get("UV_FIND_LINKS", "").split(","):  # which ours goes before
+            files += ["--find-links", place] if place else []
         try:
             text = await programs.uv("pip", "compile", "wanted.in", *options, *files, folder=folder)
         except programs.ProgramFailed as error:

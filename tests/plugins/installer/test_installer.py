@@ -1,0 +1,327 @@
+"""Installing plugins on one machine: what may be installed, what comes of it, and what is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flowdapt import __version__
+from flowdapt.client import Refused
+from tests.plugins.installer.sites import Site, orchard, serving
+from tests.wheelhouse import wheel
+
+#: a project that builds itself, so that building needs no index
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "orchard"
+version = "9.0"
+"""
+BACKEND = """
+import pathlib, shutil
+def build_wheel(folder, *_):
+    (made,) = pathlib.Path(__file__).parent.glob("*.whl")
+    return pathlib.Path(shutil.copy(made, folder)).name
+"""
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of wheels that stands for an index."""
+    return tmp_path_factory.mktemp("shelf")
+
+
+def only_from(shelf: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have servers find distributions on a shelf, and in no index."""
+    settings = shelf.with_name("uv.toml")
+    settings.write_text("no-index = true\n")
+    patch.setenv("UV_CONFIG_FILE", str(settings))
+    patch.setenv("UV_FIND_LINKS", str(shelf))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Iterator[Site]:
+    """A server that finds distributions on the shelf and nowhere else."""
+    with pytest.MonkeyPatch.context() as patch:
+        only_from(shelf, patch)
+        with serving(None, tmp_path_factory.mktemp("app")) as found:
+            yield found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_installed(site: Site) -> Iterator[None]:
+    yield
+    for one in site.client.plugins.sets():
+        for namespace in one.namespaces:
+            where = "" if namespace == "*" else namespace
+            site.change("remove", *one.wanted, namespace=where)
+
+
+def names(site: Site) -> dict[str, str]:
+    """Return the distributions of the set that is active, with their versions."""
+    for one in site.client.plugins.sets():
+        if "*" in one.namespaces:
+            return {found.name: found.version for found in one.distributions}
+    return {}
+
+
+# What comes of it
+
+
+def test_what_a_plugin_needs_comes_with_it_and_what_every_node_has_does_not(
+    site: Site, shelf: Path
+) -> None:
+    wheel(shelf, "press", "1.5", entry=None)
+    wheel(shelf, "cider", "1.0", requires=["press>=1", "pluggy>=1.5", "flowdapt>=1.0,<2"])
+
+    site.install("cider")
+
+    assert names(site) == {"cider": "1.0", "press": "1.5"}
+
+
+def test_an_upgrade_takes_the_newest_and_leaves_the_others_alone(site: Site, shelf: Path) -> None:
+    for version in ("1.0", "2.0"):
+        wheel(shelf, "pear", version)
+        wheel(shelf, "plum", version)
+    site.install("pear>=1", "plum<2")
+
+    site.install("pear==1.0")
+    before = names(site)
+    site.install("plum")
+    also = names(site)
+    site.change("upgrade", "pear>=1")
+    after = names(site)
+
+    assert before == {"pear": "1.0", "plum": "1.0"}
+    assert also == {"pear": "1.0", "plum": "2.0"}
+    assert after == {"pear": "2.0", "plum": "2.0"}
+
+
+def test_runs_of_a_namespace_can_have_plugins_of_their_own(site: Site, tmp_path: Path) -> None:
+    site.install(orchard(tmp_path, "1.0"))
+    site.install(orchard(tmp_path, "2.0"), namespace="trial")
+
+    everywhere, _ = site.versions(2)
+    there, _ = site.versions(2, namespace="trial")
+
+    assert (everywhere, there) == ({"1.0"}, {"2.0"})
+
+
+def test_plugins_are_removed_with_what_only_they_needed(site: Site, shelf: Path) -> None:
+    wheel(shelf, "press", "1.5", entry=None)
+    wheel(shelf, "cider", "1.0", requires=["press"])
+    wheel(shelf, "juice", "1.0")
+    site.install("cider", "juice")
+
+    site.change("remove", "cider")
+
+    assert names(site) == {"juice": "1.0"}
+
+
+def test_a_rollback_goes_back_step_by_step_or_to_a_certain_set(site: Site, tmp_path: Path) -> None:
+    ids = [site.install(orchard(tmp_path, version)).active for version in ("1.0", "2.0", "3.0")]
+
+    back = [site.change("rollback").active, site.change("rollback").active]
+    forth = site.change("rollback", ids[2][:10]).active
+
+    assert back == [ids[1], ids[0]]
+    assert forth == ids[2]
+
+
+def test_what_plugins_bring_is_applied_where_that_is_asked_for(site: Site, tmp_path: Path) -> None:
+    stage = {"name": "tell", "target": "meadow.stages.version"}
+    workflow = {"kind": "workflow", "metadata": {"name": "mow"}, "spec": {"stages": [stage]}}
+    files = {
+        "meadow/__init__.py": "",
+        "meadow/stages.py": "def version(): return 'hay'\n",
+        "meadow/mow.yaml": yaml.safe_dump(workflow),
+        "meadow/other.yaml": "of: something else\n",
+        "meadow/wrong.yaml": "kind: workflow\nmetadata: {name: wrong}\nspec: {stages: 7}\n",
+    }
+
+    ended = site.install(wheel(tmp_path, "meadow", "1.0", files), apply=True)
+
+    assert site.client.runs.run("mow").value() == "hay"
+    assert "workflow mow created" in ended.notes
+    assert any("wrong" in note and note.startswith("not applied") for note in ended.notes)
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(site: Site, shelf: Path) -> None:
+    wheel(shelf, "press", "1.5", entry=None)
+    wheel(shelf, "cider", "1.0", requires=["press"])
+
+    ended = site.install("cider", dry_run=True)
+
+    assert ended.added == {"cider": "1.0", "press": "1.5"}
+    assert names(site) == {}
+
+
+def test_what_is_active_is_found_by_the_next_server(tmp_path: Path) -> None:
+    with serving(None, tmp_path / "app") as site:
+        site.install(orchard(tmp_path, "1.0"))
+
+    with serving(None, tmp_path / "app") as site:
+        met, _ = site.versions(2)
+        (plugin,) = [p for p in _listed(site) if p["name"] == "orchard"]
+
+    assert met == {"1.0"}
+    assert plugin["state"] == "healthy"
+
+
+def _listed(site: Site) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = site.client.request("GET", "/plugin/", kind="plugin")
+    return found
+
+
+# Where it comes from
+
+
+def test_a_project_in_a_git_repository_is_built_and_installed(site: Site, tmp_path: Path) -> None:
+    project = tmp_path / "repository" / "here"
+    orchard(project, "9.0")
+    (project / "pyproject.toml").write_text(PROJECT)
+    (project / "backend.py").write_text(BACKEND)
+    git = ["git", "-C", str(tmp_path / "repository"), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"], ["tag", "v9"]):
+        subprocess.run([*git, *command], check=True)
+
+    site.install(f"git+file://{tmp_path}/repository@v9#subdirectory=here")
+
+    assert names(site) == {"orchard": "9.0"}
+
+
+def test_a_package_that_is_no_plugin_can_be_installed_and_that_is_told(
+    site: Site, tmp_path: Path
+) -> None:
+    ended = site.install(wheel(tmp_path, "shears", "1.0", entry=None))
+
+    assert [note for note in ended.notes if "no plugin, as it has no entry point" in note]
+
+
+# What is refused, and leaves everything as it was
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("nowhere-to-be-found", "nowhere-to-be-found was not found in the provided"),
+        ("needs-old-pluggy", r"depend.* on pluggy<1 .* Every node has pluggy [\d.]+, which a plug"),
+        ("needs-old-flowdapt", f"flowdapt<1 .* Every node has flowdapt {__version__}"),
+        ("pluggy<1", "Every node has pluggy"),
+        ("for-another", "for-another.* no wheels with a matching"),
+        ("flowdapt", "flowdapt itself is installed on each machine"),
+        ("not a requirement!", "is no requirement .* give one such as name>=1.0"),
+        ("wheel:0000", "no wheel has the hash '0000': send it first"),
+        ("git+nonsense", "git failed: "),
+        ("pear==1.0 --hash=sha256:00", r"pear-1.0-.* has the hash .*, and not 00"),
+        ("pear==1.0 --hash=md5:00", "must begin with sha256:"),
+    ],
+)
+def test_what_cannot_be_installed_is_refused_with_the_reason(
+    site: Site, shelf: Path, wanted: str, said: str
+) -> None:
+    wheel(shelf, "needs-old-pluggy", "1.0", requires=["pluggy<1"])
+    wheel(shelf, "needs-old-flowdapt", "1.0", requires=["flowdapt<1"])
+    wheel(shelf, "for-another", "1.0", tag="cp39-cp39-win_amd64")
+    wheel(shelf, "pear", "1.0")
+    before = site.client.plugins.sets()
+
+    ended = site.change("install", wanted)
+
+    assert ended.state == "failed"
+    assert re.search(said, ended.error), ended.error
+    assert site.client.plugins.sets() == before
+
+
+def test_a_wheel_that_is_cut_off_or_of_another_kind_is_refused(site: Site, tmp_path: Path) -> None:
+    whole = orchard(tmp_path, "1.0")
+    cut = tmp_path / "cut" / whole.name
+    cut.parent.mkdir()
+    cut.write_bytes(whole.read_bytes()[:-200])
+
+    ended = site.change("install", cut)
+
+    assert "is no whole wheel" in ended.error or "Failed to read" in ended.error
+    with pytest.raises(Refused, match=r"'orchard.txt' is no name of a wheel"):
+        site.client.plugins.send("orchard.txt", b"")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"orchard/__init__.py": "1 / 0\n"}, "cannot be imported: ZeroDivisionError"),
+        ({"orchard/__init__.py": "import sys; sys.exit('no')\n"}, "SystemExit: no"),
+        ({"orchard/__init__.py": "import os; os._exit(3)\n"}, "ended with 3"),
+        ({"../outside.py": "", "orchard/__init__.py": ""}, "outside of its folder"),
+    ],
+)
+def test_a_plugin_that_no_node_could_use_is_refused(
+    site: Site, tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    ended = site.change("install", wheel(tmp_path, "orchard", "1.0", files))
+
+    assert (ended.state, ended.step) == ("failed", "prepare")
+    assert said in ended.error
+    assert names(site) == {}
+
+
+def test_only_one_change_is_made_at_a_time(site: Site, tmp_path: Path) -> None:
+    slow = "import time; time.sleep(1)\n"
+    file = orchard(tmp_path, "1.0", slow)
+    sent = site.client.plugins.send(file.name, file.read_bytes())
+    begun = site.client.plugins.begin("install", [sent])
+
+    with pytest.raises(Refused, match=r"install orchard-1.0-.*whl is under way") as refused:
+        site.client.plugins.begin("rollback")
+
+    *_, ended = site.client.plugins.follow(begun.id)
+    assert refused.value.status == 409
+    assert ended.state == "done"
+
+
+# What the settings allow
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["policy=hashed"], "'pear' has no hash"),
+        (["policy=allowlist", "allow=plum,press"], "pear is not among"),
+    ],
+)
+def test_policies_say_what_may_be_installed(
+    tmp_path: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], said: str
+) -> None:
+    only_from(shelf, monkeypatch)
+    wheel(shelf, "pear", "1.0")
+    wheel(shelf, "press", "1.5", entry=None)
+    plum = wheel(shelf, "plum", "1.0", requires=["press"])
+    given = [f"services.plugin_sets.{setting}" for setting in settings]
+
+    with serving(None, tmp_path / "app", *given) as site:
+        refused = site.change("install", "pear")
+        allowed = site.change("install", plum)
+
+    assert said in refused.error
+    assert allowed.state == "done"
+
+
+def test_only_administrators_change_plugins_and_that_is_on_record(site: Site) -> None:
+    site.change("install", "nowhere-to-be-found")
+
+    last = [*site.client.audit.list(order="newest", limit=50)]
+    document = site.client.request("GET", "/openapi.json")
+
+    print([e for e in last][:3])
+    assert any(json.dumps(entry.model_dump(mode="json")).count("plugin_changes") for entry in last)
+    assert document["paths"]["/plugin_changes"]["post"]
