@@ -86,8 +86,9 @@ def diagnosis(plugin: Plugin) -> dict[str, Any]:
 
 def report(plugin: Plugin) -> str:
     """Return the same for people."""
+    name = f"{plugin.name} {plugin.version}".rstrip()
     lines = [
-        f"{plugin.name} {plugin.version} is {plugin.state.value}: {plugin.reason}",
+        f"{name} is {plugin.state.value}: {plugin.reason}",
         f"  what helps: {advice(plugin)}",
         f"  to do without it: flowdapt plugins disable {plugin.name}",
     ]
