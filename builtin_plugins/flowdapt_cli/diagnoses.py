@@ -44,13 +44,13 @@ _ADVICE = (
         " load what is large when it is used",
     ),
     (
-        r"^replaces |^changes |^leaves ",
+        r"^its import (replaces|changes|leaves|forks)",
         "all of flowdapt runs in the same process and needs that as it is; its author should do"
         " this where its own code runs, or not at all",
     ),
     (
-        r"^ends |^keeps ",
-        "every command would end so; its author should stop what the import starts",
+        r"^its import (keeps|has) the process",
+        "every command would end so; its author should not start this by an import",
     ),
     (
         r"while importing$",

@@ -41,6 +41,10 @@ def judge(plugins: Sequence[Plugin], folder: Path | None) -> Mapping[str, Verdic
 
     :param folder: where verdicts are kept from one time to the next; without it, nowhere
     """
+    if any(plugin.entry.dist is None for plugin in plugins):
+        # Its metadata cannot be read. Pydantic reads that of all, to find plugins of its own, and
+        # would fail at the first model: then nothing starts, and it is not said because of whom.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     slots = {plugin.name: _slot(plugin.entry) for plugin in plugins}
     kept = _recall(folder)
     asked = [plugin for plugin in plugins if plugin.state is State.DISCOVERED]
