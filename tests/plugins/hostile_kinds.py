@@ -376,6 +376,15 @@ HEALTHY = {
     "broken_stage": hook("return [Provider('bt', 'no_such:Stage')]", "flowdapt_stages"),
     "broken_routes": hook("return [Provider('br', 'no_such:routes')]", "flowdapt_routes"),
     "broken_trigger": hook("return [Provider('bg', 'no_such:Rule')]", "flowdapt_triggers"),
+    "service_made": (
+        "def make(server, **options): raise OSError('not me')\n"
+        + hook("return [Provider('sm', 'healthy_service_made:make')]", "flowdapt_services")
+    ),
+    "service_begun": (
+        "from flowdapt.services import Service\nclass Bad(Service):\n    order = 99\n"
+        "    async def start(self): raise SystemExit(3)\n    async def stop(self): pass\n"
+        + hook("return [Provider('sb', 'healthy_service_begun:Bad')]", "flowdapt_services")
+    ),
     "is_nothing": "",
 }
 
