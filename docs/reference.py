@@ -16,8 +16,6 @@ from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import flowdapt_rest
-import flowdapt_triggers
 import typer
 from flowdapt_artifacts import models, public
 from flowdapt_cli.app import flowdapt as overview
@@ -95,11 +93,9 @@ def main() -> None:
 def _hooks() -> Iterator[str]:
     yield from _head("Hooks", hooks)
     yield from _class(hooks.Provider)
-    for module in (
-        hooks,
-        flowdapt_rest,
-        flowdapt_triggers,
-    ):  # a plugin may specify hooks of its own
+    plugins = Plugins.load(safe_mode=True)
+    own = [plugins.loaded(plugin.name) for plugin in plugins.list() if plugin.built_in]
+    for module in (hooks, *filter(None, own)):  # a plugin may specify hooks of its own
         for function in vars(module).values():
             if inspect.isfunction(function) and hasattr(function, f"{hooks.NAMESPACE}_spec"):
                 yield from _function(function, level=2)
