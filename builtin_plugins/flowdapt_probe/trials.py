@@ -15,7 +15,9 @@ from flowdapt.hooks import Verdict
 from flowdapt_probe.child import ANSWER, WELL
 from flowdapt_probe.verdicts import UNTRIED
 
-SECONDS = 10.0  #: how long an import may take, until the child is killed
+#: How long an import may take, until the child is killed. On a machine that is busy it may take up
+#: to twice as long: what it waited for a core does not count.
+SECONDS = 10.0
 ENDING_SECONDS = 3.0  #: how long a child that has answered may take to end, at least
 SHOWING_SECONDS = 2.0  #: how long a child that took longer may take to show where it stands
 REPORT_BYTES = 8000  #: how much is kept of the end of what the child wrote
@@ -43,6 +45,8 @@ def tried(target: str) -> Verdict:
             return Verdict(fault=UNTRIED)
         with process:
             late = not _ended(process, SECONDS)
+            if late:
+                late = not _ended(process, min(SECONDS, _kept_waiting(process.pid)))
             if late and ANSWER in _end_of(output):  # it may have come at the last moment
                 late = not _ended(process, ENDING_SECONDS)
             if late:
@@ -51,6 +55,15 @@ def tried(target: str) -> Verdict:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         return _verdict(process.returncode, _end_of(output), late=late)
+
+
+def _kept_waiting(pid: int) -> float:
+    """Return for how many seconds a process could have run and had no core; 0 if unknown."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as told:
+            return int(told.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _verdict(status: int, output: bytes, *, late: bool) -> Verdict:

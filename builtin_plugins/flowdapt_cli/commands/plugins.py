@@ -1,6 +1,8 @@
 """Commands over what is installed; none of them needs a server."""
 
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -116,11 +118,14 @@ def _anew(one: Invocation) -> Plugins:
     from shutil import rmtree
 
     settings = one.settings()
-    rmtree(settings.app_dir / "cache", ignore_errors=True)
+    # The program keeps verdicts before it knows of --app-dir, and a server where that leads.
+    first = Path(os.environ.get("FLOWDAPT__APP_DIR") or "~/.flowdapt").expanduser()
+    for folder in (settings.app_dir, first):
+        rmtree(folder / "cache", ignore_errors=True)
     return Plugins.load(
         disabled=settings.plugins.disabled,
         safe_mode=settings.plugins.safe_mode or one.safe_mode,
-        cache_dir=settings.app_dir / "cache",
+        cache_dir=first / "cache",
     )
 
 

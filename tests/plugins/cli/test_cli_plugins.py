@@ -356,7 +356,7 @@ def test_doctor_tries_again_what_was_refused(site: Site, tmp_path: Path) -> None
     (tmp_path / "ill").unlink()
 
     kept = call("plugins", "doctor")
-    again = call("plugins", "doctor", "--again")
+    again = call("-d", tmp_path / "other", "plugins", "doctor", "--again")
     after = call("plugins", "doctor")
 
     assert [done.status for done in (before, kept, again, after)] == [1, 1, 0, 0]
