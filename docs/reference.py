@@ -93,8 +93,9 @@ def main() -> None:
 def _hooks() -> Iterator[str]:
     yield from _head("Hooks", hooks)
     yield from _class(hooks.Provider)
-    plugins = Plugins.load(safe_mode=True)  # each may specify hooks of its own
-    for module in (hooks, *(plugins.loaded(plugin.name) for plugin in plugins.list())):
+    plugins = Plugins.load(safe_mode=True)
+    own = [plugins.loaded(plugin.name) for plugin in plugins.list() if plugin.built_in]
+    for module in (hooks, *filter(None, own)):  # a plugin may specify hooks of its own
         for function in vars(module).values():
             if inspect.isfunction(function) and hasattr(function, f"{hooks.NAMESPACE}_spec"):
                 yield from _function(function, level=2)

@@ -41,9 +41,8 @@ MOST_FAILURES = 3  #: a plugin that fails on so many events in a row is told of 
 #: Which built-in plugin brings a name, so that the error for a removed one can say so.
 BUILT_IN = {
     "files": "flowdapt_cli",
-    "client": "flowdapt_client",
     "run": "flowdapt_embedded",
-    **{name: f"flowdapt_{name}" for name in ("local", "sqlite", "rest")},
+    **{name: f"flowdapt_{name}" for name in ("client", "local", "sqlite", "rest")},
 }
 
 
@@ -62,6 +61,7 @@ _LAWFUL = {
     State.DISCOVERED: {State.INCOMPATIBLE, State.DISABLED, State.LOADED, State.QUARANTINED},
     State.LOADED: {State.HEALTHY, State.QUARANTINED},
     State.HEALTHY: {State.QUARANTINED},
+    State.QUARANTINED: {State.DISABLED},  # of what could not even be read
 }
 
 
@@ -154,8 +154,7 @@ class Plugins:
 
         :param part: such as ``executors``, for the hook ``flowdapt_executors``
         """
-        offers = self._offers.items()
-        return {offer.name: offer for (offered, _), (offer, _) in offers if offered == part}
+        return {one.name: one for (of, _), (one, _) in self._offers.items() if of == part}
 
     def resolve(self, part: str, name: str) -> Any:
         """Import what is offered under ``name``.
@@ -210,11 +209,10 @@ class Plugins:
         for implementation in reversed(self._manager.hook.flowdapt_event.get_hookimpls()):
             plugin = self._plugins[implementation.plugin_name]
             error = _failure_of(implementation.function, *[event for _ in implementation.argnames])
+            plugin.failures = 0 if error is None else plugin.failures + 1
             if error is None:
-                plugin.failures = 0
                 continue
             logger.error("plugin %s failed on an event", plugin.name, exc_info=error)
-            plugin.failures += 1
             if plugin.failures == MOST_FAILURES:
                 failed = f"flowdapt_event failed {MOST_FAILURES} times in a row"
                 self._quarantine(plugin, failed, error)
@@ -240,8 +238,8 @@ class Plugins:
         verdicts: Mapping[str, Verdict] = {}
         if strangers:
             try:
-                judge = self._manager.hook.flowdapt_judge
-                verdicts = judge(plugins=strangers, folder=folder) or {}
+                hook = self._manager.hook
+                verdicts = hook.flowdapt_judge(plugins=strangers, folder=folder) or {}
             except Exception:
                 logger.exception("plugins are imported without being tried first")
         for plugin in strangers:
@@ -309,7 +307,7 @@ class Plugins:
             if hook.spec and not hook.spec.argnames:
                 offered: Any = implementation.function()
                 for provider in offered if isinstance(offered, Iterable) else [offered]:
-                    if not isinstance(provider, Provider):
+                    if type(provider) is not Provider:  # of a subclass, any attribute might raise
                         raise TypeError(f"{hook.name} returned {provider!r:.50}, not providers")
                     yield hook.name.removeprefix("flowdapt_"), provider
 
@@ -350,14 +348,18 @@ def _found(distributions: Iterable[Distribution] | None) -> Iterator[Plugin]:
             if GROUP not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             about, entries = distribution.metadata, distribution.entry_points.select(group=GROUP)
-            name = _normal(about["Name"])
+            name, version = ((about.get_all(key) or [""])[0] for key in ("Name", "Version"))
+            if not name:
+                raise ValueError("it says no name")
+            found = [Plugin(one.name, name, version, one) for one in entries]
         except Exception as error:
-            where = getattr(distribution, "_path", distribution)
-            logger.warning("%s is left out: %s", where, _brief(error))
-            continue
-        if name not in seen:  # what comes first on sys.path hides what comes later
-            seen.add(name)
-            yield from (Plugin(one.name, about["Name"], about["Version"], one) for one in entries)
+            # Its folder has no public name; what cannot be read has none other to be known by.
+            name = getattr(getattr(distribution, "_path", None), "name", "?")
+            found = [Plugin(name, name, "", metadata.EntryPoint(name, "", GROUP))]
+            found[0].become(State.QUARANTINED, f"its metadata cannot be read: {_brief(error)}")
+        if _normal(name) not in seen:  # what comes first on sys.path hides what comes later
+            seen.add(_normal(name))
+            yield from found
 
 
 def _named(plugins: Iterable[Plugin]) -> dict[str, Plugin]:

@@ -9,6 +9,8 @@ Where a page has uv install a project, a stand-in for uv does: no page needs an 
 from __future__ import annotations
 
 import doctest
+import importlib
+import inspect
 import os
 import re
 import socket
@@ -25,10 +27,16 @@ import pytest
 import yaml
 from flowdapt_triggers.resource import TriggerRule
 
+from flowdapt import hooks
 from flowdapt.resources import KINDS, Resource
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLUGINS = sorted(
+    path.name
+    for path in (ROOT / "builtin_plugins").iterdir()
+    if path.is_dir() and path.name != "flowdapt_workers"  # which is a library, and no plugin
+)
 RUN_SECONDS = 120
 KNOWN: dict[str, type[Resource]] = {**KINDS, "trigger_rule": TriggerRule}
 ALIKE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -218,6 +226,28 @@ def test_the_reference_is_what_the_code_says() -> None:
 
     advice = "write the reference anew with: uv run python docs/reference.py"
     assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{advice}"
+
+
+def test_every_hook_is_in_the_reference_with_all_that_is_said_of_it() -> None:
+    page = (ROOT / "docs" / "reference" / "hooks.md").read_text()
+    modules = [hooks, *map(importlib.import_module, PLUGINS)]
+
+    specs = {
+        name: inspect.getdoc(spec) or ""
+        for module in modules
+        for name, spec in vars(module).items()
+        if inspect.isfunction(spec) and hasattr(spec, f"{hooks.NAMESPACE}_spec")
+    }
+
+    assert {"flowdapt_event", "flowdapt_routes", "flowdapt_actions"} <= set(specs)
+    for name, said in specs.items():
+        section = page.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        assert [word for word in _words(said) if word not in _words(section)] == [], name
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text, without those of markup: roles, fields and what they name."""
+    return re.findall(r"\w{3,}", re.sub(r":[\w ]+:(`[^`]*`)?", "", text))
 
 
 def test_the_two_commands_of_the_readme_are_those_that_are_checked() -> None:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from flowdapt.hooks import Provider, hookimpl
 
 if TYPE_CHECKING:
-    from flowdapt.plugins import Plugins
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from flowdapt.plugins import Plugin, Plugins
 
 _COMMANDS = {
     "serve": ("server:serve", "Start a server here; Ctrl-C stops it."),
@@ -60,6 +63,15 @@ def flowdapt_exports() -> list[Provider]:
 def flowdapt_readers() -> list[Provider]:
     """Offer how resource files are read here."""
     return [Provider("files", f"{__name__}.reading.files:read", "YAML and JSON files, folders.")]
+
+
+@hookimpl(tryfirst=True)
+def flowdapt_judge(plugins: Sequence[Plugin], folder: Path | None) -> None:
+    """Judge none, but leave out before they are tried what the settings file wants left out."""
+    from flowdapt_cli.early import leave_out
+
+    if folder is not None:  # which is in the application directory
+        leave_out(plugins, folder.parent)
 
 
 def main(plugins: Plugins) -> None:

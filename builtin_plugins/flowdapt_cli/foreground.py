@@ -17,6 +17,7 @@ from flowdapt import __version__
 from flowdapt.errors import PluginError
 from flowdapt.server import Server
 from flowdapt_cli import logs
+from flowdapt_cli.blame import culprit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,9 +37,22 @@ def serve(invocation: Invocation, *, services: str | None = None, insecure: bool
     overrides = ("rpc.api.insecure=true", "rpc.api.require_token=false") if insecure else ()
     settings = invocation.settings(*overrides, write_missing=True)
     only = None if services is None else frozenset(filter(None, services.split(",")))
-    server = Server(settings, invocation.server_plugins(settings), only=only)
+    plugins = invocation.server_plugins(settings)
     log(settings)
-    asyncio.run(_serve(server))
+    while True:
+        server = Server(settings, plugins, only=only)
+        try:
+            asyncio.run(_serve(server))
+        except (Exception, SystemExit) as error:
+            was_up = server.stopping.is_set()
+            guilty = None if was_up else culprit(error, plugins)
+            if guilty is None:
+                raise
+            logger.exception("plugin %s keeps the server from starting", guilty.name)
+            plugins = invocation.plugins_without(guilty, plugins, settings)
+            logger.warning("plugin %s is left out; see flowdapt plugins disable", guilty.name)
+        else:
+            break
     if server.restarting:  # as another process, so that nothing of the old one is left
         logger.info("starting anew")
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - as we were

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     import typer
 
     from flowdapt.client import Client
-    from flowdapt.plugins import Plugins
+    from flowdapt.plugins import Plugin, Plugins
     from flowdapt.settings import Settings
 
 
@@ -63,16 +64,26 @@ class Invocation:
         """Return the plugins without those that the settings leave out."""
         from flowdapt_sets import active
 
-        from flowdapt.plugins import Plugins
-
         chosen = settings.plugins
         safe = chosen.safe_mode or self.safe_mode
         installed = not safe and active.use(settings.app_dir)  # by the installer
         if not (chosen.disabled or chosen.safe_mode or installed):
             return self.plugins
+        return self._loaded(settings, chosen.disabled)
+
+    def plugins_without(self, one: Plugin, plugins: Plugins, settings: Settings) -> Plugins:
+        """Return the plugins of a server without one, and without what it has left out already."""
+        from flowdapt.plugins import State
+
+        out = [plugin.name for plugin in plugins.list() if plugin.state is State.DISABLED]
+        return self._loaded(settings, [*out, one.name])
+
+    def _loaded(self, settings: Settings, disabled: Collection[str]) -> Plugins:
+        from flowdapt.plugins import Plugins
+
         return Plugins.load(
-            disabled=chosen.disabled,
-            safe_mode=safe,
+            disabled=disabled,
+            safe_mode=settings.plugins.safe_mode or self.safe_mode,
             cache_dir=settings.app_dir / "cache",
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from flowdapt.errors import ResourceNotFound, nearest
+from flowdapt.errors import PluginError, ResourceNotFound, nearest
 from flowdapt.resources import KINDS, Resource
 from flowdapt_cli.errors import CommandError
+from flowdapt_cli.output import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,9 +44,14 @@ def is_plural(word: str) -> bool:
 
 
 def kinds(plugins: Plugins) -> dict[str, type[Resource]]:
-    """Return the models of all kinds, by name."""
-    offered = {name: plugins.resolve("kinds", name) for name in plugins.providers("kinds")}
-    return {**KINDS, **offered}
+    """Return the models of all kinds, by name; one that cannot be imported is only told of."""
+    found = dict(KINDS)
+    for name in plugins.providers("kinds"):
+        try:
+            found[name] = plugins.resolve("kinds", name)
+        except PluginError as error:
+            note(f"warning: {error}")
+    return found
 
 
 def kind_named(plugins: Plugins, word: str) -> type[Resource]:

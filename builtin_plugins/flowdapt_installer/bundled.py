@@ -66,7 +66,7 @@ def resources(
             if file.endswith((".yaml", ".yml", ".json")):
                 with suppress(FlowdaptError):  # data of the plugin's own
                     for one in read(Path(str(there.locate_file(file)))):
-                        if isinstance(one.data, dict) and _RESOURCE <= one.data.keys():
+                        if isinstance(one.data, dict) and one.data.keys() >= _RESOURCE:
                             yield one.data
 
 

@@ -14,7 +14,7 @@ from flowdapt_sets.errors import SetUnusable
 from flowdapt_sets.sets import PluginSet, Wheel
 
 from flowdapt.errors import FlowdaptError, InvalidInput, ResourceChanged, ResourceNotFound
-from flowdapt.events import ACTOR, AUDIT, Event
+from flowdapt.events import ACTOR, Event
 from flowdapt.resources import Metadata, now
 from flowdapt.services import Service
 from flowdapt.snapshots import Plugins
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CHANNEL = "plugins"  #: of events about them
 ACTIVATED = "com.event.plugin.set_activated"
 INTERRUPTED = "the server ended meanwhile; nothing was changed"
 DONE_ALL_THE_SAME = "the server ended just after the plugins were activated"
@@ -287,7 +288,7 @@ class PluginSets(Service):
         event = Event(
             type=ACTIVATED,
             data={"set": id, "before": plan.old.spec.active, "change": change, "what": asked.text},
-            channel=AUDIT,
+            channel=CHANNEL,
             source="plugins",
             subject=f"plugin_set/{id}",
             headers={ACTOR: asked.by} if asked.by else {},

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 FILE = "plugins.json"
+PATIENCE_SECONDS = 1.0  #: after so long, somebody at a terminal is told what goes on
 UNTRIED = "no child process could be started to try its import"  #: the fault that is not kept
 
 
@@ -41,6 +42,10 @@ def judge(plugins: Sequence[Plugin], folder: Path | None) -> Mapping[str, Verdic
 
     :param folder: where verdicts are kept from one time to the next; without it, nowhere
     """
+    if any(plugin.entry.dist is None for plugin in plugins):
+        # Its metadata cannot be read. Pydantic reads that of all, to find plugins of its own, and
+        # would fail at the first model: then nothing starts, and it is not said because of whom.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     slots = {plugin.name: _slot(plugin.entry) for plugin in plugins}
     kept = _recall(folder)
     asked = [plugin for plugin in plugins if plugin.state is State.DISCOVERED]
@@ -54,11 +59,18 @@ def judge(plugins: Sequence[Plugin], folder: Path | None) -> Mapping[str, Verdic
 
 def _fresh(plugins: Sequence[Plugin]) -> dict[str, Kept]:
     # Slow to import, and needed once for each version of a plugin.
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor, wait
 
     with ThreadPoolExecutor((os.cpu_count() or 1) + 2) as pool:
-        names = [plugin.name for plugin in plugins]
-        return dict(zip(names, pool.map(_judged, plugins), strict=True))
+        trials = {plugin.name: pool.submit(_judged, plugin) for plugin in plugins}
+        try:
+            _, slow = wait(trials.values(), PATIENCE_SECONDS)
+            if slow and sys.stderr.isatty():
+                sys.stderr.write(f"trying plugins that are new here: {len(slow)} to go\n")
+            return {name: trial.result() for name, trial in trials.items()}
+        except BaseException:  # such as Ctrl-C, which is not to wait for those that have not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _judged(plugin: Plugin) -> Kept:

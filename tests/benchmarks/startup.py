@@ -6,12 +6,33 @@ import re
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.benchmarks.measuring import Figure, in_turns
 from tests.benchmarks.servers import app_dir, environment, flowdapt
 
 HELP = [sys.executable, "-m", "flowdapt", "--help"]
 TYPER = [sys.executable, "-c", "import typer"]
+PLUGINS = 50  #: installed by others
+PLUGIN = '''"""Grows fruit."""
+
+from flowdapt.hooks import Provider, hookimpl
+
+
+@hookimpl
+def flowdapt_commands():
+    return [Provider("NAME", "NAME.commands:app", "Look after the trees.")]
+
+
+@hookimpl
+def flowdapt_executors():
+    return [Provider("NAME", "NAME.executor:Executor", "Computes on trees.")]
+
+
+@hookimpl
+def flowdapt_services():
+    return [Provider("NAME", "NAME.service:Service", "Waters the trees.")]
+'''
 HEAVY = ("pydantic", "starlette", "rich", "uvicorn", "httpx", "numpy")
 
 
@@ -25,6 +46,7 @@ async def measure(repeat: int) -> list[Figure]:
 
         pairs = await in_turns(help_, lambda: _call(TYPER), repeat * 2)
         modules = _modules(HELP, FLOWDAPT__APP_DIR=str(folder))
+        crowd = await _among_others(folder, repeat * 2)
     heavy = sorted({name for name in modules if name.split(".")[0] in HEAVY})
     return [
         Figure("startup, to first answer", statistics.median(launches), 1, unit="s"),
@@ -34,6 +56,7 @@ async def measure(repeat: int) -> list[Figure]:
             2,
             facts={"help_ms": pairs.ours_s * 1e3, "typer_ms": pairs.floor_s * 1e3},
         ),
+        crowd,
         Figure(
             "startup, heavy modules in --help",
             len(heavy),
@@ -46,6 +69,38 @@ async def measure(repeat: int) -> list[Figure]:
             },
         ),
     ]
+
+
+async def _among_others(folder: Path, repeat: int) -> Figure:
+    """Time ``--help`` where others have installed plugins, and where nobody has."""
+    installed = folder / "site-packages"
+    for number in range(PLUGINS):
+        _install(installed, f"orchard_{number}")
+    variables = {"FLOWDAPT__APP_DIR": str(folder), "PYTHONPATH": str(installed)}
+    _call(HELP, **variables)  # in which each is tried, once for all
+
+    async def help_() -> None:
+        _call(HELP, **variables)
+
+    def alone() -> None:
+        _call(HELP, FLOWDAPT__APP_DIR=str(folder))
+
+    pairs = await in_turns(help_, alone, repeat)
+    facts = {"with_ms": pairs.ours_s * 1e3, "without_ms": pairs.floor_s * 1e3}
+    return Figure(f"startup, --help with {PLUGINS} plugins", pairs.ratio, 1.3, facts=facts)
+
+
+def _install(folder: Path, name: str) -> None:
+    """Install a plugin as people write them: it offers a command, an executor and a service."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(PLUGIN.replace("NAME", name))
+    about = folder / f"{name}-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: flowdapt>=1.0\n"
+    )
+    (about / "entry_points.txt").write_text(f"[flowdapt.plugins]\n{name} = {name}\n")
+    (about / "RECORD").write_text(f"{name}/__init__.py,,\n")
 
 
 def _launch() -> float:

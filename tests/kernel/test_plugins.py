@@ -70,6 +70,15 @@ HOSTILE = {
         "@hookimpl\ndef flowdapt_executors(): pass",
         "flowdapt_executors returned None, not providers",
     ),
+    "returns_a_subclass": (
+        """
+        class Moody(Provider):
+            def __hash__(self): raise OSError
+        @hookimpl
+        def flowdapt_executors(): return [Moody("x", "x:X")]
+        """,
+        "not providers",
+    ),
     "returns_an_object": (
         "@hookimpl\ndef flowdapt_executors(): return [Provider('x', print)]",
         "a target is 'package.module:attribute'",
@@ -218,18 +227,47 @@ def test_an_entry_point_that_leads_nowhere_is_quarantined(entry: str, site: Site
     assert only(site.load()).state is State.QUARANTINED
 
 
-@pytest.mark.parametrize("file", ["entry_points.txt", "METADATA"])
-def test_a_distribution_that_cannot_be_read_harms_nobody(
-    file: str, site: Site, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("entry_points.txt", f"[{kernel.GROUP}]\n\xff\n", "UnicodeDecodeError"),
+        ("entry_points.txt", f"[{kernel.GROUP}]\nno equals sign\n", "TypeError"),
+        ("METADATA", "Name: \xff", "UnicodeDecodeError"),
+        ("METADATA", "Metadata-Version: 2.1\n", "ValueError: it says no name"),
+        ("METADATA", "", "metadata cannot be read: "),
+    ],
+)
+def test_a_distribution_that_cannot_be_read_is_quarantined_under_its_folders_name(
+    file: str, content: str, reason: str, site: Site
 ) -> None:
     about = site.install("broken", GOOD)
-    (about / file).write_bytes(f"[{kernel.GROUP}]\n\xff\n".encode("latin-1"))
+    (about / file).write_bytes(content.encode("latin-1"))
     site.install("sound", GOOD)
 
-    plugins = site.load()
+    broken, sound = site.load().list()
 
-    assert only(plugins).name == "sound"
-    assert f"{about} is left out: " in caplog.text
+    assert (broken.name, broken.state) == (about.name, State.QUARANTINED)
+    assert "its metadata cannot be read: " in broken.reason
+    assert reason in broken.reason
+    assert sound.state is State.HEALTHY
+
+
+def test_what_cannot_be_read_can_be_disabled(site: Site) -> None:
+    about = site.install("broken", GOOD)
+    (about / "METADATA").write_text("")
+
+    plugin = only(site.load(disabled=[about.name]))
+
+    assert plugin.state is State.DISABLED
+
+
+def test_a_plugin_without_a_version_is_healthy(site: Site) -> None:
+    about = site.install("ageless", GOOD)
+    (about / "METADATA").write_text("Name: ageless\n")
+
+    plugin = only(site.load())
+
+    assert (plugin.state, plugin.version) == (State.HEALTHY, "")
 
 
 def test_what_comes_first_on_the_path_hides_another_version(site: Site) -> None:

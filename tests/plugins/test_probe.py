@@ -128,6 +128,18 @@ def test_where_no_child_process_can_start_a_plugin_is_quarantined_until_one_can(
     assert tried.state is State.HEALTHY
 
 
+def test_somebody_at_a_terminal_is_told_what_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.install("good", GOOD)
+    monkeypatch.setattr(verdicts, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    load(site)
+
+    assert capsys.readouterr().err == "trying plugins that are new here: 1 to go\n"
+
+
 # Left alone -----------------------------------------------------------------------------------
 
 

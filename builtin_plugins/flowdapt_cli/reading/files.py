@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from flowdapt.errors import ExpressionError, InvalidResource, UnreadableFile
-from flowdapt_cli.reading import expressions
+from flowdapt_cli.reading import exchanges, expressions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -193,7 +192,8 @@ def resolved(
 def editing(path: Path) -> Iterator[dict[str, Any]]:
     """Yield what a file holds, or nothing, to be changed; then write it as a whole or not at all.
 
-    Comments stay where a single value is exchanged, and at the top of the file in any case.
+    Comments stay where a single value is exchanged or added, and at the top of the file in any
+    case.
 
     :raises UnreadableFile: the file cannot be read or written, or its format cannot hold the data
     """
@@ -233,19 +233,12 @@ def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def _exchanged(text: str, document: Document, data: dict[str, Any]) -> str:
-    """Return the text with the first value that differs exchanged, and all else as it was."""
+    """Return the text with the first value that differs put in, and all else as it was."""
     old = dict(leaves(document.data))
-    for keys, value in leaves(data):
-        node = document.node
-        for key in keys if old.get(keys, value) != value else ():
-            found = _child(node, key) if node else None
-            node = found[0] if found else None
-        if isinstance(node, ScalarNode):
-            before, after = text[: node.start_mark.index], text[node.end_mark.index :]
-            written = yaml.safe_dump([value], default_flow_style=True, width=sys.maxsize)[1:-2]
-            written = json.dumps(value) if document.path.suffix == ".json" else written
-            return f"{before}{' ' if before.endswith(':') else ''}{written}{after}"
-    return text
+    changed = (leaf for leaf in leaves(data) if leaf[0] not in old or old[leaf[0]] != leaf[1])
+    if document.node is None or not (leaf := next(changed, None)):
+        return text
+    return exchanges.put(text, document.node, *leaf, as_json=document.path.suffix == ".json")
 
 
 def _dumped(data: dict[str, Any], path: Path) -> str:

@@ -249,7 +249,7 @@ def get(settings: Settings, key: str) -> Any:
 def set_value(file: Path, key: str, text: str) -> None:
     """Set one key in a settings file, which is made where it is missing.
 
-    Comments stay where the file has the key already, and at the top of the file in any case.
+    Comments stay in YAML, and at the top of any other file.
 
     :raises SettingsError: there is no such key, or it may not have that value
     """

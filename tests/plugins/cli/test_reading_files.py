@@ -319,9 +319,37 @@ def test_an_empty_value_is_exchanged_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1  # one\n", "a: 1  # one\np:\n  d: [x, y]\n"),
+        ("a: 1  # one", "a: 1  # one\np:\n  d: [x, y]\n"),
+        ("p:  # ours\n  e: 1\n  # why\nb: 2\n", "p:  # ours\n  e: 1\n  d: [x, y]\n  # why\nb: 2\n"),
+        ("p: {e: 1}  # ours\n", "p: {d: [x, y], e: 1}  # ours\n"),
+        ("p: {}  # ours\n", "p: {d: [x, y]}  # ours\n"),
+        (
+            "p:\n  d:  # ours\n  - z\n  # why\nb: 2\n",
+            "p:\n  d:  # ours\n  - x\n  - y\n  # why\nb: 2\n",
+        ),
+        ("p:\n  d: [z]  # ours\n", "p:\n  d: [x, y]  # ours\n"),
+        ("p:\n  d: z  # ours\n", "p:\n  d: [x, y]  # ours\n"),
+        ("# ours\n", "# ours\np:\n  d:\n  - x\n  - y\n"),
+    ],
+)
+def test_a_list_is_put_into_yaml_and_comments_stay(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    path = written(tmp_path / "s.yaml", text)
+
+    with files.editing(path) as data:
+        data["p"] = {**data.get("p", {}), "d": ["x", "y"]}
+
+    assert path.read_text() == expected
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("s.yaml", "# top\na:\n  b: 1\nc:\n- x\n- y\n"),
+        ("s.yaml", "# top\na: {b: 1}\nc: [x, y]\n"),
         ("s.json", '{\n  "a": {\n    "b": 1\n  },\n  "c": [\n    "x",\n    "y"\n  ]\n}\n'),
         ("s.toml", '# top\na.b = 1\nc = ["x", "y"]\n'),
     ],
