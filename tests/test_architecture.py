@@ -18,9 +18,12 @@ import pytest
 
 HOUSE = Path(__file__).parents[1]
 KERNEL = sorted((HOUSE / "flowdapt").glob("*.py"))
-LIBRARY = "flowdapt_workers"  #: what executors share; it comes with flowdapt, and is no plugin
+LIBRARIES = {
+    "flowdapt_sets",
+    "flowdapt_workers",
+}  #: of plugins; they come with flowdapt, and are none
 PACKAGES = sorted(path.name for path in (HOUSE / "builtin_plugins").iterdir() if path.is_dir())
-PLUGINS = [name for name in PACKAGES if name != LIBRARY]
+PLUGINS = [name for name in PACKAGES if name not in LIBRARIES]
 SOURCES = [*KERNEL, *sorted((HOUSE / "builtin_plugins").rglob("*.py"))]
 
 MOST_CODE = 3_000  #: lines of code in the whole kernel

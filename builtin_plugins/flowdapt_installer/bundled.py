@@ -57,7 +57,7 @@ def _come(new: PluginSet, folder: Path, old: PluginSet) -> Iterator[metadata.Dis
 def resources(
     plugins: Plugins, new: PluginSet, folder: Path, old: PluginSet
 ) -> Iterator[dict[str, Any]]:
-    """Yield what plugins bring to be applied: the resource files of distributions with an entry point."""
+    """Yield what plugins bring to be applied: their resource files."""
     read = plugins.resolve("readers", "files")
     for there in _come(new, folder, old):
         if not any(entry.group == GROUP for entry in there.entry_points):

@@ -83,14 +83,16 @@ class Site:
 
 
 @contextmanager
-def serving(cluster: Machines | None, app_dir: Path, *settings: str) -> Iterator[Site]:
+def serving(
+    cluster: Machines | None, app_dir: Path, *settings: str, token: str | None = None
+) -> Iterator[Site]:
     """Run a server on a cluster, or by itself."""
     options = ["rpc.api.port=0", *(cluster.settings if cluster else ()), *settings]
     given = [word for option in options for word in ("-o", option)]
     process = Process("-d", app_dir, *given, "serve")
     try:
         address = process.line("serves at").split("serves at ")[1].split(",")[0]
-        with Client(address) as client:
+        with Client(address, token=token) as client:
             client.workflows.apply(WORKFLOW)
             yield Site(cluster, client, process)
     finally:

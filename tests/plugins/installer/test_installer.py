@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ import pytest
 import yaml
 
 from flowdapt import __version__
-from flowdapt.client import Refused
+from flowdapt.client import Client, Refused
+from tests.plugins.cli.processes import Process
 from tests.plugins.installer.sites import Site, orchard, serving
 from tests.wheelhouse import wheel
 
@@ -316,12 +316,23 @@ def test_policies_say_what_may_be_installed(
     assert allowed.state == "done"
 
 
-def test_only_administrators_change_plugins_and_that_is_on_record(site: Site) -> None:
-    site.change("install", "nowhere-to-be-found")
+def test_only_administrators_change_plugins_and_that_is_on_record(tmp_path: Path) -> None:
+    app_dir = tmp_path / "app"
+    tokens = {}
+    for role in ("read", "operate", "admin"):
+        made = Process("-d", app_dir, "tokens", "create", role, "--role", role)
+        tokens[role] = made.line("fd_")
+        made.kill()
+    with serving(None, app_dir, "rpc.api.require_token=true", token=tokens["admin"]) as site:
+        for role in ("read", "operate"):
+            with Client(site.client.address, token=tokens[role]) as client:
+                with pytest.raises(Refused) as refused:
+                    client.plugins.begin("install", ["pear"])
+                assert refused.value.status == 403
+                assert client.plugins.sets() == []
 
-    last = [*site.client.audit.list(order="newest", limit=50)]
-    document = site.client.request("GET", "/openapi.json")
+        change = site.change("rollback")
+        entries = [entry.operation for entry in site.client.audit.list(actor="admin")]
 
-    print([e for e in last][:3])
-    assert any(json.dumps(entry.model_dump(mode="json")).count("plugin_changes") for entry in last)
-    assert document["paths"]["/plugin_changes"]["post"]
+    assert (change.by, change.state) == ("admin", "failed")
+    assert "change_plugins" in entries
