@@ -21,7 +21,7 @@ KERNEL = sorted((HOUSE / "flowdapt").glob("*.py"))
 LIBRARIES = {
     "flowdapt_sets",
     "flowdapt_workers",
-}  #: of plugins; they come with flowdapt, and are none
+}  #: and no plugins
 PACKAGES = sorted(path.name for path in (HOUSE / "builtin_plugins").iterdir() if path.is_dir())
 PLUGINS = [name for name in PACKAGES if name not in LIBRARIES]
 SOURCES = [*KERNEL, *sorted((HOUSE / "builtin_plugins").rglob("*.py"))]

@@ -25,8 +25,17 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Such as flo
 
 
 @plugins.command("list")
-def list_(ctx: typer.Context, output: Output = "table") -> None:
+def list_(
+    ctx: typer.Context,
+    output: Output = "table",
+    *,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Ask a server what each node of its cluster has.")
+    ] = False,
+) -> None:
     """List all plugins, with what each offers."""
+    if cluster:
+        return _list_nodes(ctx, output)
     found = _as_served(invocation(ctx)).list()
     if output != "table":
         return dump([plugin.to_dict() for plugin in found], output)
@@ -44,6 +53,30 @@ def list_(ctx: typer.Context, output: Output = "table") -> None:
             for plugin in found
         ]
     )
+
+
+def _list_nodes(ctx: typer.Context, output: Output) -> None:
+    """Show what each node has of what was installed on the cluster."""
+    with invocation(ctx).client() as client:
+        nodes, sets = client.plugins.nodes(), client.plugins.sets()
+    active = next((one for one in sets if "*" in one.namespaces), None)
+    wanted = {d.name: d.version for d in active.distributions} if active else {}
+    rows = [
+        {
+            "node": one.node,
+            "state": "failed" if one.problem else "healthy",
+            "set": active.id if active else "",
+            "plugins": wanted,
+            "reason": one.problem,
+        }
+        for one in nodes
+    ]
+    if output != "table":
+        return dump(rows, output)
+    from flowdapt_cli.render import table
+
+    shown = ", ".join(f"{name} {version}" for name, version in wanted.items())
+    return table([{**row, "plugins": shown or "none"} for row in rows])
 
 
 @plugins.command()
