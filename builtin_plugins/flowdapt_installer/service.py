@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHANNEL = "plugins"  #: of events about them
+COLLECTED = "collected"  #: begins a note that is there while others are fetched
 ACTIVATED = "com.event.plugin.set_activated"
 INTERRUPTED = "the server ended meanwhile; nothing was changed"
 DONE_ALL_THE_SAME = "the server ended just after the plugins were activated"
@@ -165,6 +166,7 @@ class PluginSets(Service):
         )
         self._making = Change(metadata=Metadata(name="begins"), spec=spec)  # the only one
         try:
+            spec = spec.model_copy(update={"notes": tuple(await self._what_was_before())})
             self._making = await self.records.begin(spec)
         except BaseException:
             self._making = None
@@ -172,6 +174,14 @@ class PluginSets(Service):
         made = self._making
         self._task = asyncio.create_task(self._see_through(apply=apply, restart=restart))
         return made
+
+    async def _what_was_before(self) -> list[str]:
+        """Say what became of the change before, where nobody was told."""
+        for change in (await self.records.changes())[-1:]:
+            if change.spec.state == "interrupted":
+                at = f"{change.spec.text} was interrupted at {change.spec.step}"
+                return [f"before this one, {at}: {change.spec.error}"]
+        return []
 
     async def wait(self, name: str) -> Change:
         """Return a change once it has ended."""
@@ -201,10 +211,13 @@ class PluginSets(Service):
         return await self.records.get_change(name)
 
     async def _tell(self, **facts: Any) -> None:
-        """Note where the change is. What is only told need not be stored."""
+        """Note how the change goes on; a step is stored, for whoever asks after a crash."""
         assert self._making is not None  # noqa: S101 - only what is made tells
-        spec = self._making.spec.model_copy(update=facts)
-        self._making = self._making.model_copy(update={"spec": spec})
+        if "step" in facts:
+            self._making = await self.records.save(self._making, **facts)
+        else:
+            spec = self._making.spec.model_copy(update=facts)
+            self._making = self._making.model_copy(update={"spec": spec})
         self._wake()
 
     def _wake(self) -> None:
@@ -213,7 +226,6 @@ class PluginSets(Service):
 
     async def _see_through(self, *, apply: bool, restart: bool) -> Change:
         assert self._making is not None  # noqa: S101 - it was just begun
-        begun = self._making
         try:
             await self._make(apply=apply, restart=restart)
             await self._tell(state="done")
@@ -226,7 +238,7 @@ class PluginSets(Service):
             await self._tell(state="failed", error=f"{type(error).__name__}: {error}")
         ended = self._making.spec.model_copy(update={"ended_at": now()})
         try:
-            return await self.records.save(begun, **dict(ended))
+            return await self.records.save(self._making, **dict(ended))
         except FlowdaptError:
             logger.exception("how a change of the plugins ended cannot be stored")
             return self._making
@@ -253,6 +265,7 @@ class PluginSets(Service):
             await changes.collect(site, plan, locked, self._collected)
         old = await changes.set_of(self.records, plan.old.spec.active)
         new = plan.plugin_set
+        before = [note for note in self._making.spec.notes if not note.startswith(COLLECTED)]
         await self._tell(step="prepare", **changes.difference(old, new.wheels))
         if asked.dry_run:
             return
@@ -272,8 +285,9 @@ class PluginSets(Service):
 
     def _collected(self, wheel: Wheel) -> None:
         assert self._making is not None  # noqa: S101 - while it is made
-        notes = (*self._making.spec.notes, f"collected {wheel.file}")
-        spec = self._making.spec.model_copy(update={"notes": notes[-1:]})
+        notes = [note for note in self._making.spec.notes if not note.startswith(COLLECTED)]
+        notes.append(f"{COLLECTED} {wheel.file}")
+        spec = self._making.spec.model_copy(update={"notes": tuple(notes)})
         self._making = self._making.model_copy(update={"spec": spec})
         self._wake()
 
