@@ -1,0 +1,184 @@
+"""One change while it is made: its steps, and who is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowdapt_sets.sets import PluginSet, Wheel
+
+from flowdapt.errors import FlowdaptError, ResourceChanged, ResourceExists, ResourceNotFound
+from flowdapt.events import ACTOR, Event
+from flowdapt.resources import now
+from flowdapt_installer import bundled, changes
+from flowdapt_installer.changes import Plan, Site
+from flowdapt_installer.errors import ChangeFailed
+from flowdapt_installer.records import Active, Change, ChangeSpec
+
+if TYPE_CHECKING:
+    from flowdapt.server import Server
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "plugins"  #: of events about them
+ACTIVATED = "com.event.plugin.set_activated"
+INTERRUPTED = "the server ended meanwhile; nothing was changed"
+COLLECTED = "collected"  #: begins a note that is there while others are fetched
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is to be done beside the change itself.
+
+    :param apply: the resources that the plugins bring are applied
+    :param restart: the server is started anew
+    """
+
+    apply: bool = False
+    restart: bool = False
+
+
+class Making:
+    """Makes a change that was begun.
+
+    :param use: has runs begin with what is active
+    :param moved: called whenever it goes on
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        site: Site,
+        change: Change,
+        *,
+        use: Callable[[Active], Awaitable[object]],
+        moved: Callable[[], None],
+    ) -> None:
+        self.change = change
+        self._server, self._site, self._use, self._moved = server, site, use, moved
+
+    @property
+    def asked(self) -> ChangeSpec:
+        """How it stands."""
+        return self.change.spec
+
+    async def run(self, wishes: Wishes) -> None:
+        """See it through; what goes wrong is on record."""
+        try:
+            await self._make(wishes)
+            end: dict[str, Any] = {"state": "done"}
+        except asyncio.CancelledError:
+            end = {"state": "interrupted", "error": INTERRUPTED}
+        except FlowdaptError as error:
+            end = {"state": "failed", "error": str(error)}
+        except Exception as error:
+            logger.exception("a change of the plugins failed")
+            end = {"state": "failed", "error": f"{type(error).__name__}: {error}"}
+        end |= {"ended_at": now(), "notes": self._lasting()}
+        ended = self.change.model_copy(update={"spec": self.asked.model_copy(update=end)})
+        try:
+            ended = await self._site.records.save(ended)
+        except FlowdaptError:
+            logger.exception("how a change of the plugins ended cannot be stored")
+        self.change = ended  # not before: whoever sees the end may begin the next one
+        if wishes.restart and end["state"] == "done" and not self.asked.dry_run:
+            self._server.restart()
+
+    def _note(self, **facts: Any) -> None:
+        spec = self.asked.model_copy(update=facts)
+        self.change = self.change.model_copy(update={"spec": spec})
+        self._moved()
+
+    async def _step(self, step: str, **facts: Any) -> None:
+        """Begin a step; it is stored, for whoever asks after a crash."""
+        self._note(step=step, **facts)
+        self.change = await self._site.records.save(self.change)
+
+    def _lasting(self, *more: str) -> tuple[str, ...]:
+        """Return the notes, without those that only tell how far it is."""
+        notes = [note for note in self.asked.notes if not note.startswith(COLLECTED)]
+        return (*notes, *more)
+
+    def _collected(self, wheel: Wheel) -> None:
+        self._note(notes=self._lasting(f"{COLLECTED} {wheel.file}"))
+
+    # The steps -------------------------------------------------------------------------------
+
+    async def _make(self, wishes: Wishes) -> None:
+        plan, old = await self._planned()
+        if self.asked.dry_run:
+            return
+        new, site = plan.plugin_set, self._site
+        await self._step("prepare", **changes.difference(old, new.wheels))
+        nodes = await changes.ready(site, new)
+        told = bundled.notes(new, site.folder, old, plan.wanted)
+        self._note(nodes=nodes, notes=self._lasting(*told))
+        changes.refuse(nodes)
+        await self._step("activate", active=new.id if new.wheels else "")
+        await self._activate(plan)
+        if wishes.apply and new.wheels:
+            await self._step("apply")
+            self._note(notes=self._lasting(*[note async for note in self._applied(new, old)]))
+
+    async def _planned(self) -> tuple[Plan, PluginSet]:
+        """Return what is to be active, all its wheels at hand, and what is."""
+        asked, site = self.asked, self._site
+        if asked.what == "rollback":
+            plan = Plan(await site.records.active(asked.namespace), {})
+            target = await changes.earlier(site.records, plan.old, asked.names)
+            plan.plugin_set = await changes.set_of(site.records, target)
+            old = await changes.set_of(site.records, plan.old.spec.active)
+            self._note(**changes.difference(old, plan.plugin_set.wheels))
+            return plan, old
+        await self._step("resolve")
+        plan = await changes.planned(site, asked.what, asked.names, asked.namespace)
+        locked = await changes.resolve(site, plan)
+        old = await changes.set_of(site.records, plan.old.spec.active)
+        self._note(**changes.difference(old, locked))
+        if not asked.dry_run:
+            await self._step("collect")
+            await changes.collect(site, plan, locked, self._collected)
+        return plan, old
+
+    async def _activate(self, plan: Plan) -> None:
+        """Move the pointer: the one write that a change comes to."""
+        asked, records = self.asked, self._site.records
+        if asked.what != "rollback":
+            if asked.active:
+                await records.add_set(plan.plugin_set, plan.wanted, changes.PYTHON)
+            if asked.active == plan.old.spec.active:
+                return  # what was asked for is there already
+        event = self._event(plan.old.spec.active)
+        move = records.go_back if asked.what == "rollback" else records.activate
+        try:
+            pointer = await move(plan.old, asked.active, self.change.metadata.name, event)
+        except (ResourceChanged, ResourceExists, ResourceNotFound):
+            raise ChangeFailed("somebody else changed the plugins meanwhile: try again") from None
+        self._server.engine.events.publish(event)
+        await self._use(pointer)
+
+    def _event(self, before: str) -> Event:
+        asked, change = self.asked, self.change.metadata.name
+        facts = {"set": asked.active, "before": before, "change": change, "what": asked.text}
+        return Event(
+            type=ACTIVATED,
+            data=facts | {"namespace": asked.namespace},
+            channel=CHANNEL,
+            source="plugins",
+            subject=f"plugin_set/{asked.active}",
+            headers={ACTOR: asked.by} if asked.by else {},
+        )
+
+    async def _applied(self, new: PluginSet, old: PluginSet) -> Any:
+        """Apply what the plugins that came bring; what is refused harms no other."""
+        found: Iterable[dict[str, Any]] = bundled.resources(
+            self._server.plugins, new, self._site.folder, old
+        )
+        for resource in found:
+            try:
+                yield await bundled.apply(self._server.engine, resource)
+            except FlowdaptError as error:
+                yield f"not applied: {error}"
