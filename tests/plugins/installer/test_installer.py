@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import yaml
 
 from flowdapt import __version__
 from flowdapt.client import Client, Refused
-from tests.plugins.cli.processes import Process
+from tests.plugins.cli.processes import Process, free_port
+from tests.plugins.installer.campaign import campaign
 from tests.plugins.installer.sites import Site, orchard, serving
 from tests.wheelhouse import wheel
 
@@ -336,3 +338,67 @@ def test_only_administrators_change_plugins_and_that_is_on_record(tmp_path: Path
 
     assert (change.by, change.state) == ("admin", "failed")
     assert "change_plugins" in entries
+
+
+# With the server itself
+
+
+def test_a_plugin_that_brings_a_part_of_the_server_is_there_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "bakery/__init__.py": """
+            from flowdapt.hooks import Provider, hookimpl
+
+            @hookimpl(optionalhook=True)
+            def flowdapt_routes():
+                return [Provider("bakery", "bakery.routes:routes")]
+            """,
+        "bakery/routes.py": """
+            from starlette.responses import JSONResponse
+            from starlette.routing import Route
+
+            async def bread(request):
+                return JSONResponse({"bread": "warm"})
+
+            def routes(server):
+                return [Route("/bread", bread)]
+            """,
+    }
+    port = f"rpc.api.port={free_port()}"
+    with serving(None, tmp_path / "app", port) as site:
+        ended = site.install(wheel(tmp_path, "bakery", "1.0", files), restart=True)
+        site.process.line("serves at")
+
+        answer = site.client.request("GET", "/bread")
+        history = site.client.plugins.changes()
+
+    assert answer == {"bread": "warm"}
+    assert any("has hooks, which a server calls once it is restarted" in n for n in ended.notes)
+    assert [change.state for change in history] == ["done"]
+
+
+def test_what_a_killed_server_was_at_is_told_by_the_next_change(tmp_path: Path) -> None:
+    slow = orchard(tmp_path, "1.0", "import time; time.sleep(30)\n")
+    with serving(None, tmp_path / "app") as site:
+        sent = site.client.plugins.send(slow.name, slow.read_bytes())
+        begun = site.client.plugins.begin("install", [sent])
+        for change in site.client.plugins.follow(begun.id):
+            if change.step == "prepare":
+                break
+        site.process.signal(signal.SIGKILL)
+
+    with serving(None, tmp_path / "app") as site:
+        ended = site.install(orchard(tmp_path, "2.0"))
+        before, _ = site.client.plugins.changes()
+        met, _ = site.versions(2)
+
+    assert (before.state, before.step) == ("interrupted", "prepare")
+    assert "install orchard-1.0-py3-none-any.whl was interrupted at prepare" in ended.notes[0]
+    assert met == {"2.0"}
+
+
+def test_faults_at_random_steps_leave_no_mixed_cluster(tmp_path: Path) -> None:
+    made = campaign(tmp_path, times=6, seed=3)
+
+    assert made.wrong == []
