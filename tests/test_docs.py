@@ -35,7 +35,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLUGINS = sorted(
     path.name
     for path in (ROOT / "builtin_plugins").iterdir()
-    if path.is_dir() and path.name != "flowdapt_workers"  # which is a library, and no plugin
+    if path.is_dir() and path.name not in ("flowdapt_sets", "flowdapt_workers")  # libraries
 )
 RUN_SECONDS = 120
 KNOWN: dict[str, type[Resource]] = {**KINDS, "trigger_rule": TriggerRule}

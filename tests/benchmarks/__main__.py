@@ -42,6 +42,7 @@ LINES = {
     "stores": "stores",
     "clusters": "clusters",
     "triggers": "triggers",
+    "plugins": "plugins",
 }
 
 
