@@ -31,9 +31,10 @@ from tests.ray_clusters import known  # noqa: E402
 PAGE = ROOT / "docs" / "tutorial" / "three-machines.md"
 HEAD = """# From an idea to three machines
 
-Recorded by `python docs/session.py`: a cluster of three nodes runs, each in a virtual environment of its own without
-the plugin, and a server that computes on it. {count} commands later a workflow of a new plugin has run there;
-together they took {seconds:.0f} seconds, on two processors that the nodes share.
+Recorded by `python docs/session.py`: a cluster of three nodes runs, each in a virtual environment
+of its own without the plugin, and a server that computes on it. {count} commands later a workflow
+of a new plugin has run there; together they took {seconds:.0f} seconds, on two processors that all
+share.
 
 ```text
 """
@@ -64,7 +65,7 @@ class Session:
         }
         begin = time.perf_counter()
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["/bin/bash", "-c", command],
             check=True,
             cwd=self.folder,
             env=environment,

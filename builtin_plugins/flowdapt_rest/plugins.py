@@ -11,7 +11,7 @@ from starlette.responses import FileResponse
 
 from flowdapt.errors import ResourceNotFound
 from flowdapt.plugins import Plugin, State
-from flowdapt_rest import shapes
+from flowdapt_rest import installed, shapes
 from flowdapt_rest.datafiles import data_files
 from flowdapt_rest.operations import Operation, negotiated
 from flowdapt_rest.versions import V1ALPHA1
@@ -53,13 +53,13 @@ class PluginRoutes:
     async def list(self, request: Request) -> Response:
         """Return the plugins: those in use, and in v1 also those that are not, with the reason."""
         schema = negotiated(request)
-        found = self._shown(schema.version)
+        found = await self._shown(schema.version)
         return schema.reply(orjson.dumps([_facts(plugin, schema.version) for plugin in found]))
 
     async def get(self, request: Request) -> Response:
         """Return one plugin."""
         schema = negotiated(request)
-        plugin = self._find(request, schema.version)
+        plugin = await self._find(request, schema.version)
         return schema.reply(orjson.dumps(_facts(plugin, schema.version)))
 
     async def files(self, request: Request) -> Response:
@@ -79,18 +79,18 @@ class PluginRoutes:
 
     async def _files(self, request: Request, version: str) -> dict[str, Path]:
         # In a thread, as a folder may be large and its disk far away.
-        return await asyncio.to_thread(data_files, self._find(request, version))
+        return await asyncio.to_thread(data_files, await self._find(request, version))
 
-    def _find(self, request: Request, version: str) -> Plugin:
+    async def _find(self, request: Request, version: str) -> Plugin:
         name = request.path_params["plugin_name"]
-        for plugin in self._shown(version):
+        for plugin in await self._shown(version):
             if plugin.name == name:
                 return plugin
         raise ResourceNotFound("plugin", name)
 
-    def _shown(self, version: str) -> Sequence[Plugin]:
+    async def _shown(self, version: str) -> Sequence[Plugin]:
         # Published clients know no state, so to them a plugin that is listed is one that works.
-        found = self.server.plugins.list()
+        found = await asyncio.to_thread(installed.plugins, self.server)
         return [p for p in found if version != V1ALPHA1 or p.state is State.HEALTHY]
 
 

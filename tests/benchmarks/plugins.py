@@ -1,4 +1,4 @@
-"""How long plugins take to come to four nodes and to go again, and a node to be ready that joins."""
+"""How long plugins take to come to four nodes and to go again, and a node that joins."""
 
 from __future__ import annotations
 

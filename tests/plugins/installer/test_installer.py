@@ -185,6 +185,21 @@ def _listed(site: Site) -> list[dict[str, Any]]:
     return found
 
 
+def test_published_clients_are_told_of_a_plugin_at_once(site: Site, tmp_path: Path) -> None:
+    versions = []
+    for version in ("1.0", "2.0"):
+        site.install(orchard(tmp_path, version))
+        answer = site.client.request("GET", "/plugin/orchard", kind="plugin")
+        versions.append(answer["metadata"]["version"])
+    files = site.client.request("GET", "/plugin/orchard/files", kind="plugin.files")
+
+    site.change("remove", "orchard")
+
+    assert versions == ["1.0", "2.0"]
+    assert files == {"files": []}
+    assert "orchard" not in [plugin["name"] for plugin in _listed(site)]
+
+
 # Where it comes from
 
 
