@@ -32,12 +32,15 @@ class Runs(Group[_S]):
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that users know
         *,
         namespace: str | None = None,
+        key: str | None = None,
     ) -> Call[Run]:
         """Start a run and return it as it begins.
 
+        :param key: stands for this start: with the same key again, the same run is returned, and
+            no other is started
         :raises ResourceNotFound: there is no such workflow
         """
-        return (yield from _start(workflow, input, namespace))
+        return (yield from _start(workflow, input, namespace, key))
 
     @Asking
     def run(
@@ -46,16 +49,18 @@ class Runs(Group[_S]):
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that users know
         *,
         namespace: str | None = None,
+        key: str | None = None,
         progress: Progress | None = None,
         away: float | None = AWAY_SECONDS,
     ) -> Call[Run]:
         """Start a run, and return it once it has ended, however it did.
 
+        :param key: as of :meth:`start`
         :param progress: as of :meth:`wait`
         :param away: as of :meth:`wait`
         :raises ResourceNotFound: there is no such workflow
         """
-        begun = yield from _start(workflow, input, namespace)
+        begun = yield from _start(workflow, input, namespace, key)
         return (yield from waiting.until_ended(begun, progress, away))
 
     @Asking
@@ -180,13 +185,16 @@ class Runs(Group[_S]):
         return (yield from _one("DELETE", run))
 
 
-def _start(workflow: Named, values: Mapping[str, Any] | None, namespace: str | None) -> Call[Run]:
+def _start(
+    workflow: Named, values: Mapping[str, Any] | None, namespace: str | None, key: str | None
+) -> Call[Run]:
     request = Request(
         "POST",
         path("workflows", workflow, "run"),
         body=dict(values or {}),
         query={"wait": "false", "namespace": namespace},
         kind=KIND,
+        headers={} if key is None else {"Idempotency-Key": key},
     )
     return read(Run, (yield from about("workflow", workflow, _answer(request))))
 

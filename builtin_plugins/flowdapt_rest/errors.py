@@ -19,6 +19,7 @@ from flowdapt_rest.bodies import (
     MalformedBody,
     MalformedHeader,
 )
+from flowdapt_rest.idempotency import KeyTaken
 from flowdapt_rest.query import MalformedQuery
 from flowdapt_rest.revisions import NoRevision
 from flowdapt_rest.shapes import Refusal
@@ -50,6 +51,7 @@ STATUS: Mapping[type[BaseException], int] = {
     MalformedBody: 400,
     MalformedHeader: 400,
     MalformedQuery: 422,
+    KeyTaken: 422,
     BodyTooLarge: 413,
     BodyTooSlow: 408,
     Unauthorized: 401,

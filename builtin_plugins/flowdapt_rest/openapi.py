@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from starlette.routing import BaseRoute, Route
 
-from flowdapt_rest import query, sse
+from flowdapt_rest import idempotency, query, sse
 from flowdapt_rest.access import needed_role
 from flowdapt_rest.operations import Operation
 from flowdapt_rest.roles import Role
@@ -39,7 +39,7 @@ MEANINGS: Mapping[int, str] = {
     408: "The body did not come.",
     409: "It was changed meanwhile, or is in a state in which that is not possible.",
     413: "The body is larger than the settings allow.",
-    422: "A value of the query is not of its type.",
+    422: "A value of the query is not of its type, or a key stands for another request.",
     500: "The server failed.",
     503: "The server is stopping or draining, or its storage is away.",
 }
@@ -232,6 +232,9 @@ def _headers(operation: Operation) -> Iterable[Shape]:
     if operation.if_match:
         about = "The `ETag` of what is meant to be changed; refused if it was changed meanwhile."
         yield _header("If-Match", about, {"type": "string", "pattern": IF_MATCH})
+    if operation.idempotent:
+        about = "Made up by the client: with the same key, nothing is done a second time."
+        yield _header(idempotency.HEADER, about, {"type": "string", "pattern": idempotency.PATTERN})
     if operation.stream is not None:
         about = "Of a stream: the `id` of the last message that came, to go on behind it."
         yield _header("Last-Event-ID", about, {"type": "string", "pattern": "^[0-9]{0,18}$"})
@@ -276,6 +279,8 @@ def _refusals(operation: Operation) -> Iterable[int]:
         wrong |= {400, 409}
     if operation.body is not None:
         wrong |= {400, 408, 413}
+    if operation.idempotent:
+        wrong.add(422)
     return sorted(wrong)
 
 

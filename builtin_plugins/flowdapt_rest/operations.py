@@ -48,6 +48,7 @@ class Operation(Route):
     :param role: what a caller needs to have; absent, reading needs ``read`` and all else ``admin``
     :param stream: the type of the JSON that messages carry, where a stream can be had as well
     :param if_match: whether the client can say which generation it means to change
+    :param idempotent: whether the client can say that a request is one that it has sent before
     :param refusals: statuses beside those that follow from the rest
     """
 
@@ -68,6 +69,7 @@ class Operation(Route):
         role: Role | None = None,
         stream: Any = None,
         if_match: bool = False,
+        idempotent: bool = False,
         refusals: Sequence[int] = (),
     ) -> None:
         self.method, path = call.split()
@@ -76,7 +78,7 @@ class Operation(Route):
         self.body, self.body_type, self.optional = body, body_type, optional
         self.media_type = media_type
         self.role, self.refusals = role or role_by_method(self.method), refusals
-        self.stream, self.if_match = stream, if_match
+        self.stream, self.if_match, self.idempotent = stream, if_match, idempotent
 
 
 def negotiated(request: Request) -> Schema:

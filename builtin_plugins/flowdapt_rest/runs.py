@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.storage import StoredRun
-from flowdapt_rest import bodies, query, render, shapes
+from flowdapt_rest import bodies, idempotency, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.retries import retry
 from flowdapt_rest.roles import Role, actor
@@ -63,6 +63,7 @@ class RunRoutes:
                 query=[WAIT, NAMESPACE],
                 body=dict[str, Any],
                 optional=True,
+                idempotent=True,
             ),
             reading(f"GET {ONE}", self.get, name="get_workflow_run"),
             operating(f"DELETE {ONE}", self.delete, name="delete_workflow_run"),
@@ -78,13 +79,21 @@ class RunRoutes:
         ]
 
     async def start(self, request: Request) -> Response:
-        """Start a run and return it: once it has ended, or as it begins where ``wait`` is false."""
+        """Start a run and return it: once it has ended, or as it begins where ``wait`` is false.
+
+        With the `Idempotency-Key` of an earlier start, it returns that run, as long as it is kept.
+        """
         schema = negotiated(request)
         wait = WAIT.of(request)
         name, namespace = _name(request), NAMESPACE.of(request)
         given = await bodies.read_input(request)
-        run = await self.engine.submit(name, given, namespace=namespace, by=actor(request))
-        return await self._begun(request, run, schema, wait=wait)
+        key, by = idempotency.key_of(request), actor(request)
+        run, new = await idempotency.submitted(
+            self.engine, name, given, key=key, namespace=namespace, by=by
+        )
+        if wait or new:
+            return await self._begun(request, run, schema, wait=wait)
+        return _reply(schema, await self.engine.get_run(run.uid))
 
     async def retry(self, request: Request) -> Response:
         """Start a run like one that has ended, with the same input, and return it as `run` does."""

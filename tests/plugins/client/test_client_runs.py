@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from flowdapt_client import runs as calls
 
-from flowdapt.client import AsyncClient, Client, NoServer, Run, RunFailed
+from flowdapt.client import AsyncClient, Client, NoServer, Refused, Run, RunFailed
+from flowdapt.client import runs as calls
 from flowdapt.errors import ResourceNotFound
 from flowdapt.runs import RunState, StageRecord
 
@@ -40,6 +40,15 @@ def test_a_run_is_started_with_its_input(client: Client) -> None:
     assert isinstance(begun, Run)
     assert (begun.workflow, begun.input, begun.namespace) == ("echo", {"n": 3}, "farm")
     assert (ended.uid, ended.value()) == (begun.uid, {"n": 3})
+
+
+def test_a_start_that_is_asked_for_again_with_its_key_finds_the_run(client: Client) -> None:
+    first = client.runs.start("echo", {"n": 4}, key="four")
+    again = client.runs.run("echo", {"n": 4}, key="four")
+
+    assert first.uid == again.uid
+    with pytest.raises(Refused, match="stands for the run"):
+        client.runs.start("echo", {"n": 5}, key="four")
 
 
 def test_a_missing_workflow_is_named(client: Client) -> None:
