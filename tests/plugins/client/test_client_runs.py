@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from flowdapt_client import runs as calls
 
 from flowdapt.client import AsyncClient, Client, NoServer, Refused, Run, RunFailed
-from flowdapt.client import runs as calls
 from flowdapt.errors import ResourceNotFound
 from flowdapt.runs import RunState, StageRecord
 
