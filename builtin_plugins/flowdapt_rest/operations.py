@@ -49,6 +49,8 @@ class Operation(Route):
     :param stream: the type of the JSON that messages carry, where a stream can be had as well
     :param if_match: whether the client can say which generation it means to change
     :param refusals: statuses beside those that follow from the rest
+    :param own_tokens: whether a token that is none of ours is for the endpoint, which knows its
+        callers itself; anybody may call it then
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Operation(Route):
         stream: Any = None,
         if_match: bool = False,
         refusals: Sequence[int] = (),
+        own_tokens: bool = False,
     ) -> None:
         self.method, path = call.split()
         super().__init__(path, endpoint, methods=[self.method], name=name)
@@ -76,7 +79,7 @@ class Operation(Route):
         self.body, self.body_type, self.optional = body, body_type, optional
         self.media_type = media_type
         self.role, self.refusals = role or role_by_method(self.method), refusals
-        self.stream, self.if_match = stream, if_match
+        self.stream, self.if_match, self.own_tokens = stream, if_match, own_tokens
 
 
 def negotiated(request: Request) -> Schema:

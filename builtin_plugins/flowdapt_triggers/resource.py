@@ -60,7 +60,7 @@ class TriggerSpec(Model):
         if data["rule"] in ({}, [], "", None):
             raise ValueError("'rule' is empty; without one it would never fire")
         match data["rule"]:  # what published clients were shown, and send back
-            case {"of_type": {**inner}} if len(inner) == 1:
+            case {"of_type": {**inner}} if len(inner) == len(data["rule"]) == 1:
                 ((name, rule),) = inner.items()
                 return {**data, "type": name, "rule": rule}
         return data

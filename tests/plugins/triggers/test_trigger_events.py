@@ -280,7 +280,7 @@ async def test_an_action_that_hangs_is_given_up_and_the_next_is_done(
 
     for _ in range(2):
         await tell(yard, "grown")
-    await until(lambda: yard.service.lives[trigger.metadata.uid].failed == 2)
+    await until(lambda: yard.service.lives[trigger.metadata.uid].tally.failed == 2)
 
     assert {one["error"] for one in await yard.told("failed")} == {
         "the action took longer than 0 s"

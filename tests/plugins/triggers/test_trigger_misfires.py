@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flowdapt_triggers import misfires
-from flowdapt_triggers.misfires import Missed, seen_to
+from flowdapt_triggers.misfires import Missed, Times, seen_to
 
 from flowdapt.triggers import TimeRule
 
@@ -34,7 +35,8 @@ async def found(rule: TimeRule, ago: float, policy: Any, window: float | None = 
     """Return what becomes of the times since then: seconds ago to fire for, or how many missed."""
     kept = None if window is None else window * SECOND
     seen: list[Any] = []
-    async for what in seen_to(rule, NOW - ago * SECOND, NOW, policy=policy, window=kept):
+    times = Times(rule, NOW - ago * SECOND, NOW, policy=policy, window=kept)
+    async for what in seen_to(times, asyncio.Lock()):
         if isinstance(what, Missed):
             seen.append({"count": what.count, "from": _ago(what.first), "to": _ago(what.last)})
         else:
