@@ -169,8 +169,6 @@ class Past:
         """Forget what was seen to by a clock that was far ahead."""
         if self.due is not None and self.due > now + AHEAD:
             self.due = max((time for time in self.keys.values() if time <= now), default=now)
-        if self.forgotten is not None and self.forgotten > now + AHEAD:
-            self.forgotten = None
 
 
 async def read_back(storage: Storage, chains: Chains) -> tuple[dict[UUID, Past], datetime | None]:

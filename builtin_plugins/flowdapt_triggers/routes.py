@@ -223,9 +223,9 @@ class TriggerRoutes:
             "data": None,
         }
         outcome = await self._fired(found, Occasion(event["id"] or "", event=event))
-        if outcome.failed:
-            where = f"trigger_rule {found.name!r}"
-            raise InvalidResource.at(where, ("spec", "action"), outcome.why)
+        if outcome.why:
+            fact = outcome.why if outcome.failed else f"it did not fire: {outcome.why}"
+            raise InvalidResource.at(f"trigger_rule {found.name!r}", ("spec", "action"), fact)
         return self._reply(request, _told(outcome))
 
     async def _live(self, name: str) -> TriggerRule:
