@@ -58,12 +58,12 @@ def behind_the_door() -> None:
     DOOR.wait()
 
 
-def calls(name: str, **parameters: Any) -> dict[str, Any]:
+def calls(name: str, /, **parameters: Any) -> dict[str, Any]:
     """Return the action that calls a function of this module."""
     return {"target": f"{__name__}.{name}", "parameters": parameters}
 
 
-def runs(name: str, **parameters: Any) -> dict[str, Any]:
+def runs(name: str, /, **parameters: Any) -> dict[str, Any]:
     """Return the action that runs a workflow."""
     return {"target": "run_workflow", "parameters": {"workflow": name, **parameters}}
 
