@@ -99,7 +99,7 @@ class Times:
             found = self._rule.due(begin)
             if found is not None and found <= self._now:
                 if found > self._due:
-                    missed.count = None
+                    missed.count, missed.last = None, max(missed.last, begin)
                 self._due = found
                 return
 
@@ -113,6 +113,6 @@ async def seen_to(times: Times, turn: asyncio.Lock) -> AsyncIterator[datetime | 
     while not done:
         async with turn:
             found, done = times.some()
+            await asyncio.sleep(0)  # with the turn, or all would look at once
         for what in found:
             yield what
-        await asyncio.sleep(0)

@@ -55,6 +55,7 @@ class Trial:
         now, (seconds, longer) = self._service.clock.now(), LOOK_BACK
         while True:
             begin, count = max(time, ago(now, seconds)), 0
+            whole = begin == time or seconds >= LONGEST_SECONDS
             found: deque[str] = deque(maxlen=MOST_TIMES)
             due = rule.due(begin)
             while due is not None and due <= now:
@@ -62,8 +63,8 @@ class Trial:
                 due, count = rule.due(due), count + 1
                 if count % AT_ONCE == 0:
                     await asyncio.sleep(0)
-            if begin == time or count >= MOST_TIMES:
-                self.more = count > MOST_TIMES or (begin > time and _before(rule, time, found[0]))
+            if whole or count >= MOST_TIMES:
+                self.more = count > MOST_TIMES or (not whole and _before(rule, time, found[0]))
                 return [*found]
             seconds *= longer
 
