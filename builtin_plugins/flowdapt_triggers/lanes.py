@@ -31,7 +31,8 @@ ACTION_SECONDS = 300.0  #: how long an action may take that starts no run
 AGAIN_SECONDS = (1.0, 2.0, 4.0, 8.0)  #: pauses after which what could not be stored is tried again
 MOST_WAITING = 1_000  #: occasions; of more, nothing is done
 FEW_WAITING = 10
-RUNS_KNOWN = 1_000  #: of those that a trigger began, the last ones
+RUNS_KNOWN = 1_000  #: in progress, of those that a trigger began; the last ones
+MANY_RUNS = 32  #: of which it is looked then and now whether they are in progress
 
 
 class ActionTimeout(Exception):
@@ -268,7 +269,9 @@ class Lane:
             return await self._earlier(occasion)
         self._count()
         live.runs.append(run.uid)
-        del live.runs[:-RUNS_KNOWN]
+        if len(live.runs) % MANY_RUNS == 0:
+            await self._forget_ended()
+            del live.runs[:-RUNS_KNOWN]
         return Outcome(run)
 
     async def _do(self, occasion: Occasion, chain: Sequence[str]) -> Outcome:
@@ -318,15 +321,17 @@ class Lane:
         policy, runs = live.resource.spec.concurrency, [*live.runs]
         if policy == "allow":
             return ""
-        if policy == "forbid":
-            ended = {run for run in runs if not await self._in_progress(run)}
-        else:
+        if policy != "forbid":
             until = engine.cancel if policy == "replace" else engine.wait
             await asyncio.gather(*map(until, runs), return_exceptions=True)
-            ended = set(runs)
-        live.runs[:] = [run for run in live.runs if run not in ended]
+        await self._forget_ended()
         forbidden = policy == "forbid" and live.runs
         return "the run of an earlier firing is in progress" if forbidden else ""
+
+    async def _forget_ended(self) -> None:
+        runs = self.live.runs
+        ended = {run for run in [*runs] if not await self._in_progress(run)}
+        runs[:] = [run for run in runs if run not in ended]  # others may have begun meanwhile
 
     async def _in_progress(self, run: UUID) -> bool:
         with suppress(ResourceNotFound):

@@ -318,7 +318,8 @@ class TriggerService(Service):
             self._fire(live.uid, occasion)
 
     def _fire(self, uid: UUID, occasion: Occasion) -> None:
-        self._lanes[uid].take(Waiting(occasion))
+        if (lane := self._lanes.get(uid)) is not None:  # else it was just deleted
+            lane.take(Waiting(occasion))
 
     async def _watch(self, live: Live, rule: WatchingRule) -> None:
         pause, longest = AGAIN_SECONDS

@@ -202,6 +202,16 @@ async def test_runs_that_a_trigger_began_before_it_was_changed_count(yard: Yard)
     GATES["a"].set()
 
 
+async def test_runs_that_have_ended_are_not_remembered_for_ever(yard: Yard) -> None:
+    made = await yard.apply(rule=GREW)
+    for _ in range(100):
+        await tell(yard)
+    await yard.engine.drained()
+
+    assert len(await yard.runs()) == 100
+    assert len(yard.service.lives[made.metadata.uid].runs) <= 32
+
+
 async def test_a_queue_stays_one_when_its_trigger_is_changed(yard: Yard) -> None:
     await slow_workflow(yard)
     spec: dict[str, Any] = {"rule": GREW, "action": runs("slow"), "concurrency": "queue"}
