@@ -310,10 +310,13 @@ class TriggerService(Service):
 
     def _take(self, live: Live, occasion: Occasion) -> None:
         """Have a trigger fire, once it is quiet where that is wanted."""
+        seconds = live.resource.spec.debounce
         if live.past.has(occasion.key):
-            self._quiet.drop(live.uid)  # it was quiet then, after all that came before
-        elif live.resource.spec.debounce:
-            self._quiet.wait(live.uid, occasion, live.resource.spec.debounce)
+            waiting = self._quiet.drop(live.uid)  # it was quiet then, after all that came before
+            if seconds and waiting is not None and waiting.time > occasion.time:
+                self._quiet.wait(live.uid, waiting, seconds)
+        elif seconds:
+            self._quiet.wait(live.uid, occasion, seconds)
         else:
             self._fire(live.uid, occasion)
 

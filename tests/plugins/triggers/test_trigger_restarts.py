@@ -15,6 +15,7 @@ from flowdapt_triggers.notes import LAST_DUE
 from flowdapt_triggers.resource import TriggerRule
 
 from flowdapt.resources import now
+from flowdapt.triggers import Occasion
 
 from .conftest import BEGIN, Yard
 from .doings import GREW, PRINT, tell
@@ -53,6 +54,19 @@ async def test_what_was_not_quiet_yet_fires_after_a_restart(yard: Yard) -> None:
     await yard.clock.advance(31)
 
     assert await fired(yard) == 1
+
+
+async def test_what_is_told_again_ends_no_wait_for_what_came_later(yard: Yard) -> None:
+    made = await yard.apply(rule=GREW, debounce="30s", action=PRINT)
+    first, later = (Occasion(key, now() + after) for key, after in (("a", HOUR * 0), ("b", HOUR)))
+    live = yard.service.lives[made.metadata.uid]
+    live.past.add(first.key, first.time)
+
+    yard.service._take(live, later)
+    yard.service._take(live, first)
+    await yard.clock.advance(31)
+
+    assert [one["key"] for one in await yard.told("fired")] == ["b"]
 
 
 async def test_a_join_uses_no_event_again_after_a_restart(yard: Yard) -> None:
