@@ -68,7 +68,7 @@ class Notes:
             if self._lives.get(live.uid) is not live:  # it was changed meanwhile
                 continue
             last = live.tally.last_fired
-            time = last or self._clock.now()
+            time = max(last or self._clock.now(), live.resource.metadata.updated_at)
             found = {CHANGED: timestamp(live.since), NOTED: timestamp(time)}
             if last is not None:
                 found[LAST_RUN] = timestamp(last)

@@ -197,6 +197,7 @@ class TriggerService(Service):
         if new is not None:
             self._add(new, old, whole=whole)
         if whole and uid in self.lives:
+            self.notes.add(self.lives[uid])  # it goes on, also after a restart
             for one in waiting:
                 self._lanes[uid].take(one)
             if quiet is not None:
