@@ -103,12 +103,15 @@ class Catalog:
             self._known.pop(_kind(kind), None)
             raise
         self._changes += 1
-        if (known := self._known.get(_kind(kind))) is not None:
+        known, name, uid = self._known.get(_kind(kind)), event.data["name"], event.data["uid"]
+        if known and document and name in known and known[name].metadata.uid == uid:
+            known[name] = _read(kind, document)  # as with most changes; there may be very many
+        elif known is not None:
             found = {resource.metadata.uid: resource for resource in known.values()}
             if document is None:
-                del found[event.data["uid"]]
+                del found[uid]
             else:  # in its old place, under a new name perhaps
-                found[event.data["uid"]] = _read(kind, document)
+                found[uid] = _read(kind, document)
             self._known[_kind(kind)] = {resource.name: resource for resource in found.values()}
         self.events.publish(event)
 
@@ -192,21 +195,25 @@ class Catalog:
         return resource
 
     async def note(
-        self, kind: type[_Kind], uid: UUID, notes: Mapping[str, str], *, time: datetime
+        self, kind: type[_Kind], known: _Kind, notes: Mapping[str, str], *, time: datetime
     ) -> _Kind:
         """Add annotations of the server to a resource; its generation stays the same.
 
         :param notes: keys begin with :data:`flowdapt.resources.SERVER_ANNOTATIONS`
         :param time: when it is as if it were updated
-        :raises ResourceNotFound: it was deleted
+        :raises ResourceNotFound: it was deleted, or has another name
+        :raises ResourceChanged: it is not of the generation that was known
         """
         async with self._writing:
-            old = await self.get(kind, uid)
+            generation, uid = known.metadata.generation, known.metadata.uid
+            old = await self._expected(kind, known.name, generation)  # a uid takes a long look
+            if old.metadata.uid != uid:
+                raise ResourceNotFound(_kind(kind), str(uid))
             annotations = {**old.metadata.annotations, **notes}
             resource = old.noting(updated_at=time, annotations=annotations)
-            document, expected = _document(resource, "notes"), old.metadata.generation
+            document = _document(resource, "notes")
             event = replace(_told(events.RESOURCE_NOTED, resource, document, ""), kept=False)
-            storing = self.storage.replace(document, expected=expected)
+            storing = self.storage.replace(document, expected=generation)
             await self._change(kind, event, document, storing)
         return resource
 

@@ -111,7 +111,7 @@ class Resource(Model):
     A plugin adds a kind by a subclass: ``kind`` as it stands in files, ``collection`` as it stands
     in the paths of the HTTP interface, ``aliases`` as further words for the command line. Where
     clients of earlier releases could not read all that it may be, a method ``as_v1alpha1`` returns
-    what they are shown.
+    what they are shown, and ``changed_in_v1alpha1`` what becomes of it by what they send.
     """
 
     collection: ClassVar[str]

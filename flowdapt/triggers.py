@@ -74,7 +74,12 @@ class EventRule(Rule):
 
 
 class WatchingRule(Rule):
-    """A rule that looks for something itself."""
+    """A rule that looks for something itself.
+
+    :ivar trouble: what keeps it from that at present, for people to read; empty where nothing does
+    """
+
+    trouble: str = ""
 
     @abstractmethod
     async def watch(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.runs import RunState
 from flowdapt_cli.errors import CommandError
 from flowdapt_cli.output import note
 from flowdapt_cli.render import console
-from flowdapt_cli.times import moment
+from flowdapt_cli.times import is_relative, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from flowdapt.client import Backfilled, Client
 
+MONDAY = datetime(1970, 1, 5, tzinfo=UTC)  #: from which whole periods are counted
 MOST = 100_000  #: periods of one command
 LOOK_SECONDS = 0.2  #: between two looks at what is in progress
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -30,23 +32,39 @@ def periods(begin: str, end: str, every: str) -> list[Period]:
 
     :raises CommandError: a time or the length cannot be understood, or there would be none
     """
-    first, last, step = moment(begin), moment(end), _length(every)
+    step = _length(every)
+    first, last = _edge(begin, step), _edge(end, step)
     if last <= first:
         raise CommandError(f"--to {end} is not after --from {begin}")
     if (last - first) / step > MOST:
         raise CommandError(f"that would be more than {MOST:,} periods; take longer ones")
     found = []
     while first < last:
-        found.append((first, min(first + step, last)))
-        first += step
+        following = first + step if last - first > step else last
+        found.append((first, following))
+        first = following
     return found
 
 
+def _edge(text: str, step: timedelta) -> datetime:
+    """Return where a period begins or ends.
+
+    A time that is so long ago is rounded down to whole periods, or it would be another one with
+    each command, and no period would ever be the one that has a run.
+    """
+    time = moment(text)
+    return time - (time - MONDAY) % step if is_relative(text) else time
+
+
 def _length(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if not number.isdecimal() or unit not in UNITS or int(number) == 0:
-        raise CommandError(f"{text!r} is no length of a period; write 30m, 1h, 1d or 1w")
-    return timedelta(seconds=int(number) * UNITS[unit])
+    parts = re.findall(r"(\d+)([smhdw])", text)
+    try:
+        length = timedelta(seconds=sum(int(number) * UNITS[unit] for number, unit in parts))
+    except OverflowError:
+        length = timedelta(0)
+    if not length or "".join(map("".join, parts)) != text:
+        raise CommandError(f"{text!r} is no length of a period; write 30m, 1h30m, 1d or 1w")
+    return length
 
 
 class Backfill:
@@ -73,16 +91,16 @@ class Backfill:
         while self._running:
             self._look(len(wanted))
         told = ", ".join(f"{count} {what}" for what, count in self._counts.items() if count)
-        note(f"{len(wanted)} periods: {told}")
+        note(f"{len(wanted)} period{'s' * (len(wanted) != 1)}: {told}")
         return done
 
     def _begin(self, begun: Backfilled, facts: dict[str, Any], total: int) -> None:
-        facts["state"] = begun.state
-        if not begun.new:
-            self._counts["were there"] += 1
+        facts["state"] = str(begun.state)
         if not begun.state.final:
             self._running[begun.run] = facts
-        elif begun.new:
+        elif not begun.new and begun.state is RunState.FINISHED:
+            self._counts["were there"] += 1
+        else:  # one of an earlier command that failed is told as well
             self._end(begun.state, facts, total)
 
     def _look(self, total: int) -> None:

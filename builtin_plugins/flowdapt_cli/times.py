@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MINUTE, HOUR, DAY = 60, 3600, 86400  #: seconds
 PRECISE = 10  #: seconds, below which hundredths are shown
 
+_AGO = r"(\d+)([dhms])"
 _UNITS = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", 1))
 
 
@@ -26,23 +27,32 @@ def at(text: str) -> datetime:
 def moment(text: str) -> datetime:
     """Return the time that a person means: so long ago, such as ``90m``, or a time.
 
+    One without an offset is what clocks here show.
+
     :raises CommandError: it is neither
     """
     units = dict(_UNITS)
     try:
-        if match := re.fullmatch(r"(\d+)([dhms])", text.strip()):
+        if match := re.fullmatch(_AGO, text.strip()):
             return datetime.now(UTC) - timedelta(seconds=int(match[1]) * units[match[2]])
-        time = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise CommandError(
             f"{text!r} is no time; write 90m, 2h or 3d for so long ago, or 2031-04-05T06:07"
         ) from None
-    return time.astimezone(UTC)
+
+
+def is_relative(text: str) -> bool:
+    """Tell whether a time is meant as so long ago."""
+    return re.fullmatch(_AGO, text.strip()) is not None
 
 
 def clock(text: str) -> str:
     """Return a time that a server wrote as clocks here show it."""
-    return at(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return at(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):  # such as in the year 1, or of an event of somebody
+        return text
 
 
 def age(text: str | None) -> str:

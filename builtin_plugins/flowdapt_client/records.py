@@ -154,10 +154,12 @@ class Trial(Model):
     """What trying a trigger came to.
 
     :param tried: events that were looked at
+    :param more: whether there were more times, of which these are the last ones
     """
 
     tried: int
     firings: tuple[TriedFiring, ...]
+    more: bool = False
 
 
 class Backfilled(Model):

@@ -57,8 +57,9 @@ class Triggers(Group[_S]):
 
     @Asking
     def fire(self, name: Named) -> Call[UUID | None]:
-        """Do what a trigger does, now; return the run that began, if one did.
+        """Do what a trigger does, now; return the run that began, if it starts any.
 
+        :raises Refused: it did not fire, such as while a run of an earlier firing is in progress
         :raises ResourceNotFound: there is no such trigger
         """
         answer: Any = yield from _post(name, "fire")

@@ -16,12 +16,14 @@ from flowdapt_rest.tokens import FORM, Tokens, claimed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from flowdapt_rest.tokens import Token
 
 # Not Basic: browsers would ask for a password and then send it from every page, on their own.
 _CHALLENGE = 'Bearer realm="flowdapt"'
+_HEADER = b"authorization"
 
 
 class Unauthorized(FlowdaptError):
@@ -77,14 +79,16 @@ class Access:
         """
         state = scope.setdefault("state", {})
         address = (scope.get("client") or ("",))[0]
+        sent = [header for header in scope["headers"] if header[0] == _HEADER]
         given = _taken(scope)
-        if given is None:
+        token = None if given is None else await self.tokens.find(given)
+        if given is None or (token is None and self._has_own_tokens(scope)):
             role = Role.ANYONE if self.needed else Role.ADMIN
             state["caller"] = Caller(ANONYMOUS, role, address)
             if self.needed and not self._open(scope):
                 raise Unauthorized("nobody may call this without a token", sent=False)
+            scope["headers"].extend(sent)
             return None
-        token = await self.tokens.find(given)
         name = token.name if token else ANONYMOUS
         if token is None or token.expired:
             state["caller"] = Caller(name, Role.ANYONE, address, claimed(given))
@@ -95,8 +99,15 @@ class Access:
 
     def _open(self, scope: Scope) -> bool:
         """Tell whether the route of a request is for everybody; most requests need not ask."""
+        return _named_role(self._route(scope)) is Role.ANYONE
+
+    def _has_own_tokens(self, scope: Scope) -> bool:
+        """Tell whether a token that is none of ours is for the endpoint itself."""
+        return bool(getattr(self._route(scope), "own_tokens", False)) and self._open(scope)
+
+    def _route(self, scope: Scope) -> BaseRoute | None:
         found = (route for route in self.routes if route.matches(scope)[0] is Match.FULL)
-        return _named_role(next(found, None)) is Role.ANYONE
+        return next(found, None)
 
 
 def _taken(scope: Scope) -> str | None:
@@ -106,10 +117,10 @@ def _taken(scope: Scope) -> str | None:
     shows variables.
     """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    found = [value for name, value in headers if name == b"authorization"]
+    found = [value for name, value in headers if name == _HEADER]
     if not found:
         return None
-    headers[:] = [header for header in headers if header[0] != b"authorization"]
+    headers[:] = [header for header in headers if header[0] != _HEADER]
     return _token(found[0]) if len(found) == 1 else ""
 
 
@@ -142,11 +153,22 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        caller: Caller = scope["state"]["caller"]
-        needed = self.role or role_by_method(scope["method"])
-        if not caller.role.covers(needed):
-            raise Forbidden(caller, needed)
+        _require(scope, self.role or role_by_method(scope["method"]))
         await self.app(scope, receive, send)
+
+
+def needs(request: Request, role: Role) -> None:
+    """Refuse a caller without a role, where more is asked for than the route says.
+
+    :raises Forbidden: the caller's role is too low
+    """
+    _require(request.scope, role)
+
+
+def _require(scope: Scope, role: Role) -> None:
+    caller: Caller = scope["state"]["caller"]
+    if not caller.role.covers(role):
+        raise Forbidden(caller, role)
 
 
 def guarded(routes: Iterable[BaseRoute]) -> list[BaseRoute]:

@@ -50,6 +50,8 @@ class Operation(Route):
     :param if_match: whether the client can say which generation it means to change
     :param idempotent: whether the client can say that a request is one that it has sent before
     :param refusals: statuses beside those that follow from the rest
+    :param own_tokens: whether a token that is none of ours is for the endpoint, which knows its
+        callers itself; anybody may call it then
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Operation(Route):
         if_match: bool = False,
         idempotent: bool = False,
         refusals: Sequence[int] = (),
+        own_tokens: bool = False,
     ) -> None:
         self.method, path = call.split()
         super().__init__(path, endpoint, methods=[self.method], name=name)
@@ -79,6 +82,7 @@ class Operation(Route):
         self.media_type = media_type
         self.role, self.refusals = role or role_by_method(self.method), refusals
         self.stream, self.if_match, self.idempotent = stream, if_match, idempotent
+        self.own_tokens = own_tokens
 
 
 def negotiated(request: Request) -> Schema:

@@ -14,6 +14,7 @@ import sys
 from starlette.responses import Response
 
 from flowdapt_rest import query, sse
+from flowdapt_rest.access import needs
 from flowdapt_rest.errors import reply as refusal
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role
@@ -27,6 +28,7 @@ __all__ = [
     "Response",
     "Role",
     "always",
+    "needs",
     "negotiated",
     "query",
     "refusal",

@@ -15,7 +15,7 @@ from flowdapt_rest.entries import Filter
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.revisions import Revisions
 from flowdapt_rest.roles import actor
-from flowdapt_rest.versions import V1
+from flowdapt_rest.versions import V1, V1ALPHA1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,6 +129,8 @@ class ResourceRoutes:
         policy, name = FIELDS.of(request), _name(request)
         expected = changes.expected(request)
         data = changes.of_client(await bodies.read_object(request))
+        if schema.version == V1ALPHA1 and hasattr(self.model, "changed_in_v1alpha1"):
+            data = (await self.engine.get(self.model, name)).changed_in_v1alpha1(data)
         try:
             resource = await self.engine.replace(
                 self.model,

@@ -106,6 +106,7 @@ class FileArrivals(WatchingRule):
         try:
             while True:
                 look, clock = await watching.look(), asyncio.get_running_loop().time()
+                self.trouble = watching.trouble
                 wait = watching.pause
                 if look:
                     counting = [file for file in look.files if self._counts(file.within)]
@@ -143,14 +144,14 @@ class _Watching:
     def __init__(self, folder: Folder, poll: float) -> None:
         self._folder, self._poll, self._failures = folder, poll, 0
         self._said: set[str] = set()
-        self._took = 0.0
+        self._took, self.trouble = 0.0, ""
         local = isinstance(folder, LocalFolder)
         self._changes = Changes(folder.path, recursive=folder.recursive) if local else None
 
     async def look(self) -> Look | None:
         """Return which files are there; nothing where that cannot be seen."""
         clock = asyncio.get_running_loop().time
-        began = clock()
+        began, self.trouble = clock(), ""
         if self._changes:
             self._changes.happened.clear()
         try:
@@ -205,6 +206,7 @@ class _Watching:
         self._say(f"{type(error)} {getattr(error, 'errno', '')} {fact}", f"{fact}: {said}")
 
     def _say(self, kind: str, fact: str, level: int = logging.WARNING) -> None:
+        self.trouble = f"folder {self._folder.shown} {fact}"
         if kind not in self._said:
             self._said.add(kind)
             logger.log(level, "folder %s %s", self._folder.shown, fact)

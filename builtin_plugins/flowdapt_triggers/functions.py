@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from flowdapt_triggers.actions import Firing
 
 
+MOST_HANGING = 4  #: calls of a trigger that were given up and have not ended
+
+
+class StillBusy(Exception):
+    """A function has not ended though it was given up, more than once."""
+
+
 class CallFunction:
     """Calls a function in the server's process; one that is not async in a thread.
 
@@ -37,8 +44,9 @@ class CallFunction:
             "config": server.settings,
             "server": server,
         }
-        self._parts = _fitting(self.function, parts)
-        accepted = inspect.signature(self.function).parameters
+        accepted = _signature(self.function, target)
+        self._parts = _fitting(accepted, parts)
+        self._calls: list[threading.Thread] = []
         self._wants_event = "event" in accepted and "event" not in parameters
         lacking = [
             name
@@ -62,14 +70,26 @@ class CallFunction:
         given |= {name: part for name, part in self._parts.items() if name not in given}
         if self._wants_event:
             given["event"] = firing.occasion.event
-        if inspect.iscoroutinefunction(self.function):
+        if not inspect.iscoroutinefunction(self.function):
+            await self._in_thread(partial(self.function, **given))
+            return
+        try:
             await self.function(**given)
-        else:
-            await _in_thread(partial(self.function, **given))
+        except SystemExit as error:  # it would end the server
+            raise RuntimeError(repr(error)) from None
+
+    async def _in_thread(self, call: Callable[[], object]) -> None:
+        """Call in a thread of its own: one that hangs takes none that others wait for."""
+        self._calls = [thread for thread in self._calls if thread.is_alive()]
+        if len(self._calls) >= MOST_HANGING:
+            raise StillBusy(f"{len(self._calls)} earlier calls have not ended yet")
+        thread, done = _begun(call)
+        self._calls.append(thread)
+        await done
 
 
-async def _in_thread(call: Callable[[], object]) -> None:
-    """Call in a thread of its own: one that hangs takes none that others wait for."""
+def _begun(call: Callable[[], object]) -> tuple[threading.Thread, asyncio.Future[None]]:
+    """Call in a thread; return it, and what is done once it ends."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -82,8 +102,9 @@ async def _in_thread(call: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(_end, done, error)
 
-    threading.Thread(target=work, name="flowdapt-action", daemon=True).start()
-    await done
+    thread = threading.Thread(target=work, name="flowdapt-action", daemon=True)
+    thread.start()
+    return thread, done
 
 
 def _end(done: asyncio.Future[None], error: BaseException | None) -> None:
@@ -100,21 +121,29 @@ def _imported(target: str) -> Callable[..., Any]:
     place = ("action", "target")
     try:
         imported = import_module(module)
-    except Exception as error:  # whatever a module of somebody raises
+        found = getattr(imported, name, None)
+    except (Exception, SystemExit) as error:  # whatever a module of somebody raises
         raise InvalidResource.at(
             "action", place, f"{target!r} cannot be imported: {error}"
         ) from None
-    found = getattr(imported, name, None)
     if not callable(found):
         fact = f"module {module!r} has no function {name!r}{nearest(name, dir(imported))}"
         raise InvalidResource.at("action", place, fact)
     return found  # type: ignore[no-any-return]  # whatever a module of somebody has
 
 
-def _fitting(function: Callable[..., Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+def _signature(function: Callable[..., Any], target: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        fact = f"{target!r} does not say what it takes; call it from a function of yours"
+        raise InvalidResource.at("action", ("action", "target"), fact) from None
+
+
+def _fitting(accepted: Mapping[str, inspect.Parameter], parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parts of the server that a function takes, by the names of its parameters."""
     fitting = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in accepted.items():
         kind = parameter.annotation
         of_type = [p for p in parts.values() if isinstance(kind, type) and isinstance(p, kind)]
         if name in parts:

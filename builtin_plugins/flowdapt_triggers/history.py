@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -28,6 +28,8 @@ MISSED = "com.event.trigger.missed"  #: times or events that nothing was done fo
 
 READ_BACK = 20_000  #: events that a server looks at when it starts, the newest ones
 KEYS_KEPT = 1_000  #: of a trigger's last occasions
+WATCHED = timedelta(hours=2)  #: keys that are not older than the last time are kept, however many
+AHEAD = timedelta(hours=1)  #: by which a time that was seen to may be to come, if a clock was set
 _PAGE = 1_000
 
 
@@ -44,9 +46,16 @@ def fired(trigger: Resource, occasion: Occasion, action: str, **facts: Any) -> E
     return _event(FIRED, trigger, _told(occasion) | {"action": action, **facts}, occasion)
 
 
-def failed(trigger: Resource, occasion: Occasion, error: str) -> Event:
-    """Return the event that tells why an action was not done."""
-    return _event(FAILED, trigger, _told(occasion) | {"error": error}, occasion)
+def failed(
+    trigger: Resource, occasion: Occasion, error: str, *, chain: Sequence[str], again: bool = False
+) -> Event:
+    """Return the event that tells why an action was not done.
+
+    :param chain: triggers that led to it, the first one first
+    :param again: who asked was told, and may ask for the same again
+    """
+    facts = {"error": error, "chain": [*chain], "again": again}
+    return _event(FAILED, trigger, _told(occasion) | facts, occasion)
 
 
 def missed(
@@ -57,14 +66,24 @@ def missed(
     *,
     count: int | None = 1,
     key: str | None = None,
+    chain: Sequence[str] = (),
 ) -> Event:
     """Return the event that tells what nothing was done for.
 
     :param count: how many times; absent where they were too many to count
-    :param key: of the occasion, where it is one
+    :param key: of the occasion, where it is one; else all up to ``last`` is seen to
+    :param chain: triggers that led to it, the first one first
     """
     times = {"first": timestamp(first), "last": timestamp(last), "count": count}
-    return _event(MISSED, trigger, {"reason": reason, "key": key, **times})
+    return _event(MISSED, trigger, {"reason": reason, "key": key, "chain": [*chain], **times})
+
+
+def behind(data: Any) -> list[str]:
+    """Return the triggers that led to what is on record of one, and that one, by its data."""
+    if not isinstance(data, Mapping) or not data.get("trigger"):
+        return []
+    chain = data.get("chain")
+    return [*map(str, chain if isinstance(chain, list) else ()), str(data["trigger"])]
 
 
 def _told(occasion: Occasion) -> dict[str, Any]:
@@ -92,11 +111,14 @@ class Past:
     :param due: the last time that was seen to
     :param keys: of the last occasions for which it fired, the newest last, and when these were
     :param forgotten: the latest time of those that are not among them any more
+    :param watched: whether they are of a rule that watches, which tells again what is not long ago;
+        nothing while that is not known
     """
 
     due: datetime | None = None
     keys: OrderedDict[str, datetime] = field(default_factory=OrderedDict)
     forgotten: datetime | None = None
+    watched: bool | None = False
 
     def may_be_new(self, time: datetime) -> bool:
         """Tell whether what happened then may not have been seen to."""
@@ -112,15 +134,41 @@ class Past:
         :param due: when it happened; where it is a time, so are all before
         """
         self.keys[key] = due
-        if len(self.keys) > KEYS_KEPT:
-            _, time = self.keys.popitem(last=False)
-            self.forgotten = time if self.forgotten is None else max(time, self.forgotten)
+        self._forget()
         if key == timestamp(due):
             self.seen_to(due)
+
+    def begin(self, *, watched: bool) -> None:
+        """Keep no more than a rule needs."""
+        self.watched = watched
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.watched is None:
+            return
+        newest = next(reversed(self.keys.values()), None) if self.watched else None
+        while len(self.keys) > KEYS_KEPT:
+            if newest is not None and next(iter(self.keys.values())) >= newest - WATCHED:
+                return
+            _, time = self.keys.popitem(last=False)
+            self._forget_to(time)
+
+    def _forget_to(self, time: datetime) -> None:
+        self.forgotten = time if self.forgotten is None else max(time, self.forgotten)
 
     def seen_to(self, due: datetime) -> None:
         """Note that a time was seen to, and with it all before."""
         self.due = due if self.due is None else max(due, self.due)
+
+    def missed_to(self, last: datetime) -> None:
+        """Note that nothing is to be done any more for what happened up to then."""
+        self.seen_to(last)
+        self._forget_to(last)
+
+    def set_right(self, now: datetime) -> None:
+        """Forget what was seen to by a clock that was far ahead."""
+        if self.due is not None and self.due > now + AHEAD:
+            self.due = max((time for time in self.keys.values() if time <= now), default=now)
 
 
 async def read_back(storage: Storage, chains: Chains) -> tuple[dict[UUID, Past], datetime | None]:
@@ -132,18 +180,44 @@ async def read_back(storage: Storage, chains: Chains) -> tuple[dict[UUID, Past],
     pasts: dict[UUID, Past] = {}
     found = await newest(storage, [CHANNEL], limit=READ_BACK)
     for event in found:
-        if event["type"] not in (FIRED, MISSED, FAILED):
-            continue
-        past = pasts.setdefault(UUID(event["subject"].rpartition("/")[2]), Past())
-        data = event["data"]
-        due = moment(data.get("due") or data["last"])
-        if data["key"] is None:
-            past.seen_to(due)
-        else:
-            past.add(data["key"], due)
-        if run := data.get("run"):
-            chains.begun(UUID(run), [*data["chain"], data["trigger"]])
-    return pasts, moment(found[0]["time"]) if len(found) == READ_BACK else None
+        past = pasts.setdefault(UUID(event["subject"].rpartition("/")[2]), Past(watched=None))
+        _note(past, event)
+        if run := event["data"].get("run"):
+            chains.begun(UUID(run), behind(event["data"]))
+    return pasts, moment(found[0]["time"]) if len(found) >= READ_BACK else None
+
+
+async def read_back_all(storage: Storage, trigger: Resource) -> Past:
+    """Return what is known of one trigger whose rule watches, however much happened since."""
+    found: list[dict[str, Any]] = []
+    query = EventQuery(channels=[CHANNEL], subject=subject(trigger), newest_first=True, limit=_PAGE)
+    while True:
+        page = await storage.read_events(query)
+        read = [json.loads(text) for text in page.entries.values()]
+        found += read
+        last = moment(found[0]["time"]) if found else None
+        if (
+            not read
+            or page.next == query.after
+            or (last and moment(read[-1]["time"]) < last - WATCHED)
+        ):
+            break
+        query = replace(query, after=page.next)
+    past = Past(watched=True)
+    for event in reversed(found):
+        _note(past, event)
+    return past
+
+
+def _note(past: Past, event: Mapping[str, Any]) -> None:
+    data = event["data"]
+    if event["type"] not in (FIRED, MISSED, FAILED) or data.get("again"):
+        return
+    due = moment(data.get("due") or data["last"])
+    if data["key"] is None:
+        past.missed_to(due)
+    else:
+        past.add(data["key"], due)
 
 
 async def newest(
@@ -163,14 +237,12 @@ async def newest(
     query, looked = EventQuery(channels=[*channels], newest_first=True, limit=_PAGE), 0
     while looked < limit:
         page = await storage.read_events(query)
-        for text in page.entries.values():
-            event = json.loads(text)
-            looked += 1
-            if since is not None and moment(event["time"]) < since:
-                return found[::-1]
-            if wanted(event):
-                found.append(event)
-        if page.next == query.after:
+        events = [json.loads(text) for text in [*page.entries.values()][: limit - looked]]
+        new = [event for event in events if since is None or moment(event["time"]) >= since]
+        found += filter(wanted, new)
+        looked += len(events)
+        # Some of those that were told later can have an older time, but hardly a page of them.
+        if page.next == query.after or not new:
             break
         query = replace(query, after=page.next)
         await asyncio.sleep(0)

@@ -5,60 +5,49 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid5
 
-from flowdapt.errors import Draining, ResourceExists, ResourceNotFound
-from flowdapt.triggers import WatchingRule
+from flowdapt.errors import Draining, ResourceExists, ResourceNotFound, StorageError
+from flowdapt.triggers import Occasion, WatchingRule
 from flowdapt_triggers import history
 from flowdapt_triggers.actions import Firing
-from flowdapt_triggers.history import Past
 from flowdapt_triggers.misfires import Missed
+from flowdapt_triggers.outcomes import Answer, NotFired, Outcome, end
 
 if TYPE_CHECKING:
     from flowdapt.engine import Engine
     from flowdapt.events import Event
     from flowdapt.runs import Run
-    from flowdapt.triggers import Occasion, Rule
     from flowdapt_triggers.chains import Chains
-    from flowdapt_triggers.resource import TriggerRule
+    from flowdapt_triggers.lives import Live
 
 logger = logging.getLogger(__name__)
 
 ACTION_SECONDS = 300.0  #: how long an action may take that starts no run
+AGAIN_SECONDS = (1.0, 2.0, 4.0, 8.0)  #: pauses after which what could not be stored is tried again
 MOST_WAITING = 1_000  #: occasions; of more, nothing is done
 FEW_WAITING = 10
+RUNS_KNOWN = 1_000  #: in progress, of those that a trigger began; the last ones
+MANY_RUNS = 32  #: of which it is looked then and now whether they are in progress
 
 
-@dataclass(eq=False)
-class Live:
-    """A trigger at work.
+class ActionTimeout(Exception):
+    """An action took too long."""
 
-    :param act: its action
-    :param past: for what it fired
-    :ivar runs: that it began and that may be in progress, where that matters
-    :param since: when it became what it is: of what was before, nothing counts
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """What a trigger is to see to.
+
+    :ivar answer: becomes what came of it, for whoever asked
     """
 
-    resource: TriggerRule
-    rule: Rule
-    act: Any
-    past: Past
-    since: datetime
-    fired: int = 0
-    failed: int = 0
-    missed: int = 0
-    last_fired: datetime | None = None
-    error: str = ""  #: of the last occasion that went wrong
-    runs: list[UUID] = field(default_factory=list)
-
-    @property
-    def uid(self) -> UUID:
-        """Of the trigger."""
-        return self.resource.metadata.uid
+    what: Occasion | Missed
+    answer: Answer | None = None
 
 
 class Lane:
@@ -67,108 +56,162 @@ class Lane:
     :param noted: is called once its last firing is on record
     """
 
-    def __init__(self, live: Live, engine: Engine, chains: Chains, noted: Any) -> None:
+    def __init__(
+        self, live: Live, engine: Engine, chains: Chains, noted: Callable[[Live], None]
+    ) -> None:
         self.live, self._engine, self._chains, self._noted = live, engine, chains, noted
-        self._waiting: deque[tuple[Occasion | Missed, asyncio.Future[Run | None] | None]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._waiting: deque[Waiting] = deque()
+        self._idle: Waiting | None = None  #: what it is the turn of, while nothing is done for it
+        self._ended = False
         self._moved = asyncio.Event()
 
-    def take(
-        self, what: Occasion | Missed, answer: asyncio.Future[Run | None] | None = None
-    ) -> None:
-        """Have the trigger fire for an occasion, or note what it missed, once it is its turn.
-
-        :param answer: becomes the run that began, if one did
-        """
-        if len(self._waiting) >= MOST_WAITING:
+    def take(self, waiting: Waiting) -> None:
+        """Have the trigger fire for an occasion, or note what it missed, once it is its turn."""
+        if self._ended:
+            end(waiting.answer, NotFired("the trigger was changed or deleted; try again"))
+            return
+        # Files are not told again, and hardly more than their names waits.
+        if len(self._waiting) >= MOST_WAITING and not isinstance(self.live.rule, WatchingRule):
             self._overflow()
-        self._waiting.append((what, answer))
-        if self._task is None:
-            self._task = asyncio.create_task(
-                self._work(), name=f"trigger {self.live.resource.name}"
-            )
+        self._waiting.append(waiting)
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.task is None:
+            name = f"trigger {self.live.resource.name}"
+            self.task = asyncio.create_task(self._work(), name=name)
 
     def _overflow(self) -> None:
         """Leave out the oldest occasion that waits, behind what was left out before."""
-        first, _ = self._waiting.popleft()
-        if isinstance(first, Missed):
-            second, _ = self._waiting.popleft()
-            first.also(second.last if isinstance(second, Missed) else second.time)
-        else:
-            first = Missed(first.time, first.time)
-        self._waiting.appendleft((first, None))
+        first = self._waiting.popleft()
+        before = first.what if isinstance(first.what, Missed) else None
+        oldest = first if before is None else self._waiting.popleft()
+        missed = left_out([oldest], "too many calls wait for this trigger")
+        if before is not None and missed is not None:
+            before.add(missed)
+        if (missed := before or missed) is not None:
+            self._waiting.appendleft(Waiting(missed))
 
-    def take_no_more(self) -> None:
-        """Do nothing for what waits; what is being done is brought to its end."""
-        self._waiting.clear()
+    # Its end ---------------------------------------------------------------------------------
 
-    async def stop(self) -> None:
-        """Fire no more; what is being done is ended."""
+    def give_up(self) -> list[Waiting]:
+        """Bring what is being done to its end; return what nothing was done for, in order."""
+        self._ended = True
+        left = [*self._waiting]
         self._waiting.clear()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if (idle := self._idle) is not None and self.task is not None:
+            left.insert(0, Waiting(idle.what, idle.answer))
+            self._idle, idle.answer = None, None
+            self.task.cancel()
+        return left
+
+    def miss(self, missed: Missed) -> None:
+        """Put on record what is left out in the end."""
+        self._waiting.append(Waiting(missed))
+        self._begin()
+
+    def stop(self) -> asyncio.Task[None] | None:
+        """Fire no more; return what is being done, and is to end."""
+        for waiting in self.give_up():
+            end(waiting.answer, NotFired("the server stops; try again"))
+        if self.task is not None:
+            self.task.cancel()
+        return self.task
 
     async def room(self) -> None:
         """Wait until hardly anything waits."""
-        while self._task is not None and len(self._waiting) >= FEW_WAITING:
+        while self.task is not None and len(self._waiting) >= FEW_WAITING:
             self._moved.clear()
             await self._moved.wait()
+
+    # What is done ----------------------------------------------------------------------------
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                what, answer = self._waiting.popleft()
+                waiting = self._waiting.popleft()
                 self._moved.set()
-                answer = answer or asyncio.get_running_loop().create_future()
-                try:
-                    run = await self._see_to(what)
-                except Draining as error:
-                    _fail(answer, error)
-                except Exception as error:  # such as a storage that is full
-                    self.live.error = f"{type(error).__name__}: {error}"
-                    logger.exception("trigger %r failed", self.live.resource.name)
-                    _fail(answer, error)
-                else:
-                    if not answer.done():
-                        answer.set_result(run)
+                await self._answer(waiting)
         finally:
-            self._task = None
+            self.task = None
             self._moved.set()
+            if self._waiting:  # it was given up, and has to say so
+                self._begin()
 
-    async def _see_to(self, what: Occasion | Missed) -> Run | None:
-        live = self.live
+    async def _answer(self, waiting: Waiting) -> None:
+        try:
+            outcome = await self._see_to_again(waiting)
+        except asyncio.CancelledError:
+            end(waiting.answer, NotFired("the server stops; try again"))
+            raise
+        except Draining as error:
+            end(waiting.answer, error)
+        except Exception as error:  # such as a storage that is full
+            self.live.error = f"{type(error).__name__}: {error}"
+            logger.exception("trigger %r failed", self.live.resource.name)
+            if waiting.answer is None and isinstance(waiting.what, Occasion):
+                await self._lose(waiting.what, error)
+            end(waiting.answer, error)
+        else:
+            if waiting.answer is not None and not waiting.answer.done():
+                waiting.answer.set_result(outcome)
+
+    async def _see_to_again(self, waiting: Waiting) -> Outcome:
+        """See to it, perhaps after some time: a storage may fail for a moment."""
+        pauses = () if waiting.answer is not None else AGAIN_SECONDS  # who asked can ask again
+        for pause in pauses:
+            try:
+                return await self._see_to(waiting)
+            except Draining:
+                raise
+            except Exception as error:
+                said = "trigger %r is tried again in %g s: %s"
+                logger.warning(said, self.live.resource.name, pause, error)
+            self._idle = waiting
+            await self._chains.clock.sleep(pause)
+            self._idle = None
+        return await self._see_to(waiting)
+
+    async def _see_to(self, waiting: Waiting) -> Outcome:
+        live, what = self.live, waiting.what
         if isinstance(what, Missed):
-            reason = "nobody was there, the clock was set, or too many waited"
-            times = what.first, what.last
-            await self._tell(history.missed(live.resource, reason, *times, count=what.count))
-            live.missed += what.count or 0
-            live.past.seen_to(what.last)
-            self._noted(live)
-            return None
+            await self._leave_out(what)
+            return Outcome()
         if live.past.has(what.key):
             return await self._earlier(what)
         try:
-            run = await self._fire(what)
+            outcome = await self._fire(waiting, what)
         except Draining as error:
-            await self._miss(what, str(error))
+            if waiting.answer is None:  # else who asked is told, and may ask again
+                await self._miss(what, str(error))
             raise
         self._noted(live)
-        return run
+        return outcome
 
-    async def _earlier(self, occasion: Occasion) -> Run | None:
-        """Return the run that began for an occasion which was seen to before."""
+    async def _earlier(self, occasion: Occasion) -> Outcome:
+        """Return what came of an occasion that was seen to before."""
+        nothing = Outcome(why="it was seen to before, and is not done twice")
         if not self.live.act.starts_run:
-            return None
+            return nothing
         try:
-            return await self._engine.find_run(uuid5(self.live.uid, occasion.key))
+            return Outcome(await self._engine.find_run(uuid5(self.live.uid, occasion.key)))
         except ResourceNotFound:
-            return None
+            return nothing
+
+    async def _leave_out(self, missed: Missed) -> None:
+        times = missed.first, missed.last
+        live, count = self.live, missed.count
+        await self._tell(history.missed(live.resource, missed.reason, *times, count=count))
+        live.tally.missed += missed.count or 0
+        live.past.missed_to(missed.last)
+        self._noted(live)
 
     async def _miss(self, occasion: Occasion, reason: str) -> None:
         live, times = self.live, (occasion.time, occasion.time)
-        await self._tell(history.missed(live.resource, reason, *times, key=occasion.key))
-        live.missed += 1
+        chain, key = self._chains.behind(occasion), occasion.key
+        await self._tell(history.missed(live.resource, reason, *times, key=key, chain=chain))
+        live.tally.missed += 1
         live.past.add(occasion.key, occasion.time)
         self._noted(live)
 
@@ -176,102 +219,142 @@ class Lane:
         await self._engine.storage.append_event(event)
         self._engine.events.publish(event)
 
-    async def _fire(self, occasion: Occasion) -> Run | None:
+    async def _fire(self, waiting: Waiting, occasion: Occasion) -> Outcome:
         """Do what the trigger is for, if nothing stands against it."""
-        live = self.live
-        if (held := await self._held_up()) is not None:
-            await self._miss(occasion, held)
-            return None
-        chain = self._chains.behind(occasion)
-        if (broken := self._chains.too_long(chain, live.resource)) is not None:
-            await self._fail(occasion, broken)
+        live, chain = self.live, self._chains.behind(occasion)
+        if self._chains.over(chain):
             live.past.add(occasion.key, occasion.time)
-            return None
-        uid = uuid5(live.uid, occasion.key)
-        run = None
+            return Outcome(why="it follows from a chain of firings that was stopped")
+        if (broken := self._chains.stopped(chain, live.resource, occasion)) is not None:
+            await self._fail(occasion, broken, chain)
+            live.past.add(occasion.key, occasion.time)
+            return Outcome(why=broken, failed=True)
+        self._idle = waiting
+        held = "" if self._engine.draining else await self._held_up()
+        self._idle = None
+        if self._engine.draining:
+            raise Draining()
+        if held:
+            await self._miss(occasion, held)
+            return Outcome(why=held)
+        return await self._act(waiting, occasion, chain)
+
+    async def _act(self, waiting: Waiting, occasion: Occasion, chain: Sequence[str]) -> Outcome:
+        live = self.live
+        runs = live.act.starts_run
         try:
-            if live.act.starts_run:
-                run = await self._start(occasion, uid, chain)
-            else:
-                await self._do(occasion, uid)
-        except Draining:
-            raise
+            outcome = await (self._start if runs else self._do)(occasion, chain)
         except Exception as error:
-            await self._fail(occasion, _brief(error))
+            if runs and isinstance(error, Draining | StorageError):
+                raise
+            outcome = Outcome(why=_brief(error), failed=True)
+            again = runs and waiting.answer is not None
+            await self._fail(occasion, outcome.why, chain, again=again)
+            if again:
+                return outcome
         live.past.add(occasion.key, occasion.time)
         if isinstance(live.rule, WatchingRule):
             # A file may have a time that is to come, and the next ones will not.
             live.past.seen_to(min(occasion.time, self._chains.clock.now()))
-        return run
+        return outcome
 
-    async def _start(self, occasion: Occasion, uid: UUID, chain: Sequence[str]) -> Run | None:
-        live = self.live
-        facts: Mapping[str, Any] = {"run": str(uid), "chain": [*chain]}
-        event = history.fired(live.resource, occasion, live.resource.spec.action.target, **facts)
+    async def _start(self, occasion: Occasion, chain: Sequence[str]) -> Outcome:
+        live, uid = self.live, uuid5(self.live.uid, occasion.key)
+        target, facts = live.resource.spec.action.target, {"run": str(uid), "chain": [*chain]}
+        event = history.fired(live.resource, occasion, target, **facts)
         self._chains.begun(uid, [*chain, live.resource.name])
         try:
             run: Run = await live.act(Firing(live.resource, occasion, uid, [event]))
         except ResourceExists:  # it fired for this before, which was not known here
-            return None
+            return await self._earlier(occasion)
         self._count()
-        if live.resource.spec.concurrency != "allow":
-            live.runs.append(run.uid)
-        return run
+        live.runs.append(run.uid)
+        if len(live.runs) % MANY_RUNS == 0:
+            await self._forget_ended()
+            del live.runs[:-RUNS_KNOWN]
+        return Outcome(run)
 
-    async def _do(self, occasion: Occasion, uid: UUID) -> None:
+    async def _do(self, occasion: Occasion, chain: Sequence[str]) -> Outcome:
         """Do what is no run: it is on record before, so that it is never done twice."""
-        live = self.live
+        live, uid = self.live, uuid5(self.live.uid, occasion.key)
         target = live.resource.spec.action.target
-        await self._tell(history.fired(live.resource, occasion, target))
+        await self._tell(history.fired(live.resource, occasion, target, chain=[*chain]))
         live.past.add(occasion.key, occasion.time)
         self._count()
-        async with asyncio.timeout(ACTION_SECONDS):
-            await live.act(Firing(live.resource, occasion, uid))
+        limit = asyncio.timeout(ACTION_SECONDS)
+        try:
+            async with limit:
+                await live.act(Firing(live.resource, occasion, uid))
+        except TimeoutError:
+            if limit.expired():
+                raise ActionTimeout(f"the action took longer than {ACTION_SECONDS:.0f} s") from None
+            raise
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise RuntimeError("the action was cancelled by something it waited for") from None
+        return Outcome()
 
     def _count(self) -> None:
-        self.live.fired += 1
-        self.live.last_fired = self._chains.clock.now()
+        self.live.tally.fired += 1
+        self.live.tally.last_fired = self._chains.clock.now()
         self.live.error = ""
 
-    async def _fail(self, occasion: Occasion, error: str) -> None:
-        self.live.failed += 1
-        self.live.error = error
-        logger.warning("trigger %r: %s", self.live.resource.name, error)
-        await self._tell(history.failed(self.live.resource, occasion, error))
-
-    async def _held_up(self) -> str | None:
-        """Do what is to become of runs of earlier firings; return why this one may not be."""
+    async def _fail(
+        self, occasion: Occasion, error: str, chain: Sequence[str], *, again: bool = False
+    ) -> None:
         live = self.live
-        policy, runs = live.resource.spec.concurrency, live.runs
-        if policy == "forbid":
-            live.runs = [run for run in runs if await self._in_progress(run)]
-            return "the run of an earlier firing is in progress" if live.runs else None
-        live.runs = []
-        end = self._engine.cancel if policy == "replace" else self._engine.wait
-        await asyncio.gather(*map(end, runs), return_exceptions=True)
-        return None
+        live.error = error
+        logger.warning("trigger %r: %s", live.resource.name, error)
+        await self._tell(history.failed(live.resource, occasion, error, chain=chain, again=again))
+        live.tally.failed += 1
+
+    async def _lose(self, occasion: Occasion, error: Exception) -> None:
+        """Try to put on record that something went wrong for good."""
+        with suppress(Exception):  # it did before, and is logged
+            await self._fail(occasion, _brief(error), self._chains.behind(occasion))
+            self.live.past.add(occasion.key, occasion.time)
+
+    async def _held_up(self) -> str:
+        """Do what is to become of runs of earlier firings; return why this one may not be."""
+        live, engine = self.live, self._engine
+        policy, runs = live.resource.spec.concurrency, [*live.runs]
+        if policy == "allow":
+            return ""
+        if policy != "forbid":
+            until = engine.cancel if policy == "replace" else engine.wait
+            await asyncio.gather(*map(until, runs), return_exceptions=True)
+        await self._forget_ended()
+        forbidden = policy == "forbid" and live.runs
+        return "the run of an earlier firing is in progress" if forbidden else ""
+
+    async def _forget_ended(self) -> None:
+        runs = self.live.runs
+        ended = {run for run in [*runs] if not await self._in_progress(run)}
+        runs[:] = [run for run in runs if run not in ended]  # others may have begun meanwhile
 
     async def _in_progress(self, run: UUID) -> bool:
-        try:
+        with suppress(ResourceNotFound):
             return not (await self._engine.find_run(run)).state.final
-        except ResourceNotFound:
-            return False
+        return False
 
 
-def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-        answer.exception()  # nobody may wait for it
+def left_out(waiting: Sequence[Waiting], reason: str) -> Missed | None:
+    """Return what is to be on record of what waited in vain; who asked is told instead."""
+    found: Missed | None = None
+    for one in waiting:
+        if one.answer is not None:
+            end(one.answer, NotFired(reason))
+            continue
+        what = one.what
+        missed = what if isinstance(what, Missed) else Missed(what.time, what.time)
+        if found is None:
+            found = missed
+        else:
+            found.add(missed)
+    return found
 
 
 def _brief(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return f"the action took longer than {ACTION_SECONDS:.0f} s"
     text = str(error).partition("\n")[0]
     return text if text else type(error).__name__
-
-
-def window_of(resource: TriggerRule) -> timedelta | None:
-    """Return how long ago times may be that are made up."""
-    seconds = resource.spec.misfire_window
-    return None if seconds is None or seconds < 0 else timedelta(seconds=seconds)

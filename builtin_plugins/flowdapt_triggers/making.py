@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowdapt.errors import InvalidResource, ProviderNotFound, nearest
+from flowdapt.errors import FlowdaptError, InvalidResource, ProviderNotFound, nearest
+from flowdapt.triggers import EventRule, WatchingRule
 from flowdapt_triggers import templates
 from flowdapt_triggers.functions import CallFunction
 
@@ -33,13 +34,28 @@ class Makers:
         :raises InvalidResource: with paths within the resource
         """
         faults: list[dict[str, Any]] = []
-        for make in (self.rule, self._action):
-            try:
-                make(spec)
-            except InvalidResource as error:
-                faults += error.errors
+        rule: Rule | None = None
+        try:
+            rule = self.rule(spec)
+        except InvalidResource as error:
+            faults += error.errors
+        if spec.debounce and rule is not None and not isinstance(rule, EventRule | WatchingRule):
+            fact = f"is for what happens, and a rule of the type {spec.type!r} waits for nothing"
+            faults.append({"loc": ("debounce",), "msg": fact, "type": "value_error"})
+        try:
+            self._action(spec)
+        except InvalidResource as error:
+            faults += error.errors
         if faults:
             raise InvalidResource(where, [f | {"loc": ("spec", *f["loc"])} for f in faults])
+
+    def watches(self, spec: TriggerSpec) -> bool:
+        """Tell whether the rule of a trigger looks for something itself, without making it."""
+        try:
+            found = self._resolved("triggers", spec.type, ("type",))
+        except FlowdaptError:
+            return False
+        return isinstance(found, type) and issubclass(found, WatchingRule)
 
     def rule(self, spec: TriggerSpec) -> Rule:
         """Return the rule of a trigger.

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from flowdapt_triggers.resource import Misfire
 
 LATE = timedelta(seconds=5)  #: a time that is not longer ago is not missed, only late
-MOST_COUNTED = 100_000  #: missed times; of more it is only known that they were
-AT_ONCE = 200  #: times that are looked at until others have their turn
+MOST_COUNTED = 10_000  #: missed times; of more it is only known that they were
+MOST_SKIPPED = 1_000  #: the same, where none is made up and nothing but the number is to be known
+AT_ONCE = 50  #: times that are looked at until others have their turn
 
 _SPANS = [timedelta(**span) for span in ({"minutes": 1}, {"hours": 1}, {"days": 1}, {"days": 32})]
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass
@@ -29,66 +31,88 @@ class Missed:
     first: datetime
     last: datetime
     count: int | None = 1
+    reason: str = "nobody was there, the clock was set, or too many waited"
 
-    def also(self, due: datetime) -> None:
-        """Count one more."""
-        self.last = due
-        self.count = None if self.count is None else self.count + 1
+    def add(self, other: Missed) -> None:
+        """Count others, too."""
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        known = self.count is not None and other.count is not None
+        self.count = (self.count or 0) + (other.count or 0) if known else None
 
 
-async def seen_to(
-    rule: TimeRule,
-    after: datetime,
-    now: datetime,
-    *,
-    policy: Misfire,
-    window: timedelta | None,
-) -> AsyncIterator[datetime | Missed]:
-    """Yield what becomes of the times of a rule that have come: one to fire for, or missed ones.
+class Times:
+    """The times of a rule that have come, looked at a few at once.
 
-    They come in order, and all of them are accounted for: missed ones are yielded together.
+    They come in order, and all of them are accounted for: missed ones come together.
 
     :param after: times up to this one were seen to before
     :param window: times that are longer ago are not made up, whatever the policy
     """
-    missed: Missed | None = None
-    due, looked = rule.due(after), 0
-    while due is not None and due <= now:
-        following = rule.due(due)
-        newest = following is None or following > now
-        if _fires(due, now, newest=newest, policy=policy, window=window):
-            if missed is not None:
-                yield missed
-                missed = None
-            yield due
-        elif missed is None:
-            missed = Missed(due, due)
-        else:
-            missed.also(due)
-        due, looked = following, looked + 1
-        if looked % AT_ONCE == 0:
-            await asyncio.sleep(0)
-        if missed is not None and (missed.count or 0) >= MOST_COUNTED and due is not None:
-            missed.count = None
-            due = _shortly_before(rule, due, now)
-    if missed is not None:
-        yield missed
+
+    def __init__(
+        self,
+        rule: TimeRule,
+        after: datetime,
+        now: datetime,
+        *,
+        policy: Misfire,
+        window: timedelta | None,
+    ) -> None:
+        self._rule, self._now, self._policy, self._window = rule, now, policy, window
+        self._due = rule.due(after)
+        self._missed: Missed | None = None
+
+    def some(self) -> tuple[list[datetime | Missed], bool]:
+        """Return what becomes of the next few: ones to fire for, or missed ones; and the end."""
+        found: list[datetime | Missed] = []
+        for _ in range(AT_ONCE):
+            due = self._due
+            if due is None or due > self._now:
+                return found + ([self._missed] if self._missed else []), True
+            self._due = self._rule.due(due)
+            if self._fires(due, newest=self._due is None or self._due > self._now):
+                found += [self._missed, due] if self._missed else [due]
+                self._missed = None
+            elif self._missed is None:
+                self._missed = Missed(due, due)
+            else:
+                self._missed.add(Missed(due, due))
+                self._pass_over(self._missed)
+        return found, False
+
+    def _fires(self, due: datetime, *, newest: bool) -> bool:
+        policy, ago = self._policy, self._now - due
+        if ago <= LATE and (newest or policy == "all"):
+            return True
+        if policy == "skip" or (self._window is not None and ago > self._window):
+            return False
+        return newest or policy == "all"
+
+    def _pass_over(self, missed: Missed) -> None:
+        """Go on shortly before the present, where more were missed than are counted."""
+        most = MOST_SKIPPED if self._policy == "skip" else MOST_COUNTED
+        if (missed.count or 0) < most or self._due is None:
+            return
+        wanted = self._window if self._policy == "all" else None
+        for span in _SPANS if wanted is None else [wanted]:
+            begin = max(self._due, self._now - span) - _MICROSECOND
+            found = self._rule.due(begin)
+            if found is not None and found <= self._now:
+                if found > self._due:
+                    missed.count, missed.last = None, max(missed.last, begin)
+                self._due = found
+                return
 
 
-def _fires(
-    due: datetime, now: datetime, *, newest: bool, policy: Misfire, window: timedelta | None
-) -> bool:
-    if now - due <= LATE and (newest or policy == "all"):
-        return True
-    if policy == "skip" or (window is not None and now - due > window):
-        return False
-    return newest or policy == "all"
+async def seen_to(times: Times, turn: asyncio.Lock) -> AsyncIterator[datetime | Missed]:
+    """Yield what becomes of times that have come.
 
-
-def _shortly_before(rule: TimeRule, due: datetime, now: datetime) -> datetime:
-    """Return a time of the rule that has only few others between it and the present."""
-    for span in _SPANS:
-        found = rule.due(max(due, now - span))
-        if found is not None and found <= now:
-            return found
-    return due
+    :param turn: is taken for each look, so that many rules leave room for everything else
+    """
+    done = False
+    while not done:
+        async with turn:
+            found, done = times.some()
+            await asyncio.sleep(0)  # with the turn, or all would look at once
+        for what in found:
+            yield what

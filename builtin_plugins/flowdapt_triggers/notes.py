@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flowdapt.errors import FlowdaptError, ResourceNotFound
+from flowdapt.errors import ResourceChanged, ResourceNotFound
 from flowdapt.resources import SERVER_ANNOTATIONS, timestamp
 from flowdapt_triggers.resource import TriggerRule
 
 if TYPE_CHECKING:
     from flowdapt.engine import Engine
     from flowdapt_triggers.clock import Clock
-    from flowdapt_triggers.lanes import Live
+    from flowdapt_triggers.lives import Live
 
 logger = logging.getLogger(__name__)
 
@@ -67,18 +67,20 @@ class Notes:
         for live in unnoted:
             if self._lives.get(live.uid) is not live:  # it was changed meanwhile
                 continue
-            time = live.last_fired or self._clock.now()
+            last = live.tally.last_fired
+            time = max(last or self._clock.now(), live.resource.metadata.updated_at)
             found = {CHANGED: timestamp(live.since), NOTED: timestamp(time)}
-            if live.last_fired is not None:
-                found[LAST_RUN] = timestamp(live.last_fired)
+            if last is not None:
+                found[LAST_RUN] = timestamp(last)
             if live.past.due is not None:
                 found[LAST_DUE] = timestamp(live.past.due)
             try:
-                await self._engine.note(TriggerRule, live.uid, found, time=time)
-            except ResourceNotFound:
+                await self._engine.note(TriggerRule, live.resource, found, time=time)
+            except (ResourceNotFound, ResourceChanged):  # it was changed meanwhile
                 continue
-            except FlowdaptError as error:
-                logger.warning("trigger %r: %s", live.resource.name, error)
+            except Exception as error:  # such as a disk that is full
+                self._unnoted.add(live)
+                logger.warning("trigger %r is noted later: %s", live.resource.name, error)
 
 
 def since(trigger: TriggerRule) -> tuple[datetime, datetime | None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flowdapt.errors import FlowdaptError
 from flowdapt.payloads import to_json
 from flowdapt_triggers.actions import only, refused
+from flowdapt_triggers.secrecy import MARK, names_any, opened
 
 if TYPE_CHECKING:
     from flowdapt.server import Server
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 PAUSE_SECONDS = 1.0  #: before the second attempt; before each further one twice as long
 ANSWER_SECONDS = 10.0
+_BEGINS = ("http://", "https://", MARK)
 AGAIN = frozenset({408, 425, 429})  #: statuses that may be others soon, as those from 500 on
 
 
@@ -30,18 +32,19 @@ class Post:
     """Posts JSON: ``url``, ``body`` (else the event), ``headers``, ``secret``, ``attempts``.
 
     With a ``secret``, the header ``X-Hub-Signature-256`` has the body's HMAC as GitHub sends it.
-    ``Idempotency-Key`` is the same in each attempt.
+    ``Idempotency-Key`` is the same in each attempt. Address, headers and secret may have
+    ``$secret{NAME}`` in them.
     """
 
     starts_run: ClassVar[bool] = False
 
     def __init__(self, server: Server, parameters: Mapping[str, Any]) -> None:
-        del server
+        self._engine = server.engine
         only(parameters, ("url", "body", "headers", "secret", "attempts"))
         self.url, self.body = parameters.get("url"), parameters.get("body")
         self.headers, self.secret = parameters.get("headers", {}), parameters.get("secret")
         self.attempts = parameters.get("attempts", ATTEMPTS)
-        if not isinstance(self.url, str) or not self.url.startswith(("http://", "https://")):
+        if not isinstance(self.url, str) or not self.url.startswith(_BEGINS):
             raise refused("url", f"is {self.url!r}, and must be an address that begins with http")
         if not isinstance(self.headers, dict):
             raise refused("headers", "must be an object of texts")
@@ -58,11 +61,14 @@ class Post:
         wanted = firing.occasion.event if self.body is None else firing.filled(self.body)
         body = to_json(wanted)
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(firing.uid)}
-        if self.secret:
-            signed = hmac.new(str(self.secret).encode(), body, hashlib.sha256).hexdigest()
+        # Opened before they are filled: what happened must not name secrets.
+        said_of = {"url": self.url, "headers": self.headers, "secret": self.secret}
+        given = await opened(self._engine, said_of)
+        if given["secret"]:
+            signed = hmac.new(str(given["secret"]).encode(), body, hashlib.sha256).hexdigest()
             headers["X-Hub-Signature-256"] = f"sha256={signed}"
-        headers |= {name: str(value) for name, value in firing.filled(self.headers).items()}
-        url, pause, said = firing.filled(self.url), PAUSE_SECONDS, ""
+        headers |= {name: str(value) for name, value in firing.filled(given["headers"]).items()}
+        url, pause, said = firing.filled(given["url"]), PAUSE_SECONDS, ""
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
             for attempt in range(self.attempts):
                 if attempt:
@@ -71,11 +77,15 @@ class Post:
                 try:
                     answer = await client.post(url, content=body, headers=headers)
                 except httpx.HTTPError as error:
-                    said = f"{type(error).__name__}: {error}"
+                    said = type(error).__name__ + ("" if names_any(said_of) else f": {error}")
                     continue
+                except httpx.InvalidURL as error:  # it may tell the whole address
+                    said = type(error).__name__
+                    break
                 if answer.is_success:
                     return
                 said = f"it answers {answer.status_code}"
                 if answer.status_code not in AGAIN and not answer.is_server_error:
                     break
-        raise NotDelivered(f"{url} did not take it: {said}")
+        shown = firing.filled(self.url)
+        raise NotDelivered(f"{shown} did not take it: {said}") from None

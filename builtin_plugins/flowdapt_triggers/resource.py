@@ -25,6 +25,10 @@ class Action(Model):
     )
 
 
+#: fields of a spec that published clients do not know
+SINCE_V1 = {"options", "concurrency", "misfire", "misfire_window", "debounce", "paused"}
+
+
 class TriggerSpec(Model):
     """When it fires, and what is done then."""
 
@@ -60,10 +64,17 @@ class TriggerSpec(Model):
         if data["rule"] in ({}, [], "", None):
             raise ValueError("'rule' is empty; without one it would never fire")
         match data["rule"]:  # what published clients were shown, and send back
-            case {"of_type": {**inner}} if len(inner) == 1:
+            case {"of_type": {**inner}} if len(inner) == len(data["rule"]) == 1:
                 ((name, rule),) = inner.items()
                 return {**data, "type": name, "rule": rule}
         return data
+
+
+def _type(spec: dict[str, Any]) -> Any:
+    match spec:
+        case {"rule": {"of_type": {**inner}}} if len(inner) == len(spec["rule"]) == 1:
+            return next(iter(inner))
+    return spec.get("type", "condition")
 
 
 class TriggerRule(Resource):
@@ -74,6 +85,18 @@ class TriggerRule(Resource):
 
     kind: Literal["trigger_rule"] = "trigger_rule"
     spec: TriggerSpec
+
+    def changed_in_v1alpha1(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what a published client puts in place of this, with what it knows nothing of.
+
+        What its body leaves out stays as it is; what belongs to a rule, only with the same type.
+        """
+        spec = data.get("spec")
+        if not isinstance(spec, dict):
+            return data
+        of_rule = {"options", "debounce"} if _type(spec) != self.spec.type else set()
+        stored = self.spec.model_dump(mode="json", include=SINCE_V1 - of_rule)
+        return {**data, "spec": {**stored, **spec}}
 
     def as_v1alpha1(self) -> TriggerRule:
         """Return the trigger as published clients can read it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
@@ -10,11 +11,13 @@ import orjson
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
-from flowdapt.errors import InvalidResource, ResourceExists, ResourceNotFound
+from flowdapt.errors import FlowdaptError, InvalidResource, ResourceExists, ResourceNotFound
 from flowdapt.resources import Model, Timestamp, Workflow, timestamp
 from flowdapt.settings import Duration
 from flowdapt.triggers import Occasion
+from flowdapt_triggers.outcomes import NotFired, Outcome
 from flowdapt_triggers.resource import TriggerRule
+from flowdapt_triggers.secrecy import opened
 from flowdapt_triggers.states import States, TriggerDetail, TriggerState
 from flowdapt_triggers.trials import Trial, ago
 from flowdapt_triggers.webhooks import HookRefused, Webhook
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from flowdapt.runs import Run
     from flowdapt.server import Server
+    from flowdapt_triggers.lives import Live
     from flowdapt_triggers.service import TriggerService
+
+logger = logging.getLogger(__name__)
 
 KIND = "trigger_state"
 FIRINGS, MOST_FIRINGS = 20, 1000  #: in one reply, where the client says nothing, and at most
@@ -44,10 +49,17 @@ def routes(server: Server) -> list[Any]:
 
 
 class Fired(TypedDict):
-    """What came of a firing: the run that began, if one did."""
+    """What came of a firing.
+
+    :ivar run: that began, now or when the same was asked for before; null where the trigger starts
+        none
+    :ivar name: of that run
+    :ivar why: nothing was done, if so
+    """
 
     run: UUID | None
     name: str | None
+    why: str
 
 
 class Trying(Model):
@@ -78,10 +90,15 @@ class TriedFiring(TypedDict):
 
 
 class Tried(TypedDict):
-    """What a trial came to."""
+    """What a trial came to.
+
+    :ivar tried: events that were looked at
+    :ivar more: there were more times; these are the last ones
+    """
 
     tried: int
     firings: list[TriedFiring]
+    more: bool
 
 
 class Period(Model):
@@ -165,6 +182,7 @@ class TriggerRoutes:
                 body=dict[str, Any],
                 optional=True,
                 role=http.Role.ANYONE,
+                own_tokens=True,
                 refusals=[UNAUTHORIZED, 404],
             ),
         ]
@@ -204,9 +222,11 @@ class TriggerRoutes:
             "source": "api",
             "data": None,
         }
-        return self._reply(
-            request, await self._fired(found, Occasion(event["id"] or "", event=event))
-        )
+        outcome = await self._fired(found, Occasion(event["id"] or "", event=event))
+        if outcome.why:
+            fact = outcome.why if outcome.failed else f"it did not fire: {outcome.why}"
+            raise InvalidResource.at(f"trigger_rule {found.name!r}", ("spec", "action"), fact)
+        return self._reply(request, _told(outcome))
 
     async def _live(self, name: str) -> TriggerRule:
         """Return a trigger that works.
@@ -220,43 +240,49 @@ class TriggerRoutes:
             raise InvalidResource.at(f"trigger_rule {found.name!r}", (), why)
         return found
 
-    async def _fired(self, trigger: TriggerRule, occasion: Occasion) -> Fired:
-        live = self._service.lives[trigger.metadata.uid]
-        run: Run | None = await self._service.fire(trigger.metadata.uid, occasion)
-        if run is None and live.error:
-            raise InvalidResource.at(
-                f"trigger_rule {trigger.name!r}", ("spec", "action"), live.error
-            )
-        return {"run": run.uid if run else None, "name": run.name if run else None}
+    async def _fired(self, trigger: TriggerRule, occasion: Occasion) -> Outcome:
+        return await self._service.fire(trigger.metadata.uid, occasion)
 
     async def hook(self, request: Request) -> Response:
         """Fire a trigger whose rule is a `webhook`; the body is the input of its run."""
-        found = await self._live(_name(request))
-        rule = self._service.lives[found.metadata.uid].rule
-        if not isinstance(rule, Webhook):
+        body = await request.app.state.bodies.read(request)  # first, for it may take its time
+        found = await self._engine.get(TriggerRule, _name(request))
+        live = self._service.lives.get(found.metadata.uid)
+        if found.spec.type != "webhook":
             raise ResourceNotFound("webhook", found.name)
-        if found.spec.paused:
-            where = f"trigger_rule {found.name!r}"
-            raise InvalidResource.at(where, ("spec", "paused"), "it is paused, and does not fire")
-        body = await request.app.state.bodies.read(request)
+        # Nobody knows yet who calls, and what is wrong here is not for everybody.
+        if live is None or not isinstance(live.rule, Webhook):
+            raise NotFired("this trigger cannot work at present; try again later")
+        rule, secret = live.rule, await self._opened(live)
+        if self._service.lives.get(found.metadata.uid) is not live:
+            raise NotFired("the trigger was changed meanwhile; try again")
         try:
-            occasion = rule.admit(
-                request.headers,
-                body,
-                secret=await self._opened(rule.secret),
-                now=self._service.clock.now(),
-            )
+            now = self._service.clock.now()
+            occasion = rule.admit(request.headers, body, secret=secret, now=now)
         except HookRefused as refused:
             response: Response = self._http.refusal(UNAUTHORIZED, str(refused))
             return response
-        return self._answer(await self._fired(found, occasion))
+        if live.resource.spec.paused:
+            where = f"trigger_rule {found.name!r}"
+            raise InvalidResource.at(where, ("spec", "paused"), "it is paused, and does not fire")
+        outcome = await self._fired(found, occasion)
+        if outcome.failed:
+            where, fact = f"trigger_rule {found.name!r}", "it failed; its owner can see why"
+            raise InvalidResource.at(where, ("spec", "action"), fact)
+        return self._answer(_told(outcome))
 
-    async def _opened(self, text: str) -> str:
-        """Return a text with the secrets in place that it names."""
-        if "$secret{" not in text or self._engine.seal is None:
-            return text
-        sealed = await self._engine.seal({"secret": text})
-        return str(sealed()["secret"])
+    async def _opened(self, live: Live) -> str:
+        """Return the secret of a trigger with what it stands for.
+
+        :raises NotFired: that is not there
+        """
+        text = live.rule.secret if isinstance(live.rule, Webhook) else ""
+        try:
+            return str((await opened(self._engine, {"secret": text}))["secret"])
+        except FlowdaptError as error:
+            live.error = f"it cannot be called: {error}"
+            logger.warning("trigger %r cannot be called: %s", live.resource.name, error)
+            raise NotFired("this trigger cannot work at present; try again later") from None
 
     async def attempt(self, request: Request) -> Response:
         """Return what a trigger would have done on an event, or since a time."""
@@ -267,14 +293,16 @@ class TriggerRoutes:
         if asked.name is not None:
             trigger = await self._engine.get(TriggerRule, asked.name)
         else:
+            self._http.needs(request, self._http.Role.ADMIN)  # it may say what takes long
             trigger = TriggerRule.parse(asked.trigger, where="request body", strict=True)
         trial = Trial(self._service, trigger)
         if asked.event is not None:
-            found = trial.on(asked.event)
+            found = trial.on_one(asked.event)
             firings = [] if found is None else [found]
         else:
             firings = [*await trial.since(ago(self._service.clock.now(), asked.since or 0.0))]
-        return self._reply(request, {"tried": trial.tried, "firings": firings})
+        facts = {"tried": trial.tried, "firings": firings, "more": trial.more}
+        return self._reply(request, facts)
 
     async def backfill(self, request: Request) -> Response:
         """Run a workflow for a period, with the period as its input, unless that was done."""
@@ -304,6 +332,11 @@ class TriggerRoutes:
     def _answer(self, value: Any) -> Response:
         response: Response = self._http.Response(orjson.dumps(value), media_type="application/json")
         return response
+
+
+def _told(outcome: Outcome) -> Fired:
+    run = outcome.run
+    return {"run": run.uid if run else None, "name": run.name if run else None, "why": outcome.why}
 
 
 def _name(request: Request) -> str:

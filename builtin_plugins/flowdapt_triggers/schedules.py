@@ -10,6 +10,7 @@ from flowdapt_triggers.cron import CronLine
 from flowdapt_triggers.options import Faults, duration, time
 from flowdapt_triggers.timetables import EPOCH, Timetable
 
+MOST_LINES = 100  #: of one schedule
 SHORTEST_SECONDS = 0.001  #: between two times of an interval
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -27,6 +28,10 @@ class Schedule(Timetable):
 
     def _read(self, rule: Any, faults: Faults) -> None:
         listed = isinstance(rule, list | tuple)
+        if listed and len(rule) > MOST_LINES:
+            with faults.at("rule"):
+                raise ValueError(f"there are {len(rule):,} cron lines, and may be {MOST_LINES}")
+            rule = rule[:MOST_LINES]
         lines = list[CronLine]()
         for index, line in enumerate(rule if listed else [rule]):
             with faults.at("rule", *([index] if listed else [])):

@@ -15,22 +15,26 @@ from uuid import UUID
 from flowdapt import events
 from flowdapt.errors import FlowdaptError, ResourceNotFound
 from flowdapt.events import Event
-from flowdapt.resources import Workflow, timestamp
+from flowdapt.resources import Workflow
 from flowdapt.services import Service
 from flowdapt.triggers import EventRule, Occasion, TimeRule, WatchingRule
-from flowdapt_triggers import history, misfires, notes
+from flowdapt_triggers import history, notes
 from flowdapt_triggers.chains import Chains
 from flowdapt_triggers.clock import Clock, WallClock
+from flowdapt_triggers.dues import Dues
 from flowdapt_triggers.hearing import Hearing
 from flowdapt_triggers.history import Past
-from flowdapt_triggers.lanes import Lane, Live, window_of
+from flowdapt_triggers.lanes import Lane, Waiting, left_out
+from flowdapt_triggers.lives import Live
 from flowdapt_triggers.making import Makers
+from flowdapt_triggers.misfires import Missed
 from flowdapt_triggers.notes import Notes
+from flowdapt_triggers.outcomes import Outcome
+from flowdapt_triggers.quiet import Quiet
 from flowdapt_triggers.resource import TriggerRule
-from flowdapt_triggers.timers import Timers
+from flowdapt_triggers.wishes import RUN_WORKFLOW, Wishes
 
 if TYPE_CHECKING:
-    from flowdapt.runs import Run
     from flowdapt.server import Server
 
 logger = logging.getLogger(__name__)
@@ -38,9 +42,10 @@ logger = logging.getLogger(__name__)
 LONGEST_CHAIN = 16  #: firings that follow from one another
 RESUME_SECONDS = 3600.0  #: events that are longer before the last one are not looked at again
 AGAIN_SECONDS = 1.0, 60.0  #: pause after a rule that watches failed, and the longest
+STOP_SECONDS = 5.0  #: for which a service that stops waits for actions that do not end
+BLIND = "it cannot watch: "
 
 KIND = "trigger_rule"
-RUN_WORKFLOW = "com.event.workflow.run_workflow"  #: an event that asks for a run
 
 
 class TriggerService(Service):
@@ -68,12 +73,12 @@ class TriggerService(Service):
         self.problems: dict[UUID, str] = {}  #: why triggers that are applied cannot work here
         self._lanes: dict[UUID, Lane] = {}
         self._pasts: dict[UUID, Past] = {}
-        self._timers = Timers[UUID](self.clock, self._on_time)
+        self._dues = Dues(self.clock, self._lanes.__getitem__, self.problems.__setitem__)
         self._hearing = Hearing[UUID]()
-        self._debounced: dict[UUID, asyncio.Task[None]] = {}
+        self._quiet = Quiet[UUID, Occasion](self.clock, self._fire)
         self._watching: dict[UUID, asyncio.Task[None]] = {}
-        self._checking: dict[UUID, asyncio.Task[None]] = {}
-        self._wishes: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()  #: actions of triggers that were changed
+        self._wishes = Wishes(self.engine)
         self._stack, self._ears = ExitStack(), ExitStack()
 
     # Starting and stopping -------------------------------------------------------------------
@@ -84,13 +89,17 @@ class TriggerService(Service):
         self._pasts, horizon = await history.read_back(self.engine.storage, self.chains)
         changes = events.RESOURCE_CREATED, events.RESOURCE_CHANGED, events.RESOURCE_DELETED
         self._stack.enter_context(self.engine.events.listening(self._on_change, *changes))
-        self._stack.enter_context(self.engine.events.listening(self._on_wish, RUN_WORKFLOW))
-        for count, resource in enumerate(await self.engine.list(TriggerRule)):
-            self._add(resource)
-            if count % 100 == 0:
-                await asyncio.sleep(0)
+        self._stack.enter_context(self.engine.events.listening(self._wishes.hear, RUN_WORKFLOW))
+        for resource in await self.engine.list(TriggerRule):
+            if horizon is not None and self.makers.watches(resource.spec):
+                past = await history.read_back_all(self.engine.storage, resource)
+                self._pasts[resource.metadata.uid] = past
+        # None may be changed from here on until all work, or the change would be undone.
+        for resource in await self.engine.list(TriggerRule):
+            if resource.metadata.uid not in self.lives:
+                self._add(resource)
         self._pasts.clear()
-        self._timers.start()
+        self._dues.start()
         self.notes.start()
         await self._resume(horizon)
 
@@ -98,9 +107,17 @@ class TriggerService(Service):
         """Fire no more, and put on record what is not."""
         self._stack.close()
         self._ears.close()
-        await self._timers.stop()
-        for lane in self._lanes.values():
-            await lane.stop()
+        await self._dues.stop()
+        self._quiet.stop()
+        for watching in self._watching.values():
+            watching.cancel()
+        acting = {task for lane in self._lanes.values() if (task := lane.stop()) is not None}
+        for task in self._ending:
+            task.cancel()
+        if acting := acting | self._ending:
+            _, stubborn = await asyncio.wait(acting, timeout=STOP_SECONDS)
+            for task in stubborn:
+                logger.warning("%s does not end, and is left alone", task.get_name())
         await self.notes.stop()
         for uid in list(self.lives):
             self._remove(uid)
@@ -116,7 +133,8 @@ class TriggerService(Service):
         last = await history.newest(storage, channels, limit=1)
         if not last:
             return
-        oldest = history.moment(last[0]["time"]) - timedelta(seconds=RESUME_SECONDS)
+        newest = min(history.moment(last[0]["time"]), self.clock.now())
+        oldest = newest - timedelta(seconds=RESUME_SECONDS)
         past = await history.newest(
             storage,
             channels,
@@ -136,14 +154,16 @@ class TriggerService(Service):
         name = data.get("workflow") if isinstance(data, dict) else None
         for uid in self._hearing.of(Event(type=told["type"], data={"workflow": name})):
             live = self.lives[uid]
-            new = time >= live.since and live.past.may_be_new(time)
-            if new and not live.past.has(str(told["id"])):
+            # Also those that it fired for: with one a join begins anew, and quiet has an end.
+            if time >= live.since and live.past.may_be_new(time):
                 yield live
 
     # What there is ---------------------------------------------------------------------------
 
     async def check(self, resource: Any, where: str) -> None:
         """Refuse a trigger whose rule or action cannot be understood."""
+        if await self._only_paused(resource):  # such as one whose module is gone
+            return
         self.makers.check(resource.spec, where)
         parameters = resource.spec.action.parameters
         name = parameters.get("workflow")
@@ -154,98 +174,96 @@ class TriggerService(Service):
                 said = "trigger %r runs workflow %r, which is not there"
                 logger.warning(said, resource.name, name)
 
+    async def _only_paused(self, resource: TriggerRule) -> bool:
+        """Tell whether nothing is new of a trigger but that it is paused."""
+        if not resource.spec.paused:
+            return False
+        try:
+            there = await self.engine.get(TriggerRule, resource.name)
+        except ResourceNotFound:
+            return False
+        return there.spec.model_copy(update={"paused": True}) == resource.spec
+
     def _on_change(self, event: Event) -> None:
         if event.data["kind"] != KIND:
             return
         uid = UUID(str(event.data["uid"]))
-        old = self.lives.get(uid)
-        self._remove(uid)
+        new: TriggerRule | None = None
         if event.type != events.RESOURCE_DELETED:
-            resource = TriggerRule.parse(event.data["resource"], where="stored trigger_rule")
-            self._add(resource, old)
+            new = TriggerRule.parse(event.data["resource"], where="stored trigger_rule")
+        old, lane = self.lives.get(uid), self._lanes.get(uid)
+        whole = old is not None and new is not None and old.goes_on_as(new)
+        waiting, quiet, missed = self._remove(uid)
+        if new is not None:
+            self._add(new, old, whole=whole)
+        if whole and uid in self.lives:
+            self.notes.add(self.lives[uid])  # it goes on, also after a restart
+            for one in waiting:
+                self._lanes[uid].take(one)
+            if quiet is not None:
+                self._take(self.lives[uid], quiet)
+        elif lane is not None:
+            waiting += [Waiting(one) for one in (quiet, missed) if one is not None]
+            reason = "the trigger was paused, changed or deleted"
+            if (given_up := left_out(waiting, f"{reason}; try again")) is not None:
+                given_up.reason = reason
+                lane.miss(given_up)
 
-    def _add(self, resource: TriggerRule, old: Live | None = None) -> None:
-        """Have a trigger work, as it was before or as it is now."""
+    def _add(self, resource: TriggerRule, old: Live | None = None, *, whole: bool = False) -> None:
+        """Have a trigger work, as it was before or as it is now.
+
+        :param whole: whether it goes on with what the old one has seen
+        """
         uid = resource.metadata.uid
         try:
             rule, act = self.makers.made(resource.spec)
-        except FlowdaptError as error:  # such as a plugin that is gone
-            self.problems[uid] = str(error)
-            logger.error("trigger %r cannot work: %s", resource.name, error)
+        except (Exception, SystemExit) as error:  # such as a plugin that is gone; the others work
+            known = isinstance(error, FlowdaptError)
+            self.problems[uid] = str(error) if known else f"{type(error).__name__}: {error}"
+            logger.error("trigger %r cannot work: %s", resource.name, self.problems[uid])
             return
         since, due = notes.since(resource)
-        past = old.past if old is not None else self._pasts.pop(uid, Past())
-        if due is not None:
-            past.seen_to(due)
-        live = Live(resource, rule, act, past, since)
+        live = Live(resource, rule, act, self._pasts.pop(uid, Past()), since)
         if old is not None:
-            live.runs = old.runs
+            old.hand_on(live, whole=whole)
+        live.past.begin(watched=isinstance(rule, WatchingRule))
+        if due is not None:
+            live.past.seen_to(due)
+        live.past.set_right(self.clock.now())
         self.lives[uid] = live
         self._lanes[uid] = Lane(live, self.engine, self.chains, self.notes.add)
-        if resource.spec.paused:
-            return
+        if not resource.spec.paused:
+            self._begin(live)
+
+    def _begin(self, live: Live) -> None:
+        """Have a rule looked at."""
+        uid, rule = live.uid, live.rule
         if isinstance(rule, TimeRule):
-            after = since if past.due is None else max(since, past.due)
-            self._timers.set(uid, self._following(live, rule, after))
+            self._dues.add(live, rule)
         elif isinstance(rule, EventRule):
             self._hearing.add(uid, rule)
             self._listen()
         elif isinstance(rule, WatchingRule):
             self._watching[uid] = asyncio.create_task(self._watch(live, rule))
 
-    def _remove(self, uid: UUID) -> None:
+    def _remove(self, uid: UUID) -> tuple[list[Waiting], Occasion | None, Missed | None]:
+        """Have a trigger work no more; return what waits in its lane, for quiet, and unseen."""
         self.problems.pop(uid, None)
         live = self.lives.pop(uid, None)
         if live is None:
-            return
-        self._timers.set(uid, None)
-        for tasks in (self._watching, self._debounced, self._checking):
-            if (task := tasks.pop(uid, None)) is not None:
-                task.cancel()
-        self._lanes.pop(uid).take_no_more()
+            return [], None, None
+        missed, quiet = self._dues.remove(uid, live), self._quiet.drop(uid)
+        if (watching := self._watching.pop(uid, None)) is not None:
+            watching.cancel()
+        lane = self._lanes.pop(uid)
+        waiting = lane.give_up()
+        if lane.task is not None:
+            self._ending.add(lane.task)
+            lane.task.add_done_callback(self._ending.discard)
         if isinstance(live.rule, EventRule):
             self._hearing.remove(uid)
             self._listen()
-
-    # Times -----------------------------------------------------------------------------------
-
-    def _on_time(self, uid: UUID, due: datetime) -> None:
-        live, now = self.lives[uid], self.clock.now()
-        assert isinstance(live.rule, TimeRule)  # noqa: S101 - others are never timed
-        following = self._following(live, live.rule, due)
-        if now - due <= misfires.LATE and (following is None or following > now):
-            self._lanes[uid].take(_at(due))
-            self._timers.set(uid, following)
-        else:
-            self._checking[uid] = asyncio.create_task(self._catch_up(live, live.rule, due))
-
-    def _following(self, live: Live, rule: TimeRule, after: datetime) -> datetime | None:
-        """Return when a rule is due next; one that cannot say is never due, and harms no other."""
-        try:
-            return rule.due(after)
-        except Exception as error:
-            said = f"it cannot say when it is due: {type(error).__name__}: {error}"
-            self.problems[live.uid] = said
-            logger.exception("trigger %r is never due any more", live.resource.name)
-            return None
-
-    async def _catch_up(self, live: Live, rule: TimeRule, due: datetime) -> None:
-        """See to times that came while nobody was there, or while the clock was set forward."""
-        now = self.clock.now()
-        spec, before = live.resource.spec, due - timedelta(microseconds=1)
-        window = window_of(live.resource)
-        try:
-            found = misfires.seen_to(rule, before, now, policy=spec.misfire, window=window)
-            async for what in found:
-                lane = self._lanes[live.uid]
-                lane.take(_at(what) if isinstance(what, datetime) else what)
-                await lane.room()
-        except Exception as error:
-            said = f"it cannot say when it was due: {type(error).__name__}: {error}"
-            self.problems[live.uid] = said
-            logger.exception("trigger %r", live.resource.name)
-        self._checking.pop(live.uid, None)
-        self._timers.set(live.uid, self._following(live, rule, now))
+        return waiting, quiet, missed
 
     # Events ----------------------------------------------------------------------------------
 
@@ -260,11 +278,24 @@ class TriggerService(Service):
             self._ears.enter_context(self.engine.events.listening(self._hear, *(types or ())))
 
     def _hear(self, event: Event) -> None:
+        if event.type == events.RESOURCE_NOTED:  # that follows from each firing
+            return
         told: dict[str, Any] | None = None
         for uid in list(self._hearing.of(event)):
+            if event.channel == history.CHANNEL and not self._hears_of_others(uid, event):
+                continue
             if told is None:
                 told = json.loads(event.text())
             self._meet(uid, told)
+
+    def _hears_of_others(self, uid: UUID, event: Event) -> bool:
+        """Tell whether a rule may hear what is on record of triggers, or it would have no end.
+
+        It has to ask for that by its type, and nothing of it may follow from its own firing.
+        """
+        live = self.lives[uid]
+        assert isinstance(live.rule, EventRule)  # noqa: S101 - others hear nothing
+        return bool(live.rule.types) and live.resource.name not in history.behind(event.data)
 
     def _meet(self, uid: UUID, told: Mapping[str, Any]) -> None:
         live = self.lives[uid]
@@ -280,31 +311,19 @@ class TriggerService(Service):
 
     def _take(self, live: Live, occasion: Occasion) -> None:
         """Have a trigger fire, once it is quiet where that is wanted."""
-        quiet = live.resource.spec.debounce
-        if not quiet:
-            self._lanes[live.uid].take(occasion)
-            return
-        if (task := self._debounced.pop(live.uid, None)) is not None:
-            task.cancel()
-        self._debounced[live.uid] = asyncio.create_task(self._after(quiet, live, occasion))
+        seconds = live.resource.spec.debounce
+        if live.past.has(occasion.key):
+            waiting = self._quiet.drop(live.uid)  # it was quiet then, after all that came before
+            if seconds and waiting is not None and waiting.time > occasion.time:
+                self._quiet.wait(live.uid, waiting, seconds)
+        elif seconds:
+            self._quiet.wait(live.uid, occasion, seconds)
+        else:
+            self._fire(live.uid, occasion)
 
-    async def _after(self, seconds: float, live: Live, occasion: Occasion) -> None:
-        await self.clock.sleep(seconds)
-        del self._debounced[live.uid]
-        self._lanes[live.uid].take(occasion)
-
-    def _on_wish(self, event: Event) -> None:
-        """Run the workflow that an event asks for, without waiting."""
-        task = asyncio.create_task(self._grant(event.data), name="triggers/wish")
-        self._wishes.add(task)
-        task.add_done_callback(self._wishes.discard)
-
-    async def _grant(self, data: Any) -> None:
-        try:
-            name, given = data["identifier"], data.get("payload")
-            await self.engine.submit(name, given, source="trigger")
-        except (FlowdaptError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("event %s asks for a run of %.200r: %s", RUN_WORKFLOW, data, error)
+    def _fire(self, uid: UUID, occasion: Occasion) -> None:
+        if (lane := self._lanes.get(uid)) is not None:  # else it was just deleted
+            lane.take(Waiting(occasion))
 
     async def _watch(self, live: Live, rule: WatchingRule) -> None:
         pause, longest = AGAIN_SECONDS
@@ -314,26 +333,24 @@ class TriggerService(Service):
                 await rule.watch(fire, since=live.since, seen_to=live.past.due)
                 return
             except Exception as error:
-                live.error = f"it cannot watch: {type(error).__name__}: {error}"
+                live.error = f"{BLIND}{type(error).__name__}: {error}"
                 logger.warning("trigger %r: %s", live.resource.name, live.error)
             await self.clock.sleep(pause)
             pause = min(2 * pause, longest)
+            if live.error.startswith(BLIND):
+                live.error = ""
 
     # What others ask for ---------------------------------------------------------------------
 
-    async def fire(self, uid: UUID, occasion: Occasion) -> Run | None:
-        """Have a trigger fire now; return the run that began, if one did."""
-        answer: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
-        self._lanes[uid].take(occasion, answer)
+    async def fire(self, uid: UUID, occasion: Occasion) -> Outcome:
+        """Have a trigger fire now; return what came of it.
+
+        :raises Draining: nothing did, and it can be asked for again
+        """
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._lanes[uid].take(Waiting(occasion, answer))
         return await answer
 
     def next_time(self, uid: UUID) -> datetime | None:
         """Return when a trigger is due, where that is known."""
-        return self._timers.time(uid)
-
-
-def _at(due: datetime) -> Occasion:
-    """Return the occasion that a time is."""
-    text = timestamp(due)
-    event = {"type": "com.event.trigger.due", "time": text, "source": "trigger", "data": None}
-    return Occasion(text, due, event)
+        return self._dues.time(uid)

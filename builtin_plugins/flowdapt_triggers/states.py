@@ -13,12 +13,14 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 from flowdapt.resources import WIRE_TIME, Workflow, timestamp
 from flowdapt.storage import EventQuery
 from flowdapt_triggers import history
+from flowdapt_triggers.lives import Tally
 from flowdapt_triggers.notes import LAST_RUN
 from flowdapt_triggers.resource import TriggerRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from flowdapt_triggers.lives import Live
     from flowdapt_triggers.service import TriggerService
 
 Moment = Annotated[str, WithJsonSchema(WIRE_TIME)]
@@ -100,24 +102,28 @@ class States:
     def _state(self, resource: TriggerRule, workflows: set[str]) -> TriggerState:
         uid, spec = resource.metadata.uid, resource.spec
         live = self._service.lives.get(uid)
-        problem = self._service.problems.get(uid, "") or (live.error if live else "")
+        problem = self._service.problems.get(uid, "") or (_trouble(live) if live else "")
         wanted = str(spec.action.parameters.get("workflow", ""))
         if spec.action.target == "run_workflow" and not problem and "{{" not in wanted:
             problem = "" if _known(wanted, workflows) else f"there is no workflow {wanted!r}"
-        last = live.last_fired if live else None
+        tally = live.tally if live else Tally()
         return {
             "uid": uid,
             "name": resource.name,
             "type": spec.type,
             "action": spec.action.target,
             "paused": spec.paused,
-            "last": _moment(last) or resource.metadata.annotations.get(LAST_RUN),
+            "last": _moment(tally.last_fired) or resource.metadata.annotations.get(LAST_RUN),
             "next": None if spec.paused else _moment(self._service.next_time(uid)),
-            "fired": live.fired if live else 0,
-            "failed": live.failed if live else 0,
-            "missed": live.missed if live else 0,
+            "fired": tally.fired,
+            "failed": tally.failed,
+            "missed": tally.missed,
             "problem": problem,
         }
+
+
+def _trouble(live: Live) -> str:
+    return live.error or getattr(live.rule, "trouble", "")
 
 
 def _known(workflow: str, names: set[str]) -> bool:

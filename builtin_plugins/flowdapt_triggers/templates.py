@@ -57,7 +57,7 @@ def at(path: str, facts: Any) -> Any:
     for name in path.split("."):
         if isinstance(facts, Mapping):
             facts = facts.get(name)
-        elif isinstance(facts, Sequence) and not isinstance(facts, str) and name.isdigit():
+        elif isinstance(facts, Sequence) and not isinstance(facts, str) and name.isdecimal():
             facts = facts[int(name)] if int(name) < len(facts) else None
         else:
             return None

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K")
 
 AT_ONCE = 100  #: calls, until others in the event loop have their turn
+OUTDATED = 100  #: times that were set to others since, and that are kept at least
 
 
 class Timers(Generic[K]):
@@ -51,6 +52,9 @@ class Timers(Generic[K]):
             self._times.pop(key, None)
             return
         self._times[key] = time
+        if len(self._heap) > 2 * len(self._times) + OUTDATED:
+            self._heap = [entry for entry in self._heap if self._times.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
         heapq.heappush(self._heap, (time, next(self._order), key))
         if self._heap[0][2] == key:
             self._sooner.set()

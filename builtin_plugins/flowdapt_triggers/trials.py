@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from flowdapt.errors import InvalidResource
 from flowdapt.resources import timestamp
 from flowdapt.triggers import EventRule, TimeRule
 from flowdapt_triggers import history
+from flowdapt_triggers.moments import moment
+from flowdapt_triggers.options import LONGEST_SECONDS
 from flowdapt_triggers.templates import filled
 
 if TYPE_CHECKING:
     from flowdapt_triggers.resource import TriggerRule
     from flowdapt_triggers.service import TriggerService
 
-MOST_TIMES = 1_000  #: of a schedule, in one trial
+MOST_TIMES = 1_000  #: of a schedule, in one trial: the last ones
+AT_ONCE = 100  #: times or events that are looked at until others have their turn
+LOOK_BACK = 60.0, 8  #: seconds in which times are looked for first, and how much longer the next
 
 
 class Trial:
     """A trigger that is tried.
 
     :param service: knows the types of rules; the trigger need not be applied
+    :ivar tried: events that were looked at
+    :ivar more: whether there were more times than are returned
     """
 
     def __init__(self, service: TriggerService, trigger: TriggerRule) -> None:
         self._service, self._trigger = service, trigger
         self._rule = service.makers.rule(trigger.spec)
-        self.tried = 0  #: events that were looked at
+        self.tried, self.more = 0, False
 
     async def since(self, time: datetime) -> Sequence[Mapping[str, Any]]:
         """Return for what it would have fired since a time: times, or kept events."""
         if isinstance(self._rule, TimeRule):
-            return [self._firing(one, {}) for one in self._times(self._rule, time)]
+            try:
+                found = await self._times(self._rule, time)
+            except Exception as error:  # whatever a rule of somebody raises
+                fact = f"it cannot say when it is due: {type(error).__name__}: {error}"
+                raise InvalidResource.at("trigger", ("spec", "rule"), fact) from None
+            return [self._firing(one, {}) for one in found]
+        self._hears()
         return [found async for found in self._kept(time)]
 
-    def _times(self, rule: TimeRule, time: datetime) -> list[str]:
-        now, found = self._service.clock.now(), list[str]()
-        due = rule.due(time)
-        while due is not None and due <= now and len(found) < MOST_TIMES:
-            found.append(timestamp(due))
-            due = rule.due(due)
-        return found
+    async def _times(self, rule: TimeRule, time: datetime) -> list[str]:
+        """Return the last times; those that are longer ago are only looked for if these are few."""
+        now, (seconds, longer) = self._service.clock.now(), LOOK_BACK
+        while True:
+            begin, count = max(time, ago(now, seconds)), 0
+            whole = begin == time or seconds >= LONGEST_SECONDS
+            found: deque[str] = deque(maxlen=MOST_TIMES)
+            due = rule.due(begin)
+            while due is not None and due <= now:
+                found.append(timestamp(due))
+                due, count = rule.due(due), count + 1
+                if count % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            if whole or count >= MOST_TIMES:
+                self.more = count > MOST_TIMES or (not whole and _before(rule, time, found[0]))
+                return [*found]
+            seconds *= longer
+
+    def _hears(self) -> None:
+        if not isinstance(self._rule, EventRule):
+            kind = self._trigger.spec.type
+            fact = f"{kind!r} hears no events, so that it cannot be tried on any"
+            raise InvalidResource.at("trigger", ("spec", "type"), fact)
 
     async def _kept(self, time: datetime) -> AsyncIterator[Mapping[str, Any]]:
         storage = self._service.engine.storage
@@ -56,8 +87,25 @@ class Trial:
             wanted=lambda event: not types or event["type"] in types,
         )
         for event in events:
+            if self.tried % AT_ONCE == 0:
+                await asyncio.sleep(0)
             if (found := self.on(event)) is not None:
                 yield found
+
+    def on_one(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what it would do on an event of somebody, if anything.
+
+        :raises InvalidResource: it is none, or the rule hears none
+        """
+        self._hears()
+        time, kind = event.get("time"), event.get("type")
+        if time is not None and not (isinstance(time, str) and moment(time)):
+            fact = f"is {time!r:.50}, and should be a time such as '2031-04-05T03:00:00'"
+            raise InvalidResource.at("request body", ("event", "time"), fact)
+        for name, text in (("type", kind), ("id", event.get("id"))):
+            if not isinstance(text, str | None):
+                raise InvalidResource.at("request body", ("event", name), "should be a text")
+        return self.on(event)
 
     def on(self, event: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return what it would do on an event, if anything."""
@@ -88,5 +136,10 @@ class Trial:
 
 
 def ago(now: datetime, seconds: float) -> datetime:
-    """Return the time so long ago."""
-    return now - timedelta(seconds=seconds)
+    """Return the time so long ago; none of more than a century."""
+    return now - timedelta(seconds=min(seconds, LONGEST_SECONDS))
+
+
+def _before(rule: TimeRule, time: datetime, first: str) -> bool:
+    due = rule.due(time)
+    return due is not None and timestamp(due) < first

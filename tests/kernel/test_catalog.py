@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from flowdapt_embedded.memory import MemoryStorage
@@ -220,7 +219,7 @@ async def test_notes_of_the_server_leave_the_generation_and_the_history_alone(
     time, catalog = datetime(2031, 4, 5, tzinfo=UTC), told.catalog
     first = await catalog.get(Config, "c")
 
-    noted = await catalog.note(Config, first.metadata.uid, {"flowdapt.ai/a": "1"}, time=time)
+    noted = await catalog.note(Config, first, {"flowdapt.ai/a": "1"}, time=time)
 
     (stored,) = await catalog.storage.list("config")
     assert stored == noted.model_dump(mode="json")
@@ -231,9 +230,25 @@ async def test_notes_of_the_server_leave_the_generation_and_the_history_alone(
     assert len(await told.kept()) == 1
 
 
-async def test_what_was_deleted_is_not_noted(told: Tellers) -> None:
+async def test_what_was_deleted_is_not_noted_nor_another_of_its_name(told: Tellers) -> None:
+    first = await told.catalog.delete(Config, "c")
     with pytest.raises(ResourceNotFound):
-        await told.catalog.note(Config, uuid4(), {}, time=datetime.now(UTC))
+        await told.catalog.note(Config, first, {}, time=datetime.now(UTC))
+
+    await told.catalog.create(Config, a_config("c"))
+
+    with pytest.raises(ResourceNotFound):
+        await told.catalog.note(Config, first, {}, time=datetime.now(UTC))
+
+
+async def test_what_was_changed_meanwhile_is_not_noted(told: Tellers) -> None:
+    first = await told.catalog.get(Config, "c")
+    changed = await told.catalog.replace(Config, "c", a_config("c"))
+
+    with pytest.raises(ResourceChanged):
+        await told.catalog.note(Config, first, {}, time=datetime.now(UTC))
+
+    assert await told.catalog.get(Config, "c") == changed
 
 
 async def test_a_service_refuses_what_the_model_of_a_kind_cannot(told: Tellers) -> None:

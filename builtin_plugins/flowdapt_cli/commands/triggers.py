@@ -110,8 +110,10 @@ def try_(
         table([firings.tried_row(one) for one in trial["firings"]])
     else:
         note("it would not have fired")
-        if trial["tried"]:
-            note(f"{trial['tried']:,} events were tried")
+        if count := trial["tried"]:
+            note("1 event was tried" if count == 1 else f"{count:,} events were tried")
+    if trial["more"]:
+        note(f"there were more times; these are the last {len(trial['firings']):,}")
     return None
 
 
@@ -131,7 +133,9 @@ def backfill(
 ) -> None:
     """Run a workflow once for each period of a time, with `start` and `end` as its input.
 
-    Given again, the command goes on where it was: a period that has a run is not run again.
+    Given again, the command goes on where it was: a period that has a run is not run again. Times
+    are as clocks here show them, unless they have an offset; one that is so long ago, such as 3d,
+    is rounded down to whole periods.
     """
     from flowdapt_cli.backfills import Backfill, periods
 

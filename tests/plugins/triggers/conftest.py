@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def _nothing_done() -> Iterator[None]:
+    from . import doings
+
+    doings.GATES.clear()
+    doings.CALLS.clear()
+    doings.DOOR.clear()
+    yield
+    doings.DOOR.set()  # for threads that wait
+
+
 class Yard:
     """A server with triggers, and what they did."""
 
@@ -49,6 +60,11 @@ class Yard:
         self.service.notes.write = forget  # type: ignore[method-assign]
         await self.service.stop()
         self.service = TriggerService(self.server, clock=self.clock)
+
+    async def restart(self) -> None:
+        """Kill the server, and start another one."""
+        await self.kill()
+        await self.begin()
 
     async def apply(self, name: str = "t", **spec: Any) -> TriggerRule:
         """Apply a trigger; it runs a workflow, if nothing else is said."""

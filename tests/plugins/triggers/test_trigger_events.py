@@ -10,21 +10,12 @@ from flowdapt_testing.clocks import settled
 from flowdapt_testing.desks import until
 
 from flowdapt.events import RUN_FINISHED, Event
-from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 
 from .conftest import Yard
+from .doings import CALLS, GATES, held, runs, tell, workflow
 
 pytestmark = pytest.mark.anyio
-
-GATES: dict[str, asyncio.Event] = {}
-CALLS: list[Any] = []
-
-
-async def held(name: str = "a") -> str:
-    """Return once the gate of that name is open."""
-    await GATES.setdefault(name, asyncio.Event()).wait()
-    return name
 
 
 def noted(word: str, event: Any, database: Any) -> None:
@@ -37,18 +28,6 @@ async def hangs() -> None:
     await asyncio.Event().wait()
 
 
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    GATES.clear()
-    CALLS.clear()
-
-
-async def workflow(yard: Yard, name: str, target: str = "builtins.dict") -> None:
-    """Apply a workflow of one stage."""
-    spec = {"stages": [{"name": "a", "target": target}]}
-    await yard.engine.create(Workflow, {"metadata": {"name": name}, "spec": spec})
-
-
 def after(name: str, state: str = "finished") -> dict[str, Any]:
     """Return the condition that a run of a workflow ended so."""
     return {
@@ -58,19 +37,6 @@ def after(name: str, state: str = "finished") -> dict[str, Any]:
             {"eq": [{"var": "data.state"}, state]},
         ]
     }
-
-
-def runs(name: str, **parameters: Any) -> dict[str, Any]:
-    """Return the action that runs a workflow."""
-    return {"target": "run_workflow", "parameters": {"workflow": name, **parameters}}
-
-
-async def tell(yard: Yard, kind: str, **data: Any) -> None:
-    """Have something told that is kept."""
-    event = Event(type=kind, data=data, channel="tests", source="tests")
-    await yard.engine.storage.append_event(event)
-    yard.engine.events.publish(event)
-    await settled()
 
 
 # What fires ----------------------------------------------------------------------------------
@@ -187,7 +153,7 @@ async def test_what_happened_before_a_trigger_was_applied_does_not_count(idle: Y
 @pytest.fixture
 async def slow(yard: Yard) -> Yard:
     """A yard with a workflow that ends when it may."""
-    await workflow(yard, "slow", f"{__name__}.held")
+    await workflow(yard, "slow", f"{held.__module__}.held")
     return yard
 
 
@@ -280,7 +246,7 @@ async def test_an_action_that_hangs_is_given_up_and_the_next_is_done(
 
     for _ in range(2):
         await tell(yard, "grown")
-    await until(lambda: yard.service.lives[trigger.metadata.uid].failed == 2)
+    await until(lambda: yard.service.lives[trigger.metadata.uid].tally.failed == 2)
 
     assert {one["error"] for one in await yard.told("failed")} == {
         "the action took longer than 0 s"

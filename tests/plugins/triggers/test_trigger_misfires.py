@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from flowdapt_triggers import misfires
-from flowdapt_triggers.misfires import Missed, seen_to
+from flowdapt_triggers.misfires import Missed, Times, seen_to
 
 from flowdapt.triggers import TimeRule
 
@@ -34,7 +35,8 @@ async def found(rule: TimeRule, ago: float, policy: Any, window: float | None = 
     """Return what becomes of the times since then: seconds ago to fire for, or how many missed."""
     kept = None if window is None else window * SECOND
     seen: list[Any] = []
-    async for what in seen_to(rule, NOW - ago * SECOND, NOW, policy=policy, window=kept):
+    times = Times(rule, NOW - ago * SECOND, NOW, policy=policy, window=kept)
+    async for what in seen_to(times, asyncio.Lock()):
         if isinstance(what, Missed):
             seen.append({"count": what.count, "from": _ago(what.first), "to": _ago(what.last)})
         else:
@@ -103,6 +105,58 @@ async def test_very_many_are_not_counted_to_the_end(monkeypatch: pytest.MonkeyPa
         {"count": None, "from": 10 * 86400 - 0.5, "to": 1.5},
         0.5,
     ]
+
+
+async def test_what_is_in_the_window_is_made_up_however_much_was_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(misfires, "MOST_COUNTED", 100)
+
+    many = await found(Every(1), 10 * 86400, "all", 600)
+    few = await found(Every(1), 700, "all", 600)
+
+    assert many == [
+        {"count": None, "from": 10 * 86400 - 0.5, "to": pytest.approx(600)},
+        *[600.5 - after for after in range(1, 601)],
+    ]
+    assert few[0] == {"count": 100, "from": 699.5, "to": 600.5}
+    assert few[1:] == many[1:]
+
+
+async def test_none_is_passed_over_uncounted_where_few_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(misfires, "MOST_SKIPPED", 10)
+
+    assert await found(Every(1), 30, "skip") == [{"count": 29, "from": 29.5, "to": 1.5}, 0.5]
+
+
+async def test_many_rules_leave_room_for_everything_else() -> None:
+    turn, looks = asyncio.Lock(), 0
+
+    class Counting(Every):
+        def due(self, after: datetime) -> datetime:
+            nonlocal looks
+            looks += 1
+            return super().due(after)
+
+    async def catch_up() -> None:
+        begin = NOW - 2000 * SECOND
+        times = Times(Counting(1), begin, NOW, policy="once", window=None)
+        async for _ in seen_to(times, turn):
+            pass
+
+    tasks = [asyncio.create_task(catch_up()) for _ in range(100)]
+    await asyncio.sleep(0)  # each begins, with one look
+    between, before = [], looks
+    for _ in range(50):
+        await asyncio.sleep(0)
+        between.append(looks - before)
+        before = looks
+
+    assert max(between) <= misfires.AT_ONCE + 1
+    for task in tasks:
+        task.cancel()
 
 
 async def test_where_nothing_was_due_nothing_is_missed() -> None:

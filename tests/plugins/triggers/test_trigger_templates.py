@@ -23,6 +23,7 @@ FACTS = {
         ("{{ event.data.n }}", 0),
         ("{{ event.data.none }}", None),
         ("{{ event.data.xs.7 }}", None),
+        ("{{ event.data.xs.² }}", None),
         ("{{ event.data.city.length }}", None),
         (
             "in {{ event.data.city }}, {{ trigger }}: {{ event.data.xs }}{{ event.nothing }}",

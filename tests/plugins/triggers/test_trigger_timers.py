@@ -70,6 +70,18 @@ async def test_a_key_has_the_time_that_was_set_last(called: Called) -> None:
     assert called.timers.time("a") is None
 
 
+async def test_times_that_are_set_again_and_again_are_not_piled_up(called: Called) -> None:
+    for _ in range(10):
+        for second in range(1000):
+            called.set("a", 5 + second)
+    called.set("a", 7)
+
+    assert len(called.timers._heap) < 200
+    await called.clock.advance(2000)
+
+    assert called.calls == [("a", 7)]
+
+
 async def test_a_time_that_has_passed_is_called_at_once(called: Called) -> None:
     called.set("a", -50)
 
