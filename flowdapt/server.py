@@ -112,6 +112,8 @@ class Server:
 
     def restart(self) -> None:
         """Have whoever runs the server drain it, stop it, and start it anew."""
+        if self.restarting:  # a second signal would end what is drained
+            return
         self.restarting = True
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distributed import get_worker
-from flowdapt_sets import paths, preparing
+from flowdapt_sets import preparing
 from flowdapt_sets.errors import SetUnusable
 from flowdapt_sets.sets import PluginSet
 from flowdapt_workers.clusters import Surroundings
@@ -69,7 +69,7 @@ async def prepare_set(
     plugin_set = PluginSet.from_json(plugins)
     if look:
         return await asyncio.to_thread(preparing.problem_of, plugin_set)
-    if paths.is_ready(plugin_set.id, paths.node_folder()):
+    if await asyncio.to_thread(preparing.is_whole, plugin_set):
         return ""
     if wheels is None:
         return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flowdapt_sets.errors import SetUnusable
-from flowdapt_sets.preparing import prepare
+from flowdapt_sets.preparing import is_whole, prepare
 from flowdapt_sets.sets import PluginSet, Wheel
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -57,6 +57,7 @@ class Plan:
     """What is to be active once a change is made.
 
     :param old: what is active
+    :param base: the set that the change begins from: the old one, or that of all namespaces
     :param wanted: what is asked for by name
     :param fresh: distributions whose version may change
     """
@@ -65,6 +66,7 @@ class Plan:
     wanted: dict[str, Wanted]
     fresh: set[str] = field(default_factory=set)
     plugin_set: PluginSet = field(default_factory=PluginSet)
+    base: str = ""
 
 
 # What is asked for ---------------------------------------------------------------------------
@@ -80,7 +82,7 @@ async def planned(site: Site, what: str, names: Sequence[str], namespace: str) -
     wanted: dict[str, Wanted] = {}
     if base.spec.active:
         wanted = dict((await site.records.get_set(base.spec.active)).spec.wanted)
-    plan = Plan(old, wanted)
+    plan = Plan(old, wanted, base=base.spec.active)
     if what == "remove":
         for name in names:
             key = str(canonicalize_name(name))
@@ -103,6 +105,7 @@ async def _read(site: Site, text: str, known: Mapping[str, Wanted]) -> tuple[str
     if text.startswith(KEPT):
         return _kept(site, text)
     if building.is_git(text):
+        site.policy.check_source(text)
         file, content = await building.cloned(text)
         wheel = site.warehouse.add(content, file)
         return wheel.name, Wanted(requirement=kept(wheel), source=text)
@@ -117,6 +120,7 @@ async def _read(site: Site, text: str, known: Mapping[str, Wanted]) -> tuple[str
         ) from None
     if known_hash and not known_hash.startswith("sha256:"):
         raise InvalidInput(f"the hash of {bare!r} must begin with sha256:, not {known_hash[:10]!r}")
+    site.policy.check_name(requirement.name)
     if (name := canonicalize_name(requirement.name)) == environments.KERNEL:
         raise InvalidInput("flowdapt itself is installed on each machine, and not as a plugin")
     return name, Wanted(requirement=bare, source=text)
@@ -144,7 +148,7 @@ async def resolve(site: Site, plan: Plan) -> list[Locked]:
     hashes = {one.source: _hash_of(one) for name, one in plan.wanted.items() if name in plan.fresh}
     site.policy.check_wanted(hashes)
     lines = [_line(site, name, one) for name, one in plan.wanted.items()]
-    before = await set_of(site.records, plan.old.spec.active)
+    before = await set_of(site.records, plan.base)
     keep = [w for w in before.wheels if w.name not in plan.fresh and w.name not in plan.wanted]
     keep += [w for w in before.wheels if w.name in plan.wanted and w.name not in plan.fresh]
     return await resolved(lines, keep=keep, warehouse=site.warehouse) if lines else []
@@ -173,9 +177,15 @@ async def collect(
     site: Site, plan: Plan, locked: Sequence[Locked], told: Callable[[Wheel], None]
 ) -> None:
     """Fetch the wheels, and make a set of them."""
+    for item in locked:  # before anything of it is fetched, or built
+        site.policy.check_name(item.name)
     wheels = await collected(locked, site.warehouse, told)
     site.policy.check(wheels)
     for wheel in wheels:
+        if taken := site.warehouse.files(wheel) & environments.files():
+            raise ChangeFailed(
+                f"{wheel.file} would replace {min(taken)}, which every node has already"
+            )
         one = plan.wanted.get(wheel.name)
         known = _hash_of(one) if one is not None else ""
         if known and known != wheel.sha256:
@@ -193,6 +203,7 @@ async def ready(site: Site, plugin_set: PluginSet) -> dict[str, str]:
     """
     if not plugin_set.wheels:
         return {}
+    await asyncio.to_thread(is_whole, plugin_set, site.folder)
     try:
         await asyncio.to_thread(prepare, plugin_set, site.warehouse.content, site.folder)
     except SetUnusable as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from netrc import NetrcParseError
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +21,8 @@ from flowdapt_installer.errors import ChangeFailed
 from flowdapt_installer.resolving import Locked
 from flowdapt_installer.warehouse import Warehouse
 
+#: variables in which uv finds addresses of indexes, each perhaps with a name and = before it
+INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
 AT_ONCE = 8  #: files that are fetched side by side
 ANSWER_SECONDS = 60.0  #: of silence until an index is given up
 
@@ -84,7 +90,7 @@ async def _content(item: Locked, http: httpx.AsyncClient) -> bytes:
         if local is not None:
             content = await asyncio.to_thread(local.read_bytes)
         else:
-            reply = await http.get(item.url)
+            reply = await http.get(item.url, auth=_auth(item.url))
             reply.raise_for_status()
             content = reply.content
     except (OSError, httpx.HTTPError) as error:
@@ -95,6 +101,19 @@ async def _content(item: Locked, http: httpx.AsyncClient) -> bytes:
         said = f"{_file(item.url)} has the hash {found[:16]}..., and not {item.sha256[:16]}..."
         raise ChangeFailed(f"{said} that it was resolved with")
     return content
+
+
+def _auth(url: str) -> httpx.Auth | None:
+    """Return what an index wants to know, as uv has it: from its address, or from a netrc."""
+    host = urlsplit(url).netloc
+    for variable in INDEXES:
+        for word in os.environ.get(variable, "").split():
+            index = urlsplit(re.sub(r"^[\w.-]+=", "", word))
+            if index.username and index.netloc.rpartition("@")[2] == host:
+                return httpx.BasicAuth(unquote(index.username), unquote(index.password or ""))
+    with suppress(OSError, NetrcParseError):
+        return httpx.NetRCAuth(os.environ.get("NETRC"))
+    return None
 
 
 def _local(url: str) -> Path | None:

@@ -6,6 +6,7 @@ Dask import before they unpickle anything, would otherwise meet in two versions.
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,19 @@ def provided() -> dict[str, Provided]:
             (canonicalize_name(r.name), frozenset(r.extras)) for r in _needed(lines, extras)
         ]
     return found
+
+
+@cache
+def files() -> frozenset[str]:
+    """Return the modules of what every node has, and of Python: a set goes before them."""
+    found = set[str]()
+    for name in provided():
+        found |= {str(f) for f in metadata.distribution(name).files or () if f.suffix == ".py"}
+    entries = metadata.distribution(KERNEL).entry_points  # one that is edited lists no files
+    ours = {entry.module.partition(".")[0] for entry in entries} | {KERNEL, "flowdapt_sets"}
+    for name in (*ours, *sys.stdlib_module_names):
+        found |= {f"{name}/__init__.py", f"{name}.py"}
+    return frozenset(found)
 
 
 def _needed(lines: tuple[str, ...], extras: frozenset[str]) -> Iterator[Requirement]:

@@ -26,7 +26,17 @@ logger = logging.getLogger(__name__)
 CHANNEL = "plugins"  #: of events about them
 ACTIVATED = "com.event.plugin.set_activated"
 INTERRUPTED = "the server ended meanwhile; nothing was changed"
+AFTERWARDS = "the server ended while their resources were applied: ask for the same again"
+DONE_ALL_THE_SAME = "the server ended just after the plugins were activated"
 COLLECTED = "collected"  #: begins a note that is there while others are fetched
+
+
+def interrupted(change: Change, pointer: Active) -> dict[str, Any]:
+    """Return how a change ended whose server ended: it is done once the pointer has moved."""
+    if pointer.spec.change != change.metadata.name:
+        return {"state": "interrupted", "error": INTERRUPTED}
+    said = AFTERWARDS if change.spec.step == "apply" else DONE_ALL_THE_SAME
+    return {"state": "done", "notes": (said,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +81,13 @@ class Making:
             await self._make(wishes)
             end: dict[str, Any] = {"state": "done"}
         except asyncio.CancelledError:
-            end = {"state": "interrupted", "error": INTERRUPTED}
+            end = await self._interrupted()
         except FlowdaptError as error:
             end = {"state": "failed", "error": str(error)}
         except Exception as error:
             logger.exception("a change of the plugins failed")
             end = {"state": "failed", "error": f"{type(error).__name__}: {error}"}
-        end |= {"ended_at": now(), "notes": self._lasting()}
+        end |= {"ended_at": now(), "notes": self._lasting(*end.get("notes", ()))}
         ended = self.change.model_copy(update={"spec": self.asked.model_copy(update=end)})
         try:
             ended = await self._site.records.save(ended)
@@ -86,6 +96,11 @@ class Making:
         self.change = ended  # not before: whoever sees the end may begin the next one
         if wishes.restart and end["state"] == "done" and not self.asked.dry_run:
             self._server.restart()
+
+    async def _interrupted(self) -> dict[str, Any]:
+        """Say how a change ended that nobody goes on with."""
+        pointer = await self._site.records.active(self.asked.namespace)
+        return interrupted(self.change, pointer)
 
     def _note(self, **facts: Any) -> None:
         spec = self.asked.model_copy(update=facts)
@@ -121,7 +136,9 @@ class Making:
         await self._activate(plan)
         if wishes.apply and new.wheels:
             await self._step("apply")
-            self._note(notes=self._lasting(*[note async for note in self._applied(new, old)]))
+            # Also what was asked for and is there already: nobody applied it, or not all of it.
+            rest = PluginSet(tuple(w for w in old.wheels if w.name not in plan.fresh))
+            self._note(notes=self._lasting(*[note async for note in self._applied(new, rest)]))
 
     async def _planned(self) -> tuple[Plan, PluginSet]:
         """Return what is to be active, all its wheels at hand, and what is."""

@@ -48,6 +48,22 @@ class Policy:
                         "'hashed': give a wheel, or add --hash=sha256:... to the requirement"
                     )
 
+    def check_source(self, text: str) -> None:
+        """Refuse to build what nobody can know before it was built."""
+        if self.policy != "any":
+            raise PolicyForbids(
+                f"{text!r} would be built here, and services.plugin_sets.policy is "
+                f"{self.policy!r}: build it elsewhere, and give the wheel"
+            )
+
+    def check_name(self, name: str) -> None:
+        """Refuse a distribution that is not allowed, before anything of it is fetched or built."""
+        if self.policy == "allowlist" and canonicalize_name(name) not in self.allowed:
+            raise PolicyForbids(
+                f"{name} is not among services.plugin_sets.allow, "
+                "and services.plugin_sets.policy is 'allowlist'"
+            )
+
     def check(self, wheels: Iterable[Wheel]) -> None:
         """Refuse a set that has what is not allowed."""
         if self.policy == "allowlist":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Literal, TypeVar
 from uuid import uuid4
 
@@ -16,6 +17,11 @@ from flowdapt.storage import Storage
 KEPT_BEFORE = 50  #: sets that were active before, which is how far a rollback can go
 
 _R = TypeVar("_R", bound=Resource)
+
+
+def shown(text: str) -> str:
+    """Return a requirement without the user and password of an address in it."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
 class Wanted(Model):
@@ -108,7 +114,7 @@ class ChangeSpec(Model):
     def text(self) -> str:
         """What is changed, in words."""
         where = f" in namespace {self.namespace}" if self.namespace else ""
-        names = (n.partition("#")[2] if n.startswith("wheel:") else n for n in self.names)
+        names = (n.partition("#")[2] if n.startswith("wheel:") else shown(n) for n in self.names)
         return f"{self.what} {' '.join(names)}".rstrip() + where
 
 

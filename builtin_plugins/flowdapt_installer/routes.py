@@ -15,7 +15,7 @@ from typing_extensions import TypedDict  # pydantic reads no other before Python
 
 from flowdapt.resources import Model
 from flowdapt_installer.changes import kept
-from flowdapt_installer.records import Change, ChangeSpec, Records, StoredSet
+from flowdapt_installer.records import Change, ChangeSpec, Records, StoredSet, shown
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -257,6 +257,7 @@ async def shown_sets(records: Records) -> list[dict[str, Any]]:
 def facts_of(change: Change) -> dict[str, Any]:
     """Return a change as it goes over the wire."""
     data = change.spec.model_dump(mode="json")
+    data["names"] = [shown(name) for name in data["names"]]
     return {"id": change.metadata.name, "uid": str(change.metadata.uid), **data}
 
 
@@ -265,7 +266,7 @@ def _shown(one: StoredSet, active: dict[str, list[str]]) -> dict[str, Any]:
         "id": one.metadata.name,
         "created_at": one.model_dump(mode="json")["metadata"]["created_at"],
         "namespaces": active.get(one.metadata.name, []),
-        "wanted": {name: wanted.source for name, wanted in one.spec.wanted.items()},
+        "wanted": {name: shown(wanted.source) for name, wanted in one.spec.wanted.items()},
         "distributions": one.spec.plugins["wheels"],
         "python": one.spec.python,
     }

@@ -18,7 +18,7 @@ from flowdapt.snapshots import Plugins
 from flowdapt_installer import changes
 from flowdapt_installer.changes import HERE, Site
 from flowdapt_installer.errors import ChangeUnderWay
-from flowdapt_installer.making import INTERRUPTED, Making, Wishes
+from flowdapt_installer.making import Making, Wishes, interrupted
 from flowdapt_installer.policies import Policy
 from flowdapt_installer.records import Active, Change, ChangeSpec, Records
 from flowdapt_installer.warehouse import Warehouse
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from flowdapt.server import Server
 
 logger = logging.getLogger(__name__)
-
-DONE_ALL_THE_SAME = "the server ended just after the plugins were activated"
 
 
 class PluginSets(Service):
@@ -73,6 +71,7 @@ class PluginSets(Service):
         doing = [*self._background, *([self._task] if self._task is not None else [])]
         for task in doing:
             task.cancel()
+        preparing.give_up()  # a thread that waits for it would hold up the end
         await asyncio.gather(*doing, return_exceptions=True)
 
     def _later(self, work: Coroutine[Any, Any, Mapping[str, str]]) -> None:
@@ -92,11 +91,8 @@ class PluginSets(Service):
 
     async def _close(self, change: Change) -> None:
         """Note how a change ended whose server was killed."""
-        pointer = await self.records.active(change.spec.namespace)
-        if pointer.spec.change == change.metadata.name:
-            done = {"state": "done", "notes": (*change.spec.notes, DONE_ALL_THE_SAME)}
-        else:
-            done = {"state": "interrupted", "error": INTERRUPTED}
+        done = interrupted(change, await self.records.active(change.spec.namespace))
+        done["notes"] = (*change.spec.notes, *done.get("notes", ()))
         await self.records.save(change, ended_at=now(), **done)
 
     async def _use(self, pointer: Active) -> str:
@@ -104,7 +100,10 @@ class PluginSets(Service):
         namespace = pointer.spec.namespace
         found = await changes.set_of(self.records, pointer.spec.active)
         if not namespace:
-            active.note(self._folder, found)
+            try:
+                active.note(self._folder, found)
+            except OSError as error:  # the storage has it, which counts
+                logger.error("programs will not find the active plugins: %s", error)
         if found.wheels:
             try:
                 await asyncio.to_thread(

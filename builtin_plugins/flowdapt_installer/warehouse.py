@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from configparser import ConfigParser
+from configparser import Error as ConfigError
 from pathlib import Path
 
 from flowdapt_sets.errors import SetUnusable
@@ -13,6 +14,7 @@ from flowdapt_sets.paths import wheel_file
 from flowdapt_sets.sets import Wheel
 from flowdapt_sets.wheels import digest, named
 
+from flowdapt.errors import InvalidInput
 from flowdapt.plugins import GROUP
 from flowdapt_installer.errors import ChangeFailed
 
@@ -34,12 +36,13 @@ class Warehouse:
         """Keep a wheel.
 
         :param file: its name
-        :raises ChangeFailed: it is no wheel, or the disk does not take it
+        :raises InvalidInput: that is no name of a wheel
+        :raises ChangeFailed: the disk does not take it
         """
         try:
             name, version = named(file)
         except SetUnusable as error:
-            raise ChangeFailed(str(error)) from None
+            raise InvalidInput(str(error)) from None
         wheel = Wheel(name, version, file, digest(content), len(content))
         place = self.path(wheel)
         if not self._has(wheel):
@@ -82,6 +85,17 @@ class Warehouse:
         except OSError as error:
             raise SetUnusable(f"{wheel.file} cannot be read: {error.strerror}") from None
 
+    def files(self, wheel: Wheel) -> set[str]:
+        """Return the files that a wheel brings, by their paths.
+
+        :raises ChangeFailed: it is no whole wheel
+        """
+        try:
+            with zipfile.ZipFile(self.path(wheel)) as archive:
+                return {os.path.normpath(name) for name in archive.namelist()}
+        except (zipfile.BadZipFile, OSError) as error:
+            raise ChangeFailed(f"{wheel.file} is no whole wheel: {error}") from None
+
     def modules(self, wheel: Wheel) -> Sequence[str]:
         """Return what a wheel's plugins are imported by: the values of their entry points.
 
@@ -91,12 +105,12 @@ class Warehouse:
             with zipfile.ZipFile(self.path(wheel)) as archive:
                 names = [n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt")]
                 text = archive.read(names[0]).decode() if names else ""
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, UnicodeDecodeError) as error:
             raise ChangeFailed(f"{wheel.file} is no whole wheel: {error}") from None
         parser = ConfigParser(delimiters=("=",), interpolation=None)
         parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
         try:
             parser.read_string(text)
-        except ValueError as error:
+        except (ValueError, ConfigError) as error:
             raise ChangeFailed(f"{wheel.file} has broken entry points: {error}") from None
         return [*parser[GROUP].values()] if parser.has_section(GROUP) else []

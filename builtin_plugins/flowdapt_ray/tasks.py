@@ -83,14 +83,14 @@ def prepare(plugins: str, wheels: Block | None, look: bool) -> str | None:
     :param wheels: the contents of its wheels, in its order; absent to see whether they are needed
     :param look: compare what is there, file by file, and do nothing else
     """
-    from flowdapt_sets import paths, preparing
+    from flowdapt_sets import preparing
     from flowdapt_sets.errors import SetUnusable
     from flowdapt_sets.sets import PluginSet
 
     plugin_set = PluginSet.from_json(plugins)
     if look:
         return preparing.problem_of(plugin_set)
-    if paths.is_ready(plugin_set.id, paths.node_folder()):
+    if preparing.is_whole(plugin_set):
         return ""
     if wheels is None:
         return None

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from flowdapt_sets.errors import SetMissing
+from flowdapt_sets.errors import SetMissing, SetUnusable
 from flowdapt_sets.sets import PluginSet, Wheel
 
 VARIABLE = "FLOWDAPT_SETS_DIR"  #: names the folder of a node that is no server
@@ -28,8 +28,20 @@ def node_folder() -> Path:
         return Path(given)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     if not os.access(_existing(cache), os.W_OK):  # such as in a container without a home
-        cache = Path(tempfile.gettempdir(), f"flowdapt-{os.getuid()}")
+        cache = _own(Path(tempfile.gettempdir(), f"flowdapt-{os.getuid()}"))
     return cache / "flowdapt" / "sets"
+
+
+def _own(folder: Path) -> Path:
+    """Make a folder where everybody can, or see that it is ours: code is imported from it.
+
+    :raises SetUnusable: somebody else made it
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if about.st_uid != os.getuid() or about.st_mode & 0o022 or folder.is_symlink():
+        raise SetUnusable(f"{folder} is not only yours: set {VARIABLE} to a folder that is")
+    return folder
 
 
 def _existing(path: Path) -> Path:
@@ -46,6 +58,11 @@ def is_ready(id: str, folder: Path) -> bool:  # noqa: A002 - what sets have
     return (folder / id / MARK).exists()
 
 
+def is_set(entry: str) -> bool:
+    """Tell whether an entry of an import path is the folder of a set."""
+    return os.path.exists(os.path.join(entry, MARK))
+
+
 def activate(plugins: str, folder: Path | None) -> str:
     """Have this process import from a set, and from no other, behind nothing that is there already.
 
@@ -54,7 +71,7 @@ def activate(plugins: str, folder: Path | None) -> str:
     :return: the folder of a set that modules were imported from before; empty where there is none
     :raises SetMissing: it was not
     """
-    before = [entry for entry in sys.path if os.path.exists(os.path.join(entry, MARK))]
+    before = [entry for entry in sys.path if is_set(entry)]
     wanted = ""
     if plugins:
         found = PluginSet.from_json(plugins)

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,12 @@ Source = Callable[[Wheel], bytes]
 
 # Imports each module by itself, and says which one failed, and how.
 _CHECK = """
-import sys
+import os, signal, sys
+try:  # where the system can: end with who asked, killed or not
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+except (OSError, AttributeError):
+    pass
 sys.path.insert(0, sys.argv[1])
 from importlib.metadata import EntryPoint
 for module in sys.argv[2:]:
@@ -86,28 +92,53 @@ def check_imports(plugin_set: PluginSet, place: Path) -> None:
     """
     if not plugin_set.modules:
         return
-    path = os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
+    path = os.pathsep.join(os.path.abspath(e) for e in sys.path if e and not paths.is_set(e))
     command = [sys.executable, "-P", "-c", _CHECK, str(place), *plugin_set.modules]
     try:
-        done = subprocess.run(
+        code, wrong = _run(
             command,
-            check=False,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=IMPORT_SECONDS,
             # What compiles costs more than all else, and is done when it is first used.
-            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
-            start_new_session=True,
+            {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         )
     except subprocess.TimeoutExpired:
         said = f"{', '.join(plugin_set.modules)} took longer than {IMPORT_SECONDS:g} s to import"
         raise SetUnusable(said) from None
-    if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2][-REPORT_CHARACTERS:]
-        ended = f"the import of {', '.join(plugin_set.modules)} ended with {done.returncode}"
+    if code:
+        last = wrong.strip().rpartition("\n")[2][-REPORT_CHARACTERS:]
+        ended = f"the import of {', '.join(plugin_set.modules)} ended with {code}"
         raise SetUnusable(last or ended)
+
+
+_running: set[subprocess.Popen[str]] = set()  # what imports, in whatever thread waits for it
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run a program, and return how it ended and what it said; its children end with it."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        _running.add(process)
+        try:
+            _, wrong = process.communicate(timeout=IMPORT_SECONDS)
+        finally:
+            _running.discard(process)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, wrong
+
+
+def give_up() -> None:
+    """End what is being imported, as where nobody waits for it any more."""
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def problem_of(plugin_set: PluginSet, folder: Path | None = None) -> str:
@@ -122,10 +153,14 @@ def problem_of(plugin_set: PluginSet, folder: Path | None = None) -> str:
     return ""
 
 
-def repair(plugin_set: PluginSet, folder: Path) -> None:
-    """Take the mark from a set that is not whole, so that it is prepared anew."""
-    with suppress(FileNotFoundError):
+def is_whole(plugin_set: PluginSet, folder: Path | None = None) -> bool:
+    """Tell whether a set is here, file by file; one that is not so is prepared anew from now on."""
+    folder = paths.node_folder() if folder is None else folder
+    if not problem_of(plugin_set, folder):
+        return True
+    with suppress(OSError):
         (folder / plugin_set.id / paths.MARK).unlink()
+    return False
 
 
 @contextmanager

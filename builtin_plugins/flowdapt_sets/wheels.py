@@ -13,6 +13,7 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +24,8 @@ from flowdapt_sets.errors import SetUnusable
 
 _AT_TOP = ("purelib", "platlib")
 _EXECUTABLE = 0o111
+
+LONGEST = 200  #: characters of a wheel's name, so that a folder takes it and what goes before it
 
 
 def digest(data: bytes | memoryview) -> str:
@@ -35,6 +38,8 @@ def named(file: str) -> tuple[str, str]:
 
     :raises SetUnusable: it is no name of a wheel
     """
+    if not file.isprintable() or len(file) > LONGEST:
+        raise SetUnusable(f"{file[:LONGEST]!r} is no name of a wheel")
     try:
         name, version, _, _ = parse_wheel_filename(file)
     except InvalidWheelFilename as error:
@@ -65,7 +70,7 @@ def unpack(content: bytes, file: str, folder: Path) -> None:
             for member in archive.infolist():
                 if not member.is_dir() and (place := _place(member.filename, file)) is not None:
                     _write(archive.read(member), folder / place, member.external_attr >> 16)
-    except (zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]  # it has it
+    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
         raise SetUnusable(f"{file} is no whole wheel: {error}") from None
 
 
@@ -74,6 +79,8 @@ def _place(member: str, file: str) -> PurePosixPath | None:
     path = PurePosixPath(member)
     if path.is_absolute() or ".." in path.parts or "\\" in member:
         raise SetUnusable(f"{file} holds {member!r}, which is outside of its folder")
+    if not path.parts:
+        raise SetUnusable(f"{file} holds a file without a name")
     if not path.parts[0].endswith(".data"):
         return path
     # Scripts, headers and data are for an environment; a set is none.
