@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,13 @@ RESOURCES = """
 class Process:
     """The program as a process of its own, whose lines can be waited for."""
 
-    def __init__(self, *arguments: object, folder: Path | None = None, stdin: str = "") -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        folder: Path | None = None,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "flowdapt", *map(str, arguments)]
         self._popen = subprocess.Popen(
             command,
@@ -82,6 +89,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            env={**os.environ, **(environment or {})},
         )
         assert self._popen.stdin
         self._popen.stdin.write(stdin)

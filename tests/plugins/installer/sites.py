@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,16 @@ class Site:
 
 @contextmanager
 def serving(
-    cluster: Machines | None, app_dir: Path, *settings: str, token: str | None = None
+    cluster: Machines | None,
+    app_dir: Path,
+    *settings: str,
+    token: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Site]:
     """Run a server on a cluster, or by itself."""
     options = ["rpc.api.port=0", *(cluster.settings if cluster else ()), *settings]
     given = [word for option in options for word in ("-o", option)]
-    process = Process("-d", app_dir, *given, "serve")
+    process = Process("-d", app_dir, *given, "serve", environment=environment)
     try:
         address = process.line("serves at").split("serves at ")[1].split(",")[0]
         with Client(address, token=token) as client:

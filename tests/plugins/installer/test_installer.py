@@ -43,21 +43,18 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shelf")
 
 
-def only_from(shelf: Path, patch: pytest.MonkeyPatch) -> None:
-    """Have servers find distributions on a shelf, and in no index."""
-    settings = shelf.with_name("uv.toml")
+def only_from(shelf: Path) -> dict[str, str]:
+    """Return variables for a server that finds distributions on a shelf, and in no index."""
+    settings = shelf / "settings.toml"  # uv would find a uv.toml in whatever folder is below
     settings.write_text("no-index = true\n")
-    patch.setenv("UV_CONFIG_FILE", str(settings))
-    patch.setenv("UV_FIND_LINKS", str(shelf))
+    return {"UV_CONFIG_FILE": str(settings), "UV_FIND_LINKS": str(shelf)}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> Iterator[Site]:
     """A server that finds distributions on the shelf and nowhere else."""
-    with pytest.MonkeyPatch.context() as patch:
-        only_from(shelf, patch)
-        with serving(None, tmp_path_factory.mktemp("app")) as found:
-            yield found
+    with serving(None, tmp_path_factory.mktemp("app"), environment=only_from(shelf)) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -317,15 +314,14 @@ def test_only_one_change_is_made_at_a_time(site: Site, tmp_path: Path) -> None:
     ],
 )
 def test_policies_say_what_may_be_installed(
-    tmp_path: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], said: str
+    tmp_path: Path, shelf: Path, settings: list[str], said: str
 ) -> None:
-    only_from(shelf, monkeypatch)
     wheel(shelf, "pear", "1.0")
     wheel(shelf, "press", "1.5", entry=None)
     plum = wheel(shelf, "plum", "1.0", requires=["press"])
     given = [f"services.plugin_sets.{setting}" for setting in settings]
 
-    with serving(None, tmp_path / "app", *given) as site:
+    with serving(None, tmp_path / "app", *given, environment=only_from(shelf)) as site:
         refused = site.change("install", "pear")
         allowed = site.change("install", plum)
 
