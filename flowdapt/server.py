@@ -130,7 +130,11 @@ class Server:
         asked_for = [name for name in offered if self.only is None or name in self.only]
         wanted = filter(self.settings.service_enabled, asked_for)
         for name, made in self.plugins.importable("services", wanted, what="service"):
-            self.services[name] = made(self, **self.settings.service_options(name))
+            try:
+                self.services[name] = made(self, **self.settings.service_options(name))
+            except Exception as error:
+                error.add_note(f"services:{name}")  # what of a plugin it was
+                raise
         for name in sorted((self.only or frozenset()) - set(self.services)):
             self.plugins.resolve("services", name)  # raises, saying what there is instead
             raise SettingsError(f"service {name!r} is asked for, and disabled in the settings")

@@ -77,5 +77,6 @@ def flowdapt_judge(plugins: Sequence[Plugin], folder: Path | None) -> None:
 def main(plugins: Plugins) -> None:
     """Run the program with the arguments of this process."""
     from flowdapt_cli.app import program
+    from flowdapt_cli.installed import with_installed
 
-    program(plugins)()
+    program(with_installed(plugins))()

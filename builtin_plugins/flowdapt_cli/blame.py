@@ -21,6 +21,10 @@ def culprit(error: BaseException, plugins: Plugins) -> Plugin | None:
         for plugin in plugins.list()
         if plugin.state is State.HEALTHY and not plugin.built_in
     }
+    for note in getattr(error, "__notes__", ()):
+        for plugin in strangers.values():
+            if note in plugin.provides:
+                return plugin
     seen: BaseException | None = error
     while seen is not None:
         for frame, _ in reversed([*traceback.walk_tb(seen.__traceback__)]):

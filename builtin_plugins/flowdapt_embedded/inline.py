@@ -6,8 +6,9 @@ import asyncio
 import functools
 import itertools
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
@@ -72,6 +73,8 @@ class InlineExecutor(Executor):
         self._pool: ThreadPoolExecutor | None = None
         self._tasks: dict[UUID, set[asyncio.Task[Outcome]]] = {}
         self._code = ""
+        self._computing = 0  # calls, all of that code
+        self._rested = asyncio.Event()
 
     async def start(self, host: Host) -> None:
         """Get ready to take calls."""
@@ -107,7 +110,10 @@ class InlineExecutor(Executor):
 
     async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
         """Import targets in this process."""
-        self._activate(code)
+        async with self._at_work(code):
+            return self._looked_up(targets)
+
+    def _looked_up(self, targets: Sequence[str]) -> Mapping[str, StageError]:
         wrong: dict[str, StageError] = {}
         for target in targets:
             try:
@@ -134,6 +140,21 @@ class InlineExecutor(Executor):
         """Return how stages are computed."""
         return {"processes": False, "cpus": self.threads or 1}
 
+    @asynccontextmanager
+    async def _at_work(self, code: str) -> AsyncIterator[None]:
+        """Have a code imported while something of it is computed; other code waits for that."""
+        while self._computing and code not in ("", self._code):
+            self._rested.clear()
+            await self._rested.wait()
+        self._activate(code)
+        self._computing += 1
+        try:
+            yield
+        finally:
+            self._computing -= 1
+            if not self._computing:
+                self._rested.set()
+
     def _activate(self, code: str) -> None:
         """Import user modules from the source that is named, unless that is done already."""
         if self.host is None or not code or code == self._code:
@@ -146,7 +167,10 @@ class InlineExecutor(Executor):
         self._code = code
 
     async def _compute(self, call: Call, places: list[int]) -> Outcome:
-        self._activate(call.code)
+        async with self._at_work(call.code):
+            return await self._computed(call, places)
+
+    async def _computed(self, call: Call, places: list[int]) -> Outcome:
         worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
             made = load(call.type)().function(call.target, call.options)

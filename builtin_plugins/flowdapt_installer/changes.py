@@ -8,139 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowdapt_sets.errors import SetUnusable
 from flowdapt_sets.preparing import is_whole, prepare
 from flowdapt_sets.sets import PluginSet, Wheel
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
-from flowdapt.errors import InvalidInput, ResourceNotFound, nearest
-from flowdapt.executors import Executor
-from flowdapt_installer import building, environments
+from flowdapt.errors import InvalidInput, ResourceNotFound
+from flowdapt_installer import environments
+from flowdapt_installer.asking import KEPT, Plan, Site, hash_in
 from flowdapt_installer.collecting import collected
 from flowdapt_installer.errors import ChangeFailed
-from flowdapt_installer.policies import Policy
 from flowdapt_installer.records import Active, Records, Wanted
 from flowdapt_installer.resolving import Locked, resolved
-from flowdapt_installer.warehouse import Warehouse
 
 HERE = "this server"  #: what it is called among the nodes
-KEPT = "wheel:"  #: begins a requirement that names a wheel of the warehouse by its hash
-
-#: Is told where a change is, and what is known by then.
-Tell = Callable[..., Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where plugins are changed.
-
-    :param folder: for sets on this machine
-    :param seconds: how long the nodes may take to prepare a set
-    """
-
-    records: Records
-    warehouse: Warehouse
-    executor: Executor
-    policy: Policy
-    folder: Path
-    seconds: float = 120.0
-
-
-@dataclass
-class Plan:
-    """What is to be active once a change is made.
-
-    :param old: what is active
-    :param base: the set that the change begins from: the old one, or that of all namespaces
-    :param wanted: what is asked for by name
-    :param fresh: distributions whose version may change
-    """
-
-    old: Active
-    wanted: dict[str, Wanted]
-    fresh: set[str] = field(default_factory=set)
-    plugin_set: PluginSet = field(default_factory=PluginSet)
-    base: str = ""
-
-
-# What is asked for ---------------------------------------------------------------------------
-
-
-async def planned(site: Site, what: str, names: Sequence[str], namespace: str) -> Plan:
-    """Return what a change comes to, as far as names tell.
-
-    :raises InvalidInput: one is no requirement, or nothing that is installed
-    """
-    old = await site.records.active(namespace)
-    base = old if old.spec.active or not namespace else await site.records.active()
-    wanted: dict[str, Wanted] = {}
-    if base.spec.active:
-        wanted = dict((await site.records.get_set(base.spec.active)).spec.wanted)
-    plan = Plan(old, wanted, base=base.spec.active)
-    if what == "remove":
-        for name in names:
-            key = str(canonicalize_name(name))
-            if key not in wanted:
-                known = nearest(key, wanted) or f"; there are {', '.join(wanted) or 'none'}"
-                raise InvalidInput(f"no plugin {name!r} was installed by name{known}")
-            del wanted[key]
-        return plan
-    for text in names or ([*wanted] if what == "upgrade" else []):
-        key, one = await _read(site, text, wanted if what == "upgrade" else {})
-        wanted[key] = one
-        plan.fresh.add(key)
-    return plan
-
-
-async def _read(site: Site, text: str, known: Mapping[str, Wanted]) -> tuple[str, Wanted]:
-    """Return what a text asks for, and the name of the distribution."""
-    if canonicalize_name(text) in known:  # to be upgraded, from where it came
-        text = known[canonicalize_name(text)].source
-    if text.startswith(KEPT):
-        return _kept(site, text)
-    if building.is_git(text):
-        site.policy.check_source(text)
-        file, content = await building.cloned(text)
-        wheel = site.warehouse.add(content, file)
-        return wheel.name, Wanted(requirement=kept(wheel), source=text)
-    bare, _, known_hash = text.partition(" --hash=")
-    try:
-        requirement = Requirement(bare)
-    except InvalidRequirement as error:
-        said = str(error).partition("\n")[0]
-        raise InvalidInput(
-            f"{text!r} is no requirement ({said}): give one such as name>=1.0, a wheel, a folder, "
-            "or an address of git"
-        ) from None
-    if known_hash and not known_hash.startswith("sha256:"):
-        raise InvalidInput(f"the hash of {bare!r} must begin with sha256:, not {known_hash[:10]!r}")
-    site.policy.check_name(requirement.name)
-    if (name := canonicalize_name(requirement.name)) == environments.KERNEL:
-        raise InvalidInput("flowdapt itself is installed on each machine, and not as a plugin")
-    return name, Wanted(requirement=bare, source=text)
-
-
-def kept(wheel: Wheel) -> str:
-    """Return the requirement that stands for a wheel of the warehouse, with its name for people."""
-    return f"{KEPT}{wheel.sha256}#{wheel.file}"
-
-
-def _kept(site: Site, text: str) -> tuple[str, Wanted]:
-    wheel = site.warehouse.found(_hash_in(text))
-    if wheel is None:
-        raise InvalidInput(f"no wheel has the hash {_hash_in(text)!r}: send it first")
-    if wheel.name in environments.provided():
-        raise InvalidInput(f"{wheel.file} would replace {wheel.name}, which every node has already")
-    return wheel.name, Wanted(requirement=text, source=text)
-
-
-# The steps -----------------------------------------------------------------------------------
 
 
 async def resolve(site: Site, plan: Plan) -> list[Locked]:
@@ -157,20 +40,16 @@ async def resolve(site: Site, plan: Plan) -> list[Locked]:
 def _line(site: Site, name: str, one: Wanted) -> str:
     if not one.requirement.startswith(KEPT):
         return one.requirement
-    wheel = site.warehouse.found(_hash_in(one.requirement))
+    wheel = site.warehouse.found(hash_in(one.requirement))
     if wheel is None:
         raise ChangeFailed(f"the wheel of {name} is not kept any more: install it anew")
     return f"{name} @ {site.warehouse.path(wheel).absolute().as_uri()}"
 
 
-def _hash_in(text: str) -> str:
-    return text.removeprefix(KEPT).partition("#")[0]
-
-
 def _hash_of(one: Wanted) -> str:
     if one.requirement.startswith(KEPT):
-        return _hash_in(one.requirement)
-    return one.source.partition(" --hash=sha256:")[2]
+        return hash_in(one.requirement)
+    return one.source.partition(" --hash=sha256:")[2].lower()
 
 
 async def collect(

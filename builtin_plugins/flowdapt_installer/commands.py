@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,9 +29,7 @@ Apply = Annotated[bool, typer.Option("--apply", help="Apply the resources that p
 Restart = Annotated[
     bool, typer.Option("--restart", help="Drain the server afterwards, and start it anew.")
 ]
-Json = Annotated[
-    str, typer.Option("--output", "-o", help="How to print it: table or json.", show_default=True)
-]
+Json = Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How to print it.")]
 
 
 def install(
@@ -193,9 +191,8 @@ class _Progress:
 def _end(change: PluginChange) -> None:
     for node, problem in change.nodes.items():
         typer.echo(f"  {node}: {problem or 'ready'}")
-    for sign, found in ("-", change.removed), ("+", change.added):
-        for name, version in found.items():
-            typer.echo(f"  {sign} {name} {version}")
+    for line in _difference(change):
+        typer.echo(line)
     for note in change.notes:
         if not note.startswith("collected "):
             typer.echo(f"  {note}")
@@ -206,8 +203,22 @@ def _end(change: PluginChange) -> None:
     elif not (change.added or change.removed):
         typer.echo(f"nothing to do: {change.active or 'no plugin set'} is active already")
     else:
-        where = f" in namespace {change.namespace}" if change.namespace else ""
-        typer.echo(f"{change.active or 'no plugin set'} is active{where} for new runs")
+        typer.echo(_active(change))
+
+
+def _difference(change: PluginChange) -> Iterator[str]:
+    """Yield what comes and what goes, unless nothing of it came about."""
+    if not change.error:
+        yield from (f"  - {name} {version}" for name, version in change.removed.items())
+        yield from (f"  + {name} {version}" for name, version in change.added.items())
+
+
+def _active(change: PluginChange) -> str:
+    """Say what runs begin with from now on."""
+    where = f" in namespace {change.namespace}" if change.namespace else ""
+    if change.namespace and not change.active:
+        return f"new runs{where} have the plugins of all others again"
+    return f"{change.active or 'no plugin set'} is active{where} for new runs"
 
 
 def _text(change: PluginChange) -> str:

@@ -13,7 +13,7 @@ from flowdapt.client import Client, NoServer, PluginChange, PluginSet
 from flowdapt.errors import InvalidInput
 from flowdapt.server import Server
 from flowdapt_installer import building
-from flowdapt_installer.changes import kept
+from flowdapt_installer.asking import kept
 from flowdapt_installer.routes import facts_of, shown_sets
 from flowdapt_installer.service import PluginSets
 

@@ -14,7 +14,7 @@ from flowdapt.errors import FlowdaptError, ResourceChanged, ResourceExists, Reso
 from flowdapt.events import ACTOR, Event
 from flowdapt.resources import now
 from flowdapt_installer import bundled, changes
-from flowdapt_installer.changes import Plan, Site
+from flowdapt_installer.asking import Plan, Site, planned
 from flowdapt_installer.errors import ChangeFailed
 from flowdapt_installer.records import Active, Change, ChangeSpec
 
@@ -151,7 +151,7 @@ class Making:
             self._note(**changes.difference(old, plan.plugin_set.wheels))
             return plan, old
         await self._step("resolve")
-        plan = await changes.planned(site, asked.what, asked.names, asked.namespace)
+        plan = await planned(site, asked.what, asked.names, asked.namespace)
         locked = await changes.resolve(site, plan)
         old = await changes.set_of(site.records, plan.old.spec.active)
         self._note(**changes.difference(old, locked))

@@ -17,9 +17,11 @@ from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from flowdapt_installer import environments, programs
+from flowdapt_installer.environments import Provided
 from flowdapt_installer.errors import ChangeFailed
 from flowdapt_installer.warehouse import Warehouse
 
+LOCK = "pylock.toml"  #: what uv writes, and reads first
 _UNSOLVED = "No solution found when resolving dependencies"
 
 
@@ -49,46 +51,53 @@ async def resolved(
     :param keep: which versions are to stay as they are, if that is possible
     :raises ChangeFailed: nothing goes with the requirements, or with flowdapt; uv says why
     """
-    try:
-        return await _resolved(requirements, keep, keep, warehouse)
-    except Unsolvable:
-        if not keep:
-            raise
-    return await _resolved(requirements, (), keep, warehouse)
-
-
-class Unsolvable(ChangeFailed):
-    """No versions go with one another."""
-
-
-async def _resolved(
-    requirements: Sequence[str], pinned: Sequence[Wheel], known: Iterable[Wheel], house: Warehouse
-) -> list[Locked]:
     there = environments.provided()
     with tempfile.TemporaryDirectory(prefix="flowdapt-resolve-") as name:
         folder = Path(name)
-        links = folder / "links"
-        links.mkdir()
-        for one in there.values():
-            environments.stand_in(one, links)
-        for wheel in known:
-            os.symlink(house.path(wheel), links / wheel.file)
-        pins = [f"{one.name}=={one.version}" for one in there.values()]
-        pins += [f"{wheel.name}=={wheel.version}" for wheel in pinned]
-        (folder / "constraints.txt").write_text("\n".join(pins))
-        (folder / "wanted.in").write_text("\n".join(requirements))
+        _lay_out(folder, there.values(), requirements, keep, warehouse)
         options = ["--format", "pylock.toml", "--quiet", "--no-header", "--python", sys.executable]
-        files = ["--constraints", "constraints.txt", "--find-links", str(links)]
+        files = ["--constraints", "constraints.txt", "--find-links", "links"]
         for place in os.environ.get("UV_FIND_LINKS", "").split(","):  # which ours goes before
-            files += ["--find-links", place] if place else []
+            files += ["--find-links", _absolute(place)] if place else []
         try:
-            text = await programs.uv("pip", "compile", "wanted.in", *options, *files, folder=folder)
+            await programs.uv(
+                "pip", "compile", "wanted.in", "-o", LOCK, *options, *files, folder=folder
+            )
         except programs.ProgramFailed as error:
             if _UNSOLVED in error.said:
-                raise Unsolvable(explained(error.said)) from None
+                raise ChangeFailed(explained(error.said)) from None
             raise ChangeFailed(f"plugins cannot be resolved: {_plain(error.said)}") from None
-    packages = tomllib.loads(text).get("packages", [])
+        packages = tomllib.loads((folder / LOCK).read_text()).get("packages", [])
     return [_locked(one) for one in packages if canonicalize_name(one["name"]) not in there]
+
+
+def _lay_out(
+    folder: Path,
+    there: Iterable[Provided],
+    requirements: Sequence[str],
+    keep: Iterable[Wheel],
+    house: Warehouse,
+) -> None:
+    """Write what uv reads. A lock that is there already is what it departs from only if it must."""
+    links = folder / "links"
+    links.mkdir()
+    pins, lock = [], ['lock-version = "1.0"\ncreated-by = "flowdapt"\n']
+    for one in there:
+        environments.stand_in(one, links)
+        pins.append(f"{one.name}=={one.version}")
+    for wheel in keep:
+        os.symlink(house.path(wheel).absolute(), links / wheel.file)
+        lock.append(f'[[packages]]\nname = "{wheel.name}"\nversion = "{wheel.version}"')
+        file = f'path = "links/{wheel.file}", hashes = {{ sha256 = "{wheel.sha256}" }}'
+        lock.append(f'wheels = [{{ name = "{wheel.file}", {file} }}]\n')
+    (folder / "constraints.txt").write_text("\n".join(pins))
+    (folder / "wanted.in").write_text("\n".join(requirements))
+    if len(lock) > 1:
+        (folder / LOCK).write_text("\n".join(lock))
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else os.path.abspath(place)
 
 
 def explained(said: str) -> str:

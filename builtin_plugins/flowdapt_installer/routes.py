@@ -14,7 +14,7 @@ from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from flowdapt.resources import Model
-from flowdapt_installer.changes import kept
+from flowdapt_installer.asking import kept
 from flowdapt_installer.records import Change, ChangeSpec, Records, StoredSet, shown
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from flowdapt.resources import now
 from flowdapt.services import Service
 from flowdapt.snapshots import Plugins
 from flowdapt_installer import changes
-from flowdapt_installer.changes import HERE, Site
+from flowdapt_installer.asking import Site, planned
+from flowdapt_installer.changes import HERE
 from flowdapt_installer.errors import ChangeUnderWay
 from flowdapt_installer.making import Making, Wishes, interrupted
 from flowdapt_installer.policies import Policy
@@ -150,13 +151,17 @@ class PluginSets(Service):
         :param apply: also what the plugins bring to be applied
         :param restart: the server, where the plugins bring parts of it
         :raises ChangeUnderWay: another one is being made
-        :raises InvalidInput: nothing is named
+        :raises InvalidInput: nothing is named, or something that is not there or no requirement
         """
         if what in ("install", "remove") and not names:
             raise InvalidInput(f"say what to {what}")
         async with self._beginning:
             if self._making is not None:
                 raise ChangeUnderWay(self._making.asked.text)
+            if what != "rollback":
+                await planned(self.site, what, names, namespace, build=False)  # or it is refused
+            else:
+                await changes.earlier(self.records, await self.records.active(namespace), names)
             notes = tuple(await self._what_was_before())
             facts = {"what": what, "names": tuple(names), "namespace": namespace, "by": by}
             change = await self.records.begin(ChangeSpec(**facts, dry_run=dry_run, notes=notes))

@@ -12,10 +12,12 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -24,6 +26,7 @@ from flowdapt_sets.errors import SetUnusable
 
 _AT_TOP = ("purelib", "platlib")
 _EXECUTABLE = 0o111
+MOST_BYTES = 16 << 30  #: that a wheel may hold once it is unpacked
 
 LONGEST = 200  #: characters of a wheel's name, so that a folder takes it and what goes before it
 
@@ -67,9 +70,13 @@ def unpack(content: bytes, file: str, folder: Path) -> None:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for member in archive.infolist():
-                if not member.is_dir() and (place := _place(member.filename, file)) is not None:
-                    _write(archive.read(member), folder / place, member.external_attr >> 16)
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if (size := sum(member.file_size for member in members)) > MOST_BYTES:
+                raise SetUnusable(f"{file} holds {size} bytes; more than {MOST_BYTES} are refused")
+            for member in members:
+                if (place := _place(member.filename, file)) is not None:
+                    with archive.open(member) as packed:
+                        _write(packed, folder / place, member.external_attr >> 16)
     except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
         raise SetUnusable(f"{file} is no whole wheel: {error}") from None
 
@@ -89,13 +96,22 @@ def _place(member: str, file: str) -> PurePosixPath | None:
     return None
 
 
-def _write(content: bytes, place: Path, mode: int) -> None:
+def _write(content: IO[bytes], place: Path, mode: int) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists() and place.read_bytes() != content and not _shared(place):
+    before = _hash(place) if place.exists() and not _shared(place) else None
+    with place.open("wb") as file:
+        shutil.copyfileobj(content, file)
+    if before is not None and before != _hash(place):
         raise SetUnusable(f"{place.name} is in two wheels of the set, with different content")
-    place.write_bytes(content)
     if mode & _EXECUTABLE:
         place.chmod(place.stat().st_mode | _EXECUTABLE)
+
+
+def _hash(path: Path) -> str:
+    """Return the hash of a file as RECORD has it."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    return base64.urlsafe_b64encode(found).rstrip(b"=").decode()
 
 
 def _shared(place: Path) -> bool:
@@ -126,10 +142,9 @@ def check(folder: Path) -> None:
         expected.setdefault(path, set()).add(known.rstrip("="))
     for path, hashes in expected.items():
         try:
-            content = path.read_bytes()
+            found = _hash(path)
         except OSError as error:
             why = error.strerror
             raise SetUnusable(f"{os.path.relpath(path, folder)} cannot be read: {why}") from None
-        found = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         if found not in hashes:
             raise SetUnusable(f"{os.path.relpath(path, folder)} is not what its wheel brought")

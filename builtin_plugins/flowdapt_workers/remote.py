@@ -345,6 +345,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     async def prepare(self, plugins: str, wheels: Path) -> Mapping[str, str]:
         """Have a plugin set ready on all nodes of the cluster, and on those that join."""
+        self._plugins.pop(plugins, None)  # it is the last one now
         self._plugins[plugins] = wheels
         for old in list(self._plugins)[:-PLUGINS_KEPT]:
             del self._plugins[old]

@@ -14,6 +14,7 @@ import yaml
 
 from flowdapt import __version__
 from flowdapt.client import Client, Refused
+from flowdapt.errors import ResourceNotFound
 from tests.plugins.cli.processes import Process, free_port
 from tests.plugins.installer.campaign import campaign
 from tests.plugins.installer.sites import Site, orchard, serving
@@ -64,6 +65,16 @@ def _nothing_installed(site: Site) -> Iterator[None]:
         for namespace in one.namespaces:
             where = "" if namespace == "*" else namespace
             site.change("remove", *one.wanted, namespace=where)
+
+
+def refused(site: Site, what: str, *names: str, **facts: Any) -> str:
+    """Return why a change is refused, before it begins or at one of its steps."""
+    try:
+        ended = site.change(what, *names, **facts)
+    except Refused as error:  # at once
+        return str(error)
+    assert ended.state == "failed"
+    return ended.error
 
 
 def names(site: Site) -> dict[str, str]:
@@ -250,10 +261,9 @@ def test_what_cannot_be_installed_is_refused_with_the_reason(
     wheel(shelf, "pear", "1.0")
     before = site.client.plugins.sets()
 
-    ended = site.change("install", wanted)
+    error = refused(site, "install", wanted)
 
-    assert ended.state == "failed"
-    assert re.search(said, ended.error), ended.error
+    assert re.search(said, error), error
     assert site.client.plugins.sets() == before
 
 
@@ -296,11 +306,141 @@ def test_only_one_change_is_made_at_a_time(site: Site, tmp_path: Path) -> None:
     begun = site.client.plugins.begin("install", [sent])
 
     with pytest.raises(Refused, match=r"install orchard-1.0-.*whl is under way") as refused:
-        site.client.plugins.begin("rollback")
+        site.client.plugins.begin("install", ["pear"])
 
     *_, ended = site.client.plugins.follow(begun.id)
     assert refused.value.status == 409
     assert ended.state == "done"
+
+
+def test_a_wheel_brings_nothing_that_every_node_has(site: Site, tmp_path: Path) -> None:
+    for module in ("flowdapt/__init__.py", "pydantic/main.py", "colorsys.py"):
+        made = wheel(tmp_path, "orchard", "1.0", {"orchard/__init__.py": "", module: "1 / 0\n"})
+
+        ended = site.change("install", made)
+
+        assert f"would replace {module}, which every node has already" in ended.error
+
+
+def test_what_an_older_set_had_does_not_hide_that_something_is_missing(
+    tmp_path: Path, shelf: Path
+) -> None:
+    wheel(shelf, "press", "1.5", entry=None)
+    needs = {"cider/__init__.py": "import press.stages\n"}
+    first = wheel(tmp_path / "1", "cider", "1.0", needs, requires=["press"])
+    second = wheel(tmp_path / "2", "cider", "2.0", needs)
+    port = f"rpc.api.port={free_port()}"
+    with serving(None, tmp_path / "app", port, environment=only_from(shelf)) as site:
+        site.install(first, restart=True)
+        site.process.line("serves at")
+
+        ended = site.change("install", second)
+
+    assert "cider cannot be imported: ModuleNotFoundError: No module named 'press'" in ended.error
+
+
+def test_what_was_meddled_with_is_made_anew_by_the_same_install(
+    tmp_path: Path,
+) -> None:
+    with serving(None, tmp_path / "app") as site:
+        made = orchard(tmp_path, "1.0")
+        active = site.install(made).active
+        place = tmp_path / "app" / "plugins" / "sets" / active / "orchard" / "late.py"
+        place.write_text("VERSION = 'of somebody else'\n")
+        found = [one.problem for one in site.client.plugins.nodes()]
+
+        site.install(made)
+
+        assert found == ["orchard/late.py is not what its wheel brought"]
+        assert [one.problem for one in site.client.plugins.nodes()] == [""]
+
+
+def test_what_others_may_read_has_no_passwords(site: Site) -> None:
+    source = "git+file://gardener:sekret@127.0.0.1/nowhere"
+
+    site.change("install", source)
+
+    told = str(site.client.request("GET", "/plugin_changes", kind="plugin_set"))
+    assert "sekret" not in told.replace(site.client.plugins.changes()[-1].error, "")
+    assert "git+file://127.0.0.1/nowhere" in told
+
+
+def test_other_plugins_stay_as_they_are_where_one_has_to_move(site: Site, shelf: Path) -> None:
+    for version in ("1.0", "2.0"):
+        for name in ("pear", "plum", "press"):
+            wheel(shelf, name, version)
+    wheel(shelf, "zed", "1.0", requires=["press>=2"])
+    site.install("pear<2", "plum<2", "press<2")
+    site.install("pear", "plum>=1", "press")
+
+    site.install("pear<2", "plum<2", "press==1.0")
+    site.install("plum>=1", "press>=1")
+    site.install("pear==1.0", "press==1.0", "plum==1.0")
+    site.install("press>=1")
+    before = names(site)
+    site.install("zed")
+
+    assert before["pear"] == before["plum"] == "1.0"
+    assert names(site) == {"pear": "1.0", "plum": "1.0", "press": "2.0", "zed": "1.0"}
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "said"),
+    [
+        ("upgrade", "plum", "no plugin 'plum' was installed by name"),
+        ("remove", "plum", "no plugin 'plum' was installed by name"),
+        ("rollback", "ffff", "no plugin set named 'ffff'"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_begins(
+    site: Site, what: str, name: str, said: str
+) -> None:
+    count = len(site.client.plugins.changes())
+
+    with pytest.raises((Refused, ResourceNotFound), match=said):
+        site.change(what, name)
+
+    assert len(site.client.plugins.changes()) == count
+
+
+def test_threads_of_a_server_never_mix_two_versions_in_one_stage(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with serving(None, tmp_path / "app", "services.compute.executor.target=threads") as site:
+        site.install(orchard(tmp_path, "1.0"))
+        begun = site.client.runs.start("versions", {"items": [str(gate)]})
+        while not gate.with_name("gate.begun").exists():
+            site.client.status()
+        site.install(orchard(tmp_path, "2.0"))
+        after = site.client.runs.start("versions", {"items": [1]})
+        gate.touch()
+
+        first, then = site.client.runs.wait(begun), site.client.runs.wait(after)
+
+    assert first.value() == ["1.0"]
+    assert [version for version, _ in then.value()] == ["2.0"]
+
+
+def test_a_command_of_a_plugin_is_there_at_once(tmp_path: Path) -> None:
+    files = {
+        "bakery/__init__.py": """
+            from flowdapt.hooks import Provider, hookimpl
+
+            @hookimpl
+            def flowdapt_commands():
+                return [Provider("bake", "bakery.commands:bake", "Bakes.")]
+            """,
+        "bakery/commands.py": "def bake() -> None:\n    print('warm bread')\n",
+    }
+    app_dir = tmp_path / "app"
+    made = wheel(tmp_path, "bakery", "1.0", files)
+    installing = Process("-d", app_dir, "plugins", "install", made)
+    installing.line("is active for new runs")
+    installing.kill()
+
+    baking = Process("-d", app_dir, "bake")
+
+    assert baking.line("bread") == "warm bread"
+    baking.kill()
 
 
 # What the settings allow
@@ -322,10 +462,10 @@ def test_policies_say_what_may_be_installed(
     given = [f"services.plugin_sets.{setting}" for setting in settings]
 
     with serving(None, tmp_path / "app", *given, environment=only_from(shelf)) as site:
-        refused = site.change("install", "pear")
+        error = refused(site, "install", "pear")
         allowed = site.change("install", plum)
 
-    assert said in refused.error
+    assert said in error
     assert allowed.state == "done"
 
 
@@ -344,7 +484,7 @@ def test_only_administrators_change_plugins_and_that_is_on_record(tmp_path: Path
                 assert refused.value.status == 403
                 assert client.plugins.sets() == []
 
-        change = site.change("rollback")
+        change = site.change("install", "nowhere-to-be-found", dry_run=True)
         entries = [entry.operation for entry in site.client.audit.list(actor="admin")]
 
     assert (change.by, change.state) == ("admin", "failed")
@@ -413,3 +553,31 @@ def test_faults_at_random_steps_leave_no_mixed_cluster(tmp_path: Path) -> None:
     made = campaign(tmp_path, times=6, seed=3)
 
     assert made.wrong == []
+
+
+def test_a_service_that_cannot_be_made_is_left_out_after_a_restart(tmp_path: Path) -> None:
+    files = {
+        "bakery/__init__.py": """
+            from flowdapt.hooks import Provider, hookimpl
+
+            @hookimpl
+            def flowdapt_services():
+                return [Provider("oven", "bakery.oven:Oven", "Lacks a method.")]
+            """,
+        "bakery/oven.py": """
+            from flowdapt.services import Service
+
+            class Oven(Service):
+                async def start(self):
+                    pass
+            """,
+    }
+    port = f"rpc.api.port={free_port()}"
+    with serving(None, tmp_path / "app", port) as site:
+        site.install(wheel(tmp_path, "bakery", "1.0", files), restart=True)
+
+        said = site.process.line("plugin bakery keeps the server from starting")
+        site.process.line("serves at")
+
+        assert said
+        assert site.client.status()

@@ -119,7 +119,7 @@ def test_a_node_whose_files_were_meddled_with_is_told(
 
 
 def _on_all_nodes(site: Site) -> tuple[set[str], set[str]]:
-    """Return the versions that are met on all nodes; an engine may leave one of them out at first."""
+    """Return the versions that are met on all nodes, some of which an engine leaves out first."""
     met, nodes = site.versions()
     while len(nodes) < len(NAMES):
         more, others = site.versions()
