@@ -29,6 +29,7 @@ class Site:
 
     :param folder: for sets on this machine
     :param seconds: how long the nodes may take to prepare a set
+    :param extra: of flowdapt, which every node has because of the executor
     """
 
     records: Records
@@ -37,6 +38,7 @@ class Site:
     policy: Policy
     folder: Path
     seconds: float = 120.0
+    extra: str = ""
 
 
 @dataclass
@@ -146,6 +148,6 @@ def _kept(site: Site, text: str) -> tuple[str, Wanted]:
     wheel = site.warehouse.found(hash_in(text))
     if wheel is None:
         raise InvalidInput(f"no wheel has the hash {hash_in(text)!r}: send it first")
-    if wheel.name in environments.provided():
+    if wheel.name in environments.provided(site.extra):
         raise InvalidInput(f"{wheel.file} would replace {wheel.name}, which every node has already")
     return wheel.name, Wanted(requirement=text, source=text)

@@ -34,7 +34,10 @@ async def resolve(site: Site, plan: Plan) -> list[Locked]:
     before = await set_of(site.records, plan.base)
     keep = [w for w in before.wheels if w.name not in plan.fresh and w.name not in plan.wanted]
     keep += [w for w in before.wheels if w.name in plan.wanted and w.name not in plan.fresh]
-    return await resolved(lines, keep=keep, warehouse=site.warehouse) if lines else []
+    if not lines:
+        return []
+    there = environments.provided(site.extra)
+    return await resolved(lines, there, keep=keep, warehouse=site.warehouse)
 
 
 def _line(site: Site, name: str, one: Wanted) -> str:
@@ -61,7 +64,7 @@ async def collect(
     wheels = await collected(locked, site.warehouse, told)
     site.policy.check(wheels)
     for wheel in wheels:
-        if taken := site.warehouse.files(wheel) & environments.files():
+        if taken := site.warehouse.files(wheel) & environments.files(site.extra):
             raise ChangeFailed(
                 f"{wheel.file} would replace {min(taken)}, which every node has already"
             )

@@ -32,8 +32,11 @@ class Provided:
 
 
 @cache  # what is installed beside a process does not change while that lives
-def provided() -> dict[str, Provided]:
-    """Return flowdapt and all that it needs, of what is installed, by normalized names."""
+def provided(extra: str = "") -> dict[str, Provided]:
+    """Return flowdapt and all that it needs, by normalized names, in the versions that are here.
+
+    :param extra: of flowdapt, which every node has, too; those of others need not be on any node
+    """
     found: dict[str, Provided] = {}
     waiting = [(KERNEL, frozenset[str]())]
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -44,12 +47,12 @@ def provided() -> dict[str, Provided]:
         seen.add((name, extras))
         try:
             there = metadata.distribution(name)
-        except metadata.PackageNotFoundError:  # of an extra that is not installed
+        except metadata.PackageNotFoundError:  # for another system
             continue
         lines = tuple(there.requires or ())
         found[name] = Provided(name, there.version, lines)
-        if name == KERNEL:  # of its extras, what is installed
-            extras = frozenset(there.metadata.get_all("Provides-Extra") or ())
+        if name == KERNEL:
+            extras = frozenset({extra} - {""})
         waiting += [
             (canonicalize_name(r.name), frozenset(r.extras)) for r in _needed(lines, extras)
         ]
@@ -57,10 +60,10 @@ def provided() -> dict[str, Provided]:
 
 
 @cache
-def files() -> frozenset[str]:
+def files(extra: str = "") -> frozenset[str]:
     """Return the modules of what every node has, and of Python: a set goes before them."""
     found = set[str]()
-    for name in provided():
+    for name in provided(extra):
         found |= {str(f) for f in metadata.distribution(name).files or () if f.suffix == ".py"}
     entries = metadata.distribution(KERNEL).entry_points  # one that is edited lists no files
     ours = {entry.module.partition(".")[0] for entry in entries} | {KERNEL, "flowdapt_sets"}

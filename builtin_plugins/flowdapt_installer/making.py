@@ -17,6 +17,7 @@ from flowdapt_installer import bundled, changes
 from flowdapt_installer.asking import Plan, Site, planned
 from flowdapt_installer.errors import ChangeFailed
 from flowdapt_installer.records import Active, Change, ChangeSpec
+from flowdapt_installer.sweeping import sweep
 
 if TYPE_CHECKING:
     from flowdapt.server import Server
@@ -94,8 +95,16 @@ class Making:
         except FlowdaptError:
             logger.exception("how a change of the plugins ended cannot be stored")
         self.change = ended  # not before: whoever sees the end may begin the next one
+        if end["state"] == "done" and not self.asked.dry_run:
+            await self._swept()
         if wishes.restart and end["state"] == "done" and not self.asked.dry_run:
             self._server.restart()
+
+    async def _swept(self) -> None:
+        try:
+            await sweep(self._site, self._server.storage)
+        except Exception:  # it is tried again after the next change
+            logger.exception("plugins that nobody uses any more were not removed")
 
     async def _interrupted(self) -> dict[str, Any]:
         """Say how a change ended that nobody goes on with."""

@@ -14,7 +14,7 @@ from flowdapt.events import Event
 from flowdapt.resources import Metadata, Model, Resource, Timestamp, now
 from flowdapt.storage import Storage
 
-KEPT_BEFORE = 50  #: sets that were active before, which is how far a rollback can go
+KEPT_BEFORE = 10  #: sets that were active before, which is how far a rollback can go
 
 _R = TypeVar("_R", bound=Resource)
 

@@ -44,14 +44,18 @@ class Locked:
 
 
 async def resolved(
-    requirements: Sequence[str], *, keep: Sequence[Wheel], warehouse: Warehouse
+    requirements: Sequence[str],
+    there: Mapping[str, Provided],
+    *,
+    keep: Sequence[Wheel],
+    warehouse: Warehouse,
 ) -> list[Locked]:
     """Return what a set with these requirements has, beside what every node has already.
 
+    :param there: that, by normalized names
     :param keep: which versions are to stay as they are, if that is possible
     :raises ChangeFailed: nothing goes with the requirements, or with flowdapt; uv says why
     """
-    there = environments.provided()
     with tempfile.TemporaryDirectory(prefix="flowdapt-resolve-") as name:
         folder = Path(name)
         _lay_out(folder, there.values(), requirements, keep, warehouse)
@@ -65,7 +69,7 @@ async def resolved(
             )
         except programs.ProgramFailed as error:
             if _UNSOLVED in error.said:
-                raise ChangeFailed(explained(error.said)) from None
+                raise ChangeFailed(explained(error.said, there)) from None
             raise ChangeFailed(f"plugins cannot be resolved: {_plain(error.said)}") from None
         packages = tomllib.loads((folder / LOCK).read_text()).get("packages", [])
     return [_locked(one) for one in packages if canonicalize_name(one["name"]) not in there]
@@ -100,7 +104,7 @@ def _absolute(place: str) -> str:
     return place if "://" in place else os.path.abspath(place)
 
 
-def explained(said: str) -> str:
+def explained(said: str, there: Mapping[str, Provided]) -> str:
     """Return what matters of uv's explanation, in one paragraph, and what could be done."""
     _, _, cause = said.partition(_UNSOLVED)
     text = _plain(re.sub(r"^[\s:╰─▶]*(cause:|hint:)?", "", cause.strip(), count=1))
@@ -108,9 +112,9 @@ def explained(said: str) -> str:
     text = re.sub(
         r",? we can conclude that (your requirements are unsatisfiable)\.?", r", \1.", text
     )
-    ours = [name for name in environments.provided() if re.search(rf"\b{name}==", text)]
+    ours = [name for name in there if re.search(rf"\b{name}==", text)]
     if ours:
-        version = environments.provided()[ours[0]].version
+        version = there[ours[0]].version
         text += f" Every node has {ours[0]} {version}, which a plugin cannot replace."
     return text
 

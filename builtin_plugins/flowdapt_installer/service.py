@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def _extra(server: Server) -> str:
+    """Return the extra of flowdapt that every node has, because it computes for the executor."""
+    target = server.settings.services.compute.executor.target
+    provider = server.plugins.providers("executors").get(target)
+    return provider.extra or "" if provider is not None else ""
+
+
 class PluginSets(Service):
     """Changes the plugins of a cluster, one change at a time.
 
@@ -49,6 +56,7 @@ class PluginSets(Service):
             Policy(**options),
             folder / paths.SETS,
             float(prepare_seconds),
+            _extra(server),
         )
         self._folder = folder
         self._making: Making | None = None

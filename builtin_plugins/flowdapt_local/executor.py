@@ -84,6 +84,7 @@ class LocalExecutor(SubmittingExecutor):
         self._preload = preload
         self._dispatch: Dispatch | None = None
         self._codes: dict[str, str] = {}
+        self._code = ""  # of the call that came last
 
     async def start(self, host: Host) -> None:
         """Start what forks workers; the first of them come up in the background."""
@@ -149,7 +150,15 @@ class LocalExecutor(SubmittingExecutor):
         """Queue a call; it starts as soon as what it asks for is free."""
         handle = super().submit(call)
         self._codes[call.run.hex] = call.code
+        if call.code != self._code:  # whoever imported what was there before has no more to do
+            self._code = call.code
+            self._retire()
         return handle
+
+    def _retire(self) -> None:
+        """End workers of code that no run has, and none will begin with."""
+        wanted = {*self._host.snapshots.current, *self._codes.values()}
+        self._at_work.crew.retire(wanted)
 
     def queue(self, job: Job, *, first: bool = False) -> None:
         """Have a job computed."""
@@ -179,7 +188,7 @@ class LocalExecutor(SubmittingExecutor):
         if self._codes.pop(run.hex, None) is None:  # nothing of it was ever submitted
             return
         dispatch.release(run.hex)
-        dispatch.crew.retire({*self._host.snapshots.current, *self._codes.values()})
+        self._retire()
 
     async def nodes(self) -> Sequence[Node]:
         """Return this machine."""

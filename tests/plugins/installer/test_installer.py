@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from flowdapt_installer.records import KEPT_BEFORE
 
 from flowdapt import __version__
 from flowdapt.client import Client, Refused
@@ -146,6 +147,19 @@ def test_a_rollback_goes_back_step_by_step_or_to_a_certain_set(site: Site, tmp_p
 
     assert back == [ids[1], ids[0]]
     assert forth == ids[2]
+
+
+def test_what_no_rollback_can_reach_is_removed(tmp_path: Path) -> None:
+    with serving(None, tmp_path / "app") as site:
+        ids = [site.install(orchard(tmp_path, f"{n}.0")).active for n in range(KEPT_BEFORE + 2)]
+        known = {one.id for one in site.client.plugins.sets()}
+        for _ in range(KEPT_BEFORE):
+            last = site.change("rollback").active
+        folders = {place.name for place in (tmp_path / "app" / "plugins" / "sets").iterdir()}
+
+    assert known == {*ids[1:]}
+    assert last == ids[1]
+    assert ids[0] not in folders
 
 
 def test_what_plugins_bring_is_applied_where_that_is_asked_for(site: Site, tmp_path: Path) -> None:
