@@ -119,7 +119,7 @@ def history(ctx: typer.Context, output: Json = "table") -> None:
         typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
         return
     _table(
-        ["id", "when", "what", "by", "state", "set", "error"],
+        ["id", "when", "what", "by", "state", "set"],
         [
             [
                 one.id,
@@ -128,11 +128,13 @@ def history(ctx: typer.Context, output: Json = "table") -> None:
                 one.by,
                 f"{one.state} (dry run)" if one.dry_run else one.state,
                 one.active,
-                one.error,
             ]
             for one in found
         ],
     )
+    for one in found:
+        if one.error:
+            typer.echo(f"{one.id} at {one.step}: {one.error}")
 
 
 def sets(ctx: typer.Context, output: Json = "table") -> None:
