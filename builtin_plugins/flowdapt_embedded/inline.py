@@ -143,7 +143,7 @@ class InlineExecutor(Executor):
     @asynccontextmanager
     async def _at_work(self, code: str) -> AsyncIterator[None]:
         """Have a code imported while something of it is computed; other code waits for that."""
-        while self._computing and code not in ("", self._code):
+        while self._computing and self._is_another(code):
             self._rested.clear()
             await self._rested.wait()
         self._activate(code)
@@ -155,9 +155,13 @@ class InlineExecutor(Executor):
             if not self._computing:
                 self._rested.set()
 
+    def _is_another(self, code: str) -> bool:
+        """Tell whether a code has to be imported instead of the one that was imported last."""
+        return self.host is not None and bool(code) and code != self._code
+
     def _activate(self, code: str) -> None:
         """Import user modules from the source that is named, unless that is done already."""
-        if self.host is None or not code or code == self._code:
+        if self.host is None or not self._is_another(code):
             return
         taken = self.host.snapshots
         if (file := taken.file(code)) is not None:
