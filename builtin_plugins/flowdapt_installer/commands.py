@@ -199,7 +199,7 @@ def _end(change: PluginChange) -> None:
         if not note.startswith("collected "):
             typer.echo(f"  {note}")
     if change.error:
-        typer.echo(f"{_text(change)} {change.state}: {change.error}", err=True)
+        typer.echo(f"Error: {_text(change)} {change.state}: {change.error}", err=True)
     elif change.dry_run:
         typer.echo("nothing was changed: this was a dry run")
     elif not (change.added or change.removed):

@@ -22,6 +22,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     meta = case.meta
     if meta is not None and not meta.generation.mode.is_positive:
         return
+    if case.headers and "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] += str(next(numbers))  # or it came with another input
     if isinstance(case.body, dict):
         case.body.update(_within_64_bits(case.body))
     if isinstance(case.body, dict) and "metadata" in case.body:
