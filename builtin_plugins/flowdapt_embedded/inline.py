@@ -16,6 +16,7 @@ from uuid import UUID
 
 from flowdapt_sets.paths import SETS
 from flowdapt_workers import importing
+from flowdapt_workers.functions import Arguments, Function, brief, failure
 
 from flowdapt import payloads, stages
 from flowdapt.context import WorkflowRunContext, set_run_context
@@ -178,7 +179,7 @@ class InlineExecutor(Executor):
         worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
             made = load(call.type)().function(call.target, call.options)
-            function = stages.Function(made, name_of(call))
+            function = Function(made, name_of(call))
             if isinstance(call, MapCall):
                 outcome = await self._map(call, function, places)
             else:
@@ -198,9 +199,9 @@ class InlineExecutor(Executor):
         except asyncio.CancelledError:
             raise RunCancelled() from None
         except Exception as error:
-            raise StageFailed(stages.failure(error, context), error) from error
+            raise StageFailed(failure(error, context), error) from error
 
-    async def _map(self, call: MapCall, function: stages.Function, places: list[int]) -> Outcome:
+    async def _map(self, call: MapCall, function: Function, places: list[int]) -> Outcome:
         numbered = await _numbered(call)
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
@@ -219,7 +220,7 @@ class InlineExecutor(Executor):
             for (place, _), answer in zip(batch, answers, strict=True):
                 if isinstance(answer, StageFailed):
                     context = call.context.at(call.stage, place)
-                    failed.append(stages.brief(answer.exception or answer, context))
+                    failed.append(brief(answer.exception or answer, context))
                     if len(failures) < FAILURES_KEPT:
                         failures.append(answer.failure)
                 elif isinstance(answer, BaseException):
@@ -240,8 +241,8 @@ class InlineExecutor(Executor):
     async def _element(
         self,
         call: MapCall,
-        function: stages.Function,
-        bind: Callable[[Any], stages.Arguments],
+        function: Function,
+        bind: Callable[[Any], Arguments],
         index: int,
         element: Any,
     ) -> Any:
@@ -249,12 +250,12 @@ class InlineExecutor(Executor):
         try:
             return await self._call(function, bind(element), context)
         except Exception as error:
-            raise StageFailed(stages.failure(error, context), error) from error
+            raise StageFailed(failure(error, context), error) from error
 
     async def _call(
         self,
-        function: stages.Function,
-        arguments: stages.Arguments,
+        function: Function,
+        arguments: Arguments,
         context: WorkflowRunContext,
     ) -> Any:
         variables = copy_context()

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from contextvars import copy_context
 from typing import Any
 
-from flowdapt import payloads, stages
+from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import ResultNotPicklable
 from flowdapt.executors import FAILURES_KEPT
@@ -16,6 +16,7 @@ from flowdapt.hooks import load
 from flowdapt.runs import FailedItem
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import reported
+from flowdapt_workers.functions import Function, brief
 from flowdapt_workers.output import Output
 from flowdapt_workers.parts import Part, Store
 
@@ -63,7 +64,7 @@ class Computing:
     def __init__(self, store: Store, output: Output) -> None:
         self.store, self.output = store, output
         self.contexts: dict[str, WorkflowRunContext] = {}
-        self._functions: dict[tuple[str, str | bytes], stages.Function] = {}
+        self._functions: dict[tuple[str, str | bytes], Function] = {}
 
     def mask(self, run: str | None, text: str) -> str:
         """Take the secrets of a run out of a text; those of all runs where it may be any."""
@@ -72,7 +73,7 @@ class Computing:
             text = context.mask(text)
         return text
 
-    def function(self, task: Task) -> stages.Function:
+    def function(self, task: Task) -> Function:
         """Return what a stage is computed with."""
         key = (task.type, task.target)
         if key not in self._functions or task.options:
@@ -80,7 +81,7 @@ class Computing:
                 task.target if isinstance(task.target, str) else pickle.loads(task.target)  # noqa: S301
             )
             made = load(task.type)().function(target, task.options)
-            self._functions[key] = stages.Function(made, task.name)
+            self._functions[key] = Function(made, task.name)
         return self._functions[key]
 
     def value(self, value: Value) -> Any:
@@ -154,7 +155,7 @@ class Computing:
             try:
                 results[index] = variables.run(function.enter, mapping.bind(element))
             except Exception as error:
-                failed.append(stages.brief(error, context))
+                failed.append(brief(error, context))
                 if len(failed) <= FAILURES_KEPT:
                     failures.append(reported(error, context))
                 if not task.allow_partial_failure:
@@ -185,7 +186,7 @@ class Computing:
                 except ResultNotPicklable as error:
                     at = context.at(task.stage, index)
                     failures.append(reported(error, at))
-                    failed.append(stages.brief(error, at))
+                    failed.append(brief(error, at))
             return self._chunk_kept(task, context, kept, failures, failed=failed)
         return Done(
             Value(pieces=[Piece.of([*results], part)]),
@@ -211,7 +212,7 @@ class Computing:
         for index, answer in zip(elements, answers, strict=True):
             if isinstance(answer, Exception):
                 at = context.at(context.stage, index)
-                failed.append(stages.brief(answer, at))
+                failed.append(brief(answer, at))
                 if len(failed) <= FAILURES_KEPT:
                     failures.append(reported(answer, at))
             elif isinstance(answer, BaseException):

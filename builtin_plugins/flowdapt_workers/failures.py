@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flowdapt import payloads, stages
+from flowdapt import payloads
 from flowdapt.errors import RunCancelled, StageError
 from flowdapt.executors import StageFailed
 from flowdapt.runs import Failure
+from flowdapt_workers import functions
 
 if TYPE_CHECKING:
     from flowdapt.context import WorkflowRunContext
@@ -32,7 +33,7 @@ def reported(error: BaseException, context: WorkflowRunContext) -> Failed:
 
     :param context: of the stage that raised, and of the element
     """
-    failure = stages.failure(error, context).model_dump()
+    failure = functions.failure(error, context).model_dump()
     if isinstance(error, Interrupted | asyncio.CancelledError):
         failure |= {"type": "RunCancelled", "message": "the run was cancelled", "traceback": ""}
     try:

@@ -18,7 +18,7 @@ from flowdapt.executors import (
     elements_of,
 )
 from flowdapt.runs import FailedItem, Failure
-from flowdapt.stages import brief
+from flowdapt_workers.functions import brief
 
 
 class MapHandle(Handle):

@@ -33,8 +33,9 @@ from flowdapt.executors import (
     name_of,
 )
 from flowdapt.hooks import load
-from flowdapt.stages import Arguments, Function, failure, resolve
+from flowdapt.stages import resolve
 from flowdapt_sets.paths import SETS
+from flowdapt_workers.functions import Arguments, Function, failure
 from flowdapt_workers.importing import activate, activate_file
 
 from .elements import MapHandle, Results, gathered, numbered

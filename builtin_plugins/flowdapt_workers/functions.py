@@ -1,0 +1,195 @@
+"""How a stage's function is called wherever it is computed, and what is kept of what it raises."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
+from inspect import Parameter
+from itertools import takewhile
+from typing import Any
+
+from flowdapt.context import WorkflowRunContext
+from flowdapt.payloads import shown
+from flowdapt.runs import FailedItem, Failure
+
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
+
+
+class Exited(Exception):
+    """A stage raised what is meant for the process or the task around it."""
+
+    def __init__(self, error: BaseException) -> None:
+        said = f"the stage raised {type(error).__name__}, and nobody cancelled its run"
+        if isinstance(error, SystemExit):
+            said = f"the stage called sys.exit({error.code!r})"
+        super().__init__(said)
+        self.type = type(error).__name__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Exception, self.args
+
+
+class Function:
+    """A function and how arguments reach it.
+
+    :raises ValueError: it has a parameter named ``context``
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.call, self.name = function, name
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+        )
+        try:
+            signature = inspect.signature(function)
+        except (ValueError, TypeError):  # some functions written in C do not say
+            signature = inspect.signature(lambda *_, **__: None)
+        parameters = signature.parameters.values()
+        self.any_positional = any(p.kind is Parameter.VAR_POSITIONAL for p in parameters)
+        self.any_keyword = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
+        variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        self.named = {p.name: p for p in parameters if p.kind not in variable}
+        self.positional = [
+            p.name for p in self.named.values() if p.kind is not Parameter.KEYWORD_ONLY
+        ]
+        if "context" in self.named:
+            raise ValueError(
+                f"{name} has a parameter named 'context', which is reserved; "
+                "use flowdapt.get_run_context() instead"
+            )
+
+    def enter(self, arguments: Arguments) -> Any:
+        """Call the function; here the user's code begins, in tracebacks too."""
+        try:
+            return self.call(*arguments[0], **arguments[1])
+        except (SystemExit, asyncio.CancelledError) as error:
+            raise Exited(error) from error
+
+    async def enter_async(self, arguments: Arguments) -> Any:
+        """Do what :meth:`enter` does, with an async function."""
+        try:
+            return await self.call(*arguments[0], **arguments[1])
+        except SystemExit as error:
+            raise Exited(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Exited(error) from error
+
+    def by_keyword(self, values: Mapping[str, Any]) -> Arguments:
+        """Return arguments for a stage without dependencies: values that it names."""
+        args, kwargs = self._keywords(values)
+        self._check(args, kwargs, given=values)
+        return args, kwargs
+
+    def by_position(self, values: Sequence[Any]) -> Arguments:
+        """Return arguments for a stage with dependencies: results, as many as it takes."""
+        if not self.any_positional:
+            if values and not self.positional:
+                raise ValueError(
+                    f"{self.name} takes no arguments, and its stage depends on others; "
+                    "write it with *args to take none of their results"
+                )
+            values = values[: len(self.positional)]
+        self._check(values, {}, given=self.positional[: len(values)])
+        return values, {}
+
+    def by_element(
+        self, rest: Sequence[Any], values: Mapping[str, Any], map_on: str | None
+    ) -> Callable[[Any], Arguments]:
+        """Return what makes arguments of one element of the list that is mapped over.
+
+        :param rest: results that follow the element by position
+        :param values: the run's input, for a stage without dependencies, else empty
+        :param map_on: the key under which the list stands in ``values``
+        """
+        # Checked once, with any element, so that each one costs next to nothing.
+        if not values:
+            args, _ = self.by_position((None, *rest))
+            after = tuple(args[1:])
+            return lambda element: ((element, *after), {})
+        others = {key: value for key, value in values.items() if key != map_on}
+        name = map_on if map_on in self.named else next(iter(self.positional), None)
+        if name is None and self.any_positional:
+            _, kwargs = self.by_keyword(others)
+            return lambda element: ((element,), kwargs)
+        if name is None and not self.any_keyword:
+            raise ValueError(f"{self.name} has no parameter for the elements of {map_on!r}")
+        name = name or str(map_on)
+        args, kwargs = self.by_keyword({**others, name: None})
+        if name not in kwargs:  # it goes by position only, among others that do
+            return lambda element: self._keywords({**others, name: element})
+        return lambda element: (args, {**kwargs, name: element})
+
+    def _keywords(self, values: Mapping[str, Any]) -> Arguments:
+        only = [n for n in self.positional if self.named[n].kind is Parameter.POSITIONAL_ONLY]
+        args = [values[name] for name in takewhile(values.__contains__, only)]
+        kwargs = {
+            key: value
+            for key, value in values.items()
+            if key not in only and (self.any_keyword or key in self.named)
+        }
+        return args, kwargs
+
+    def _check(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, given: Collection[str]
+    ) -> None:
+        """Refuse arguments that leave a required parameter without a value."""
+        filled = {*self.positional[: len(args)], *kwargs}
+        missing = [
+            name
+            for name, parameter in self.named.items()
+            if parameter.default is Parameter.empty and name not in filled
+        ]
+        if missing:
+            raise ValueError(
+                f"{self.name} needs {', '.join(map(repr, missing))}, which "
+                f"{'is' if len(missing) == 1 else 'are'} not given; "
+                f"given {'are' if len(given) > 1 else 'is'} "
+                f"{', '.join(map(repr, sorted(given))) or 'nothing'}"
+            )
+
+
+# Failures ------------------------------------------------------------------------------------
+
+BRIEF = 200  #: characters that are kept of the message of each failed element
+LONGEST = 64 * 1024  #: characters that are kept of a message, and of a traceback from its end
+_ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
+
+
+def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
+    """Return what is to be kept of an exception; the traceback begins with the user's code.
+
+    :param context: of the stage that raised, and of the element; what it masks is not kept
+    """
+    frames, entered = error.__traceback__, None
+    while frames is not None:
+        if frames.tb_frame.f_code in _ENTRANCES:
+            entered = frames.tb_next
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, entered)
+    return Failure(
+        type=failure_type(error),
+        # Masked as a whole, because the rest of a secret that is cut would not be known as one.
+        message=context.mask(shown(error))[:LONGEST],
+        traceback=context.mask("".join(lines))[-LONGEST:],
+        stage=context.stage,
+        item=context.item,
+    )
+
+
+def brief(error: BaseException, context: WorkflowRunContext) -> FailedItem:
+    """Return what is kept of each element that failed, however many there are.
+
+    :param context: of the element that failed
+    """
+    said = context.mask(shown(error))[:BRIEF]
+    return FailedItem(context.item or 0, failure_type(error), said)
+
+
+def failure_type(error: BaseException) -> str:
+    """Return the name of an exception's class, as failures have it."""
+    return error.type if isinstance(error, Exited) else type(error).__name__
