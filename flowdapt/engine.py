@@ -22,6 +22,7 @@ from flowdapt.errors import (
 from flowdapt.events import ACTOR, Event
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.payloads import to_json
+from flowdapt.recovery import ServerStopped, define, recover
 from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
@@ -31,9 +32,6 @@ from flowdapt.walks import Seal, Type, Walk, failure_of
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 10.0  #: how long applying a workflow waits for its targets to be imported
-SERVER_STOPPED = Failure(
-    type="ServerStopped", message="the server stopped while this run was in progress"
-)
 RETRY_SECONDS = 0.2  #: pause before the final state of a run is tried to be stored once more
 
 
@@ -66,25 +64,30 @@ class Engine(Catalog):
         self.executor, self.types = executor, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
         self.seal: Seal | None = None  #: to be set where a plugin keeps secrets
-        self.draining = self._stopping = False
+        self.draining = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
         self._beginning: set[asyncio.Task[None]] = set()
         self._walks: dict[UUID, Walk] = {}
         self._ends: dict[UUID, asyncio.Task[StoredRun]] = {}
+        self._definitions: dict[tuple[UUID, int], str] = {}
 
     async def start(self) -> None:
-        """Start the executor, and end the runs that an earlier server left behind."""
-        await self._end_abandoned()
+        """Start the executor, and go on with the runs that an earlier server left unfinished."""
         host = replace(self._host, on_progress=self._on_progress, on_log=self._on_log)
         await self.executor.start(host)
+        states = (RunState.PENDING, RunState.RUNNING)
+        left = await self.storage.list_runs(RunQuery(states=states, newest_first=False))
+        self.snapshots.clean({stored.run.code for stored in left})
+        for stored in left:
+            await self._resume(stored.run)
 
     async def stop(self) -> None:
-        """Cancel what runs, and stop the executor."""
-        self.draining = self._stopping = True
+        """Stop what runs, for the next server to go on with, and stop the executor."""
+        self.draining = True
         await asyncio.gather(*self._beginning, return_exceptions=True)
         for walk in self._walks.values():
-            walk.cancel()
+            walk.stop()
         await asyncio.gather(*self._ends.values(), return_exceptions=True)
         await self.executor.stop()
 
@@ -93,15 +96,26 @@ class Engine(Catalog):
         while self._ends:
             await asyncio.wait(list(self._ends.values()))
 
-    async def _end_abandoned(self) -> None:
-        """Fail runs that were in progress when the last server ended without ending them."""
-        states = (RunState.PENDING, RunState.RUNNING)
-        for stored in await self.storage.list_runs(RunQuery(states=states)):
-            run = stored.run.to(RunState.FAILED, failure=SERVER_STOPPED)
-            text = _said(SERVER_STOPPED)
-            event = _told(events.RUN_FINISHED, StoredRun(run, text, len(text)))
-            await self.storage.save_run(run, was=stored.run.state, result=text, events=[event])
-            self.events.publish(event)
+    async def _resume(self, run: Run) -> None:
+        """Go on with a run of an earlier server, or end it where that is not possible."""
+        try:
+            code = self.snapshots.file(run.code)
+            if code is not None and not code.exists():
+                raise ServerStopped(f"the source that this run began with, {code}, is gone")
+            workflow, earlier = await recover(self.storage, run)
+        except ServerStopped as error:
+            ended = run.to(RunState.FAILED, failure=error.failure)
+            text = _said(error.failure)
+            event = _told(events.RUN_FINISHED, StoredRun(ended, text, len(text)))
+            await self.storage.save_run(ended, was=run.state, result=text, events=[event])
+        else:
+            again = run.model_copy(update={"resumed": run.resumed + 1, "state": RunState.RUNNING})
+            event = _told(events.RUN_RESUMED, StoredRun(again))
+            await self.storage.save_run(again, was=run.state, events=[event])
+            walk = self._walk(again, workflow)
+            walk.earlier = earlier
+            self._go(walk)
+        self.events.publish(event)
 
     async def check(self, resource: Resource, where: str) -> None:
         """Refuse unknown stage types, mistyped targets."""
@@ -173,12 +187,11 @@ class Engine(Catalog):
         names = {"workflow": workflow.name, "workflow_uid": workflow.metadata.uid}
         given = named_values(input)
         namespace = facts.get("namespace", self.namespace)
+        facts["definition"] = await self._defined(workflow)
         facts["plugin_set"] = self.snapshots.plugins(namespace).id
         code = self.snapshots.take(namespace)
         run = Run(**names, **facts, input=given, code=code).to(RunState.RUNNING)
-        parts = self.storage, self.executor, self.types
-        walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
-        walk.seal, walk.places = self.seal, self._host.places
+        walk = self._walk(run, workflow)
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk, by, told), name=f"{run.name}/begin")
         self._beginning.add(beginning)
@@ -186,37 +199,62 @@ class Engine(Catalog):
         await asyncio.shield(beginning)
         return run
 
+    async def _defined(self, workflow: Workflow) -> str:
+        """Keep a workflow as runs begin with it, once."""
+        key = workflow.metadata.uid, workflow.metadata.generation
+        if key not in self._definitions:
+            self._definitions[key] = await define(self.storage, workflow)
+        return self._definitions[key]
+
+    def _walk(self, run: Run, workflow: Workflow) -> Walk:
+        parts = self.storage, self.executor, self.types
+        walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
+        walk.seal, walk.places = self.seal, self._host.places
+        return walk
+
     async def _begin(self, walk: Walk, by: str, told: Sequence[Event]) -> None:
         told = [_told(events.RUN_STARTED, walk.seen(), by), *told]
         await self.storage.add_run(walk.run, events=told)
-        uid, name = walk.run.uid, walk.run.name
-        self._walks[uid] = walk
         for event in told:
             self.events.publish(event)
+        self._go(walk)
+
+    def _go(self, walk: Walk) -> None:
+        self._walks[walk.run.uid] = walk
         end = self._see_through(walk, walk.begin())
-        self._ends[uid] = asyncio.create_task(end, name=f"{name}/end")
+        self._ends[walk.run.uid] = asyncio.create_task(end, name=f"{walk.run.name}/end")
 
     async def wait(self, run: UUID) -> StoredRun:
-        """Return a run once it has ended. Cancelling the wait does not stop the run."""
+        """Return a run once it has ended. Cancelling the wait does not stop the run.
+
+        :raises Draining: the server stops before; the next one goes on with the run
+        """
         end = self._ends.get(run)
         return await (self.storage.get_run(run) if end is None else asyncio.shield(end))
 
     async def _see_through(self, walk: Walk, computing: asyncio.Task[Outcome]) -> StoredRun:
-        """Wait until a run is computed, store how it ended, and tell. Is never cancelled."""
+        """Wait until a run is computed, store how it ended, and tell. Is never cancelled.
+
+        :raises Draining: the server stops, and another one is to go on with it
+        """
         uid, result = walk.run.uid, None
         try:
-            result = (await computing).json
-            end, failure = RunState.FINISHED, None
-        except (asyncio.CancelledError, RunCancelled):
-            await self.executor.cancel(uid)
-            end, failure = RunState.CANCELLED, failure_of(RunCancelled())
-            if self._stopping:
-                end, failure = RunState.FAILED, SERVER_STOPPED
-        except Exception as error:
-            end, failure = RunState.FAILED, failure_of(error)
-            if not isinstance(error, FlowdaptError):
-                walk.log.exception("run %s ended by a fault of flowdapt itself", walk.run.name)
-        try:
+            try:
+                result = (await computing).json
+                end, failure = RunState.FINISHED, None
+            except (asyncio.CancelledError, RunCancelled):
+                await self.executor.cancel(uid)
+                end, failure = RunState.CANCELLED, failure_of(RunCancelled())
+                if walk.handed_over:
+                    await walk.settle()
+                    raise Draining from None
+                if walk.stopped:
+                    end, failure = RunState.FAILED, ServerStopped().failure
+            except Exception as error:
+                end, failure = RunState.FAILED, failure_of(error)
+                if not isinstance(error, FlowdaptError):
+                    said = "run %s ended by a fault of flowdapt itself"
+                    walk.log.exception(said, walk.run.name)
             await walk.settle()
             return await self._end(walk, end, failure, result)
         finally:

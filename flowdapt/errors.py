@@ -34,10 +34,6 @@ class SettingsError(FlowdaptError):
     """A settings file, variable or override cannot be used."""
 
 
-class AppDirUnusable(SettingsError):
-    """The application directory cannot be made, or cannot be written to."""
-
-
 class PluginError(FlowdaptError):
     """A plugin, or what it offers, cannot be used."""
 
@@ -111,25 +107,6 @@ class InvalidResource(ResourceError):
         return cls(where, [{"loc": tuple(loc), "msg": msg, "type": "value_error"}])
 
 
-class UnreadableFile(ResourceError):
-    """A file cannot be read, is malformed, or holds no resource."""
-
-    def __init__(self, where: str, fact: str) -> None:
-        super().__init__(f"{where}: {fact}")
-        self.where, self.fact = where, fact
-
-
-class ExpressionError(FlowdaptError):
-    """An expression such as ``$env{NAME}`` in a file cannot be resolved.
-
-    :param loc: path of the field that holds the expression
-    """
-
-    def __init__(self, loc: Sequence[str | int], fact: str) -> None:
-        super().__init__(f"{'.'.join(map(str, loc)) or 'document'}: {fact}")
-        self.loc, self.fact = tuple(loc), fact
-
-
 class InvalidInput(ResourceError):
     """The input of a run is not an object of named values."""
 
@@ -139,18 +116,6 @@ class Draining(FlowdaptError):
 
     def __init__(self) -> None:
         super().__init__("Service is draining, no new workflow runs accepted")
-
-
-class RunNotEnded(ResourceError):
-    """A run is in progress, and what is asked for needs its end."""
-
-    def __init__(self, run: str) -> None:
-        super().__init__(f"run {run!r} is in progress; wait for its end, or cancel it")
-        self.run = run
-
-
-class NothingToRetry(ResourceError):
-    """A run has no failed elements that could be computed again."""
 
 
 class UnlawfulTransition(FlowdaptError):

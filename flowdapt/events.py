@@ -20,6 +20,7 @@ RESOURCES = "resources"  #: the channel of changes of what is applied: the histo
 AUDIT = "audit"  #: the channel of who did what; not for everybody
 
 RUN_STARTED = "com.event.workflow.workflow_started"
+RUN_RESUMED = "com.event.workflow.workflow_resumed"  #: by a server that was started anew
 RUN_FINISHED = "com.event.workflow.workflow_finished"  #: failed and cancelled runs too
 STAGE_CHANGED = "com.event.workflow.stage_changed"  #: a stage started, moved on or ended
 LOG_APPENDED = "com.event.workflow.log_appended"  #: lines of a stage were stored; never kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from flowdapt import payloads
 from flowdapt.context import Places, WorkflowRunContext
-from flowdapt.errors import StageError, nearest
+from flowdapt.errors import StageError
 from flowdapt.runs import FailedItem, Failure, Selection
 from flowdapt.snapshots import Snapshots
 from flowdapt.stages import Target
@@ -74,6 +74,8 @@ class MapCall(Call):
     :param allow_partial_failure: leave out elements that raise, instead of failing
     :param chunk_size: elements a message; by default it follows the measured time
     :param only: the elements to compute; absent, all
+    :param known: what came of some elements before, as :class:`Progress` told it to an earlier
+        server; they are not computed again
     """
 
     over: Ref | Handle | None = None
@@ -81,46 +83,7 @@ class MapCall(Call):
     allow_partial_failure: bool = True
     chunk_size: int | None = None
     only: Selection | None = None
-
-
-def check_count(call: MapCall, count: int) -> None:
-    """Refuse a list that is not as long as the one whose elements are to be computed again.
-
-    :raises ValueError: saying so
-    """
-    if call.only is not None and call.only.of != count:
-        raise ValueError(
-            f"stage {call.stage!r} maps over {count} elements now, and over {call.only.of} when "
-            "some failed, so which of them these were is not known: retry the whole run"
-        )
-
-
-def name_of(call: Call) -> str:
-    """Return what to call the function in messages."""
-    target = call.target
-    return target if isinstance(target, str) else getattr(target, "__qualname__", repr(target))
-
-
-def elements_of(call: MapCall) -> Any:
-    """Return the list of the run's input that a call maps over.
-
-    :raises ValueError: the input has no such key, or its value is no list
-    """
-    key, values = call.map_on, call.context.input
-    if key is None:
-        raise ValueError(
-            f"stage {call.stage!r} is parameterized and depends on no stage; "
-            "set the option 'map_on' to the key of the run's input to map over"
-        )
-    if key not in values:
-        raise ValueError(
-            f"stage {call.stage!r} maps over the input {key!r}, which the run was not given"
-            f"{nearest(key, values)}"
-        )
-    if isinstance(values[key], str | bytes) or not isinstance(values[key], Iterable):
-        kind = type(values[key]).__name__
-        raise ValueError(f"stage {call.stage!r} maps over the input {key!r}, a {kind}: give a list")
-    return values[key]
+    known: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +161,8 @@ class Progress:
     """A call moved on: it started on a worker, or elements of it were computed.
 
     :param waiting: for what it waits, where that is not there at present
+    :param chunks: what came of elements that were computed since the last time, opaque, for a
+        later :class:`MapCall` whose ``over`` is the same; what is large is left out
     """
 
     run: UUID
@@ -208,6 +173,7 @@ class Progress:
     items_failed: int = 0
     attempts: int = 1
     waiting: str | None = None
+    chunks: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +238,13 @@ class Executor(ABC):
 
         :raises NeverFits: it asks for resources that the executor will never have
         """
+
+    def restore(self, stored: bytes) -> Ref:
+        """Return a reference to a result that an outcome of an earlier server had as ``stored``.
+
+        :raises ValueError: it cannot be understood, such as after an upgrade
+        """
+        raise ValueError(f"{type(self).__name__} has stored no such result: {stored[:20]!r}")
 
     @abstractmethod
     async def fetch(self, ref: Ref) -> Any:

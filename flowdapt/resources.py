@@ -214,6 +214,9 @@ class WorkflowSpec(Model):
     """The stages of a workflow."""
 
     stages: tuple[Stage, ...] = Field(min_length=1)
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What holds for its runs as a whole, such as `timeout`."
+    )
 
     @model_validator(mode="after")
     def _check_graph(self) -> Self:

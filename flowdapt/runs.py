@@ -102,6 +102,8 @@ class Run(Model):
     started_at: Timestamp = Field(default_factory=now, description="When the run was accepted.")
     finished_at: Timestamp | None = None
     failure: Failure | None = None
+    definition: str = Field("", description="Names the workflow as the run began with it.")
+    resumed: int = Field(0, description="How often a server went on with it that was started anew.")
     retry_of: UUID | None = Field(None, description="The run that this one repeats.")
     only: dict[str, Selection] = Field(
         default_factory=dict, exclude=True, description="What stages compute, if not everything."

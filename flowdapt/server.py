@@ -7,7 +7,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -68,8 +67,6 @@ class Server:
             self._lock = stack.enter_context(_locked(app_dir))
             self._log_what_is_left_out()
             _make_user_modules(app_dir)
-            # No run is left that began with them: those in progress end with their server.
-            shutil.rmtree(app_dir / SNAPSHOTS, ignore_errors=True)
             self.storage: Storage = made(plugins, "storages", settings.database, app_dir=app_dir)
             stack.push_async_callback(self.storage.stop)
             await self.storage.start()

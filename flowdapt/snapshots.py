@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -121,6 +121,13 @@ class Snapshots:
                     f"user modules cannot be kept in {self.folder}: {error}"
                 ) from None
         return name
+
+    def clean(self, wanted: Collection[str]) -> None:
+        """Remove the source that no run has: all but what is named."""
+        if self.folder is not None and self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.name not in wanted:
+                    path.unlink(missing_ok=True)
 
     def file(self, name: str) -> Path | None:
         """Return the file for a name that :meth:`take` gave: paths, sources, plugins, pickled."""

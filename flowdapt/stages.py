@@ -41,6 +41,11 @@ class Parameterized(Simple):
     mapped = True
 
 
+def itself(value: Any) -> Any:
+    """Return what it is given: the target of calls that only put a result into another form."""
+    return value
+
+
 TYPES = {"simple": "flowdapt.stages:Simple", "parameterized": "flowdapt.stages:Parameterized"}
 
 

@@ -270,6 +270,20 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    async def save_chunk(self, run: UUID, stage: str, chunk: bytes | None) -> None:
+        """Store what came of some elements of a stage, for whoever goes on with the run.
+
+        It may be forgotten once the run is in a final state.
+
+        :param chunk: opaque; ``None`` forgets those of the stage
+        :raises ResourceNotFound: there is no such run, or it was deleted
+        """
+
+    @abstractmethod
+    async def list_chunks(self, run: UUID) -> Mapping[str, Sequence[bytes]]:
+        """Return the chunks of each stage of a run, in the order in which they were stored."""
+
+    @abstractmethod
     async def append_log(self, run: UUID, block: LogBlock) -> None:
         """Store lines at the end of a run's log.
 
@@ -286,6 +300,23 @@ class Storage(ABC):
 
         :param after: only blocks behind this position
         """
+
+    # Bytes -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def save_blob(self, key: str, blob: bytes, *, seconds: float | None = None) -> None:
+        """Store bytes under a key, in place of what was there.
+
+        :param seconds: for how long at least; absent, for ever
+        """
+
+    @abstractmethod
+    async def load_blob(self, key: str) -> bytes | None:
+        """Return what is stored under a key; nothing where there is nothing, or its time is up."""
+
+    @abstractmethod
+    async def delete_blobs(self, prefix: str) -> None:
+        """Remove what is stored under keys that begin so, and whatever has had its time."""
 
     # Events ----------------------------------------------------------------------------------
 

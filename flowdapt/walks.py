@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from flowdapt.context import Places, Sealed, WorkflowRunContext
@@ -15,12 +16,15 @@ from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progres
 from flowdapt.hooks import load
 from flowdapt.payloads import to_json
 from flowdapt.plugins import Plugins
+from flowdapt.recovery import Earlier, recovers
 from flowdapt.resources import Stage, Workflow, amounts, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.stages import TYPES
 from flowdapt.storage import LogBlock, Storage, StoredRun
 
 logger = logging.getLogger(__name__)
+
+CHUNKS_BYTES = 16 * 2**20  #: what came of elements is stored up to here; the rest is done again
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Walk:
     log_limit: int = 16 * 1024 * 1024
     seal: Seal | None = None
     places: Places | None = None
+    earlier: Earlier = field(default_factory=Earlier)
+    stopped: bool = False
     #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
     last: StageRecord | None = None
     last_told: tuple[Event, ...] = ()  #: that event
@@ -75,8 +81,10 @@ class Walk:
     _started: set[str] = field(default_factory=set)
     _handles: dict[str, Handle] = field(default_factory=dict)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _again: set[str] = field(default_factory=set)  # that ended before, and whose results are gone
     _writes: set[asyncio.Task[None]] = field(default_factory=set)
     _logged: int = 0
+    _chunked: int = 0
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -92,6 +100,17 @@ class Walk:
         """Stop what is computed; without effect once all of it is."""
         if self.task is not None:
             self.task.cancel()
+
+    def stop(self) -> None:
+        """Stop what is computed, because the server stops; without effect on what was cancelled."""
+        if self.task is not None and not self.task.cancelling():
+            self.stopped = True
+            self.task.cancel()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether it was stopped, and another server is to go on with it."""
+        return self.stopped and bool(self.run.definition) and recovers(self.workflow) != "fail"
 
     async def compute(self) -> Outcome:
         """Compute every stage, each as soon as what it depends on is there.
@@ -123,15 +142,54 @@ class Walk:
                 raise StageError(
                     f"stage {stage.name!r} has the type {stage.type!r}, which no plugin offers"
                 )
+        self._recall()
         try:
             async with asyncio.TaskGroup() as self._group:
-                ready = graph.ready(done=())
+                ready = graph.ready(done=self._outcomes)
                 for name in filter(ready.__contains__, self.stages):
                     self._start(name)
         except BaseExceptionGroup as group:
             await self.executor.cancel(self.run.uid)
             raise _first(group) from None
-        return self._outcomes[self.result]
+        end = self._outcomes[self.result]
+        recalled = end.json is None and self.result in self.earlier.records
+        return await self._as_json(end) if recalled else end
+
+    def _recall(self) -> None:
+        """Take what an earlier server computed, as far as later stages need it and it is there.
+
+        :raises StageError: a stage had failed, or the run been cancelled, and only the end of the
+            run was not stored
+        """
+        ended = {n: r for n, r in self.earlier.records.items() if n in self.stages}
+        self.records |= ended
+        for name, record in ended.items():
+            if record.state is RunState.FAILED and record.failure is not None:
+                raise StageFailed(record.failure)
+            if record.state is RunState.CANCELLED:
+                raise RunCancelled
+            mapped = self.types[self.stages[name].type].mapped  # its places are with its chunks
+            if record.result is not None and (name == self.result or not mapped):
+                with suppress(ValueError):  # it is computed again
+                    self._outcomes[name] = Outcome(self.executor.restore(record.result))
+        wanted = [name for name in self.stages if name not in ended or name == self.result]
+        for name in wanted:
+            if name not in self._outcomes:
+                wanted += (
+                    d for d in self.stages[name].depends_on if d in ended and d not in wanted
+                )
+        self._again = {n for n in wanted if n in ended and n not in self._outcomes}
+        for name in ended.keys() - self._again - self._outcomes.keys():
+            self._outcomes[name] = Outcome(None)  # which nobody takes any more
+        self._started.update(self._outcomes)
+
+    async def _as_json(self, outcome: Outcome) -> Outcome:
+        """Have the run's result put as JSON, which is all that was left to do."""
+        call = self._call(self.stages[self.result])
+        facts = {"target": "flowdapt.stages.itself", "type": TYPES["simple"], "takes_input": False}
+        names = {field.name for field in fields(Call)}
+        same = {name: getattr(call, name) for name in names} | facts | {"args": (outcome.ref,)}
+        return await self.executor.submit(Call(**same)).outcome
 
     def _start(self, name: str) -> None:
         self._started.add(name)
@@ -149,11 +207,25 @@ class Walk:
             outcome = await handle.outcome
         except StageError as error:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
-            await self._ended(stage.name, state, failure=failure_of(error, stage.name))
+            if not (self.handed_over and state is RunState.CANCELLED):
+                await self._ended(stage.name, state, failure=failure_of(error, stage.name))
             raise
         except asyncio.CancelledError:
-            await self._ended(stage.name, RunState.CANCELLED)
+            if not self.handed_over:
+                await self._ended(stage.name, RunState.CANCELLED)
             raise
+        await self._finished(stage, outcome)
+        self._outcomes[stage.name] = outcome
+        for name in self.dependents[stage.name]:
+            waiting = self.stages[name]
+            ready = all(dep in self._outcomes for dep in waiting.depends_on)
+            if name not in self._started and (ready or self._streams(waiting)):
+                self._start(name)
+
+    async def _finished(self, stage: Stage, outcome: Outcome) -> None:
+        if outcome.worker is None and stage.name in self._again:  # all of it was there
+            self.records[stage.name] = self.earlier.records[stage.name]
+            return
         await self._ended(
             stage.name,
             RunState.FINISHED,
@@ -168,12 +240,6 @@ class Walk:
             result_bytes=outcome.result_bytes,
             result=outcome.stored,
         )
-        self._outcomes[stage.name] = outcome
-        for name in self.dependents[stage.name]:
-            waiting = self.stages[name]
-            ready = all(dep in self._outcomes for dep in waiting.depends_on)
-            if name not in self._started and (ready or self._streams(waiting)):
-                self._start(name)
 
     def _streams(self, stage: Stage) -> bool:
         """Tell whether a stage can begin while the one that it maps over is still at it."""
@@ -227,7 +293,21 @@ class Walk:
             allow_partial_failure=stage.allow_partial_failure,
             chunk_size=stage.chunk_size,
             only=self.run.only.get(stage.name),
+            known=self._known(stage),
         )
+
+    def _known(self, stage: Stage) -> tuple[bytes, ...]:
+        """Return what is known of elements, unless the list that they are of is made again."""
+        chunks = tuple(self.earlier.chunks.get(stage.name, ()))
+        over = stage
+        while chunks and self._maps_over_dependency(over):
+            over = self.stages[over.depends_on[0]]
+            if not self.types[over.type].mapped:
+                if over.name in self._again or over.name not in self.earlier.records:
+                    self._later("elements", self.storage.save_chunk(self.run.uid, stage.name, None))
+                    return ()
+                break
+        return chunks
 
     # Records ---------------------------------------------------------------------------------
 
@@ -277,6 +357,11 @@ class Walk:
             facts["items_done"] = progress.items_done
             facts["items_failed"] = progress.items_failed
         self._record(record.model_copy(update=facts))
+        for chunk in progress.chunks:
+            self._chunked += len(chunk)
+            if self._chunked <= CHUNKS_BYTES:
+                write = self.storage.save_chunk(self.run.uid, progress.stage, chunk)
+                self._later("elements", write)
 
     def on_log(self, block: LogBlock) -> None:
         """Store lines of a stage, up to the limit of a run."""
@@ -288,22 +373,28 @@ class Walk:
             note = b'{"stream": "flowdapt", "level": "WARNING", "message": "the log of this run is '
             note += b'full (logging.run_limit); what follows is dropped"}\n'
             block = LogBlock(block.stage, block.lines + note, block.count + 1)
-        task = asyncio.create_task(self._write_log(block))
+        self._later("lines", self._write_log(block))
+
+    async def _write_log(self, block: LogBlock) -> None:
+        await self.storage.append_log(self.run.uid, block)
+        if self.events.heard(LOG_APPENDED):
+            facts = {"stage": block.stage, "lines": block.count}
+            self.events.publish(self._event(LOG_APPENDED, facts, kept=False))
+
+    def _later(self, what: str, write: Awaitable[None]) -> None:
+        """Have something stored that nobody waits for but the end of the run."""
+        task = asyncio.create_task(self._written(what, write))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
 
-    async def _write_log(self, block: LogBlock) -> None:
+    async def _written(self, what: str, write: Awaitable[None]) -> None:
         try:
-            await self.storage.append_log(self.run.uid, block)
+            await write
         except Exception:
-            self.log.exception("lines of run %s could not be stored", self.run.name)
-        else:
-            if self.events.heard(LOG_APPENDED):
-                facts = {"stage": block.stage, "lines": block.count}
-                self.events.publish(self._event(LOG_APPENDED, facts, kept=False))
+            self.log.exception("%s of run %s could not be stored", what, self.run.name)
 
     async def settle(self) -> None:
-        """Wait until the lines that were written so far are stored."""
+        """Wait until what was written so far is stored."""
         if self._writes:
             await asyncio.gather(*self._writes)
 

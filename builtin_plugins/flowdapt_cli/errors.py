@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from flowdapt.errors import (
-    AppDirUnusable,
-    FlowdaptError,
-    InvalidInput,
-    InvalidResource,
-    SettingsError,
-    UnreadableFile,
-)
+from flowdapt.errors import FlowdaptError, InvalidInput, InvalidResource, SettingsError
+from flowdapt_cli.reading.errors import AppDirUnusable, UnreadableFile
 
 FAILED = 1  #: a run failed, or a server or a plugin refused
 WRONG = 2  #: the command is wrong, or a file that it was given

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowdapt.errors import UnreadableFile
 from flowdapt_cli.errors import CommandError
+from flowdapt_cli.reading.errors import UnreadableFile
 
 
 def target(folder: Path, name: str, *, force: bool) -> Path:

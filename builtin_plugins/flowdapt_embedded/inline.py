@@ -16,7 +16,15 @@ from uuid import UUID
 
 from flowdapt_sets.paths import SETS
 from flowdapt_workers import importing
-from flowdapt_workers.functions import Arguments, Function, brief, failure
+from flowdapt_workers.functions import (
+    Arguments,
+    Function,
+    brief,
+    check_count,
+    elements_of,
+    failure,
+    name_of,
+)
 
 from flowdapt import payloads, stages
 from flowdapt.context import WorkflowRunContext, set_run_context
@@ -33,9 +41,6 @@ from flowdapt.executors import (
     Progress,
     Ref,
     StageFailed,
-    check_count,
-    elements_of,
-    name_of,
 )
 from flowdapt.hooks import load
 from flowdapt.runs import FailedItem, Failure

@@ -34,6 +34,7 @@ class _Kept:
     stored: StoredRun
     stages: dict[str, StageRecord] = field(default_factory=dict)
     log: list[LogBlock] = field(default_factory=list)
+    chunks: dict[str, list[bytes]] = field(default_factory=dict)
 
 
 class MemoryStorage(Storage):
@@ -44,6 +45,7 @@ class MemoryStorage(Storage):
         self._documents: dict[str, dict[UUID, Document]] = {}
         self._runs: dict[UUID, _Kept] = {}  # in the order of acceptance
         self._events: dict[int, tuple[Event, bytes]] = {}  # by position
+        self._blobs: dict[str, tuple[bytes, datetime | None]] = {}
         self._last_event = 0
         self._forgotten: dict[str, int] = {}  # by channel
 
@@ -125,6 +127,8 @@ class MemoryStorage(Storage):
         kept.stored = StoredRun(_own(run), text, len(text or b""))
         if last is not None:
             kept.stages[last.stage] = last
+        if run.state.final:
+            kept.chunks.clear()
         self._keep(events)
 
     async def find_run(self, identifier: str | UUID) -> Run:
@@ -183,6 +187,17 @@ class MemoryStorage(Storage):
         kept = self._runs.get(run)
         return [] if kept is None else [*kept.stages.values()]
 
+    async def save_chunk(self, run: UUID, stage: str, chunk: bytes | None) -> None:
+        chunks = self._kept(run).chunks
+        if chunk is None:
+            chunks.pop(stage, None)
+        else:
+            chunks.setdefault(stage, []).append(chunk)
+
+    async def list_chunks(self, run: UUID) -> Mapping[str, Sequence[bytes]]:
+        kept = self._runs.get(run)
+        return {} if kept is None else {stage: [*some] for stage, some in kept.chunks.items()}
+
     async def append_log(self, run: UUID, block: LogBlock) -> None:
         self._kept(run).log.append(block)
 
@@ -192,6 +207,20 @@ class MemoryStorage(Storage):
         kept = self._runs.get(run)
         log = [] if kept is None else kept.log[after : after + limit]
         return dict(enumerate(log, after + 1))
+
+    # Bytes -----------------------------------------------------------------------------------
+
+    async def save_blob(self, key: str, blob: bytes, *, seconds: float | None = None) -> None:
+        self._blobs[key] = blob, now() + timedelta(seconds=seconds) if seconds is not None else None
+
+    async def load_blob(self, key: str) -> bytes | None:
+        blob, expires = self._blobs.get(key, (None, None))
+        return None if expires is not None and expires <= now() else blob
+
+    async def delete_blobs(self, prefix: str) -> None:
+        gone = [k for k in self._blobs if prefix and k.startswith(prefix)]
+        for key in [*gone, *(k for k, (_, end) in self._blobs.items() if end and end <= now())]:
+            self._blobs.pop(key, None)
 
     # Events ----------------------------------------------------------------------------------
 

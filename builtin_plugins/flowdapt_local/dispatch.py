@@ -335,8 +335,13 @@ class Dispatch:
         progress = Progress(job.call.run, job.call.stage, job.worker, attempts=job.attempts)
         if isinstance(job, Mapped):
             counts = job.counts
+            chunks, job.fresh = tuple(job.fresh), []
             progress = replace(
-                progress, items=counts.known, items_done=counts.done, items_failed=counts.failed
+                progress,
+                items=counts.known,
+                items_done=counts.done,
+                items_failed=counts.failed,
+                chunks=chunks,
             )
         self._host.on_progress(progress)
 

@@ -21,6 +21,7 @@ from flowdapt_rest.bodies import (
 )
 from flowdapt_rest.idempotency import KeyTaken
 from flowdapt_rest.query import MalformedQuery
+from flowdapt_rest.retries import NothingToRetry, RunNotEnded
 from flowdapt_rest.revisions import NoRevision
 from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.versions import VersionRefused
@@ -40,8 +41,6 @@ STATUS: Mapping[type[BaseException], int] = {
     domain.ResourceNotFound: 404,
     domain.ResourceChanged: 409,
     domain.UnlawfulTransition: 409,
-    domain.RunNotEnded: 409,
-    domain.NothingToRetry: 409,
     domain.StageError: 400,
     domain.Draining: 503,
     domain.StorageError: 503,
@@ -52,6 +51,8 @@ STATUS: Mapping[type[BaseException], int] = {
     MalformedHeader: 400,
     MalformedQuery: 422,
     KeyTaken: 422,
+    RunNotEnded: 409,
+    NothingToRetry: 409,
     BodyTooLarge: 413,
     BodyTooSlow: 408,
     Unauthorized: 401,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flowdapt.errors import NothingToRetry, RunNotEnded
+from flowdapt.errors import ResourceError
 from flowdapt.resources import Stage, Workflow
 from flowdapt.runs import Run, Selection, StageRecord
 
@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from flowdapt.engine import Engine
+
+
+class RunNotEnded(ResourceError):
+    """A run is in progress, and what is asked for needs its end."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run!r} is in progress; wait for its end, or cancel it")
+        self.run = run
+
+
+class NothingToRetry(ResourceError):
+    """A run has no failed elements that could be computed again."""
 
 
 async def retry(

@@ -83,6 +83,22 @@ MIGRATIONS: Sequence[Step] = (
             position INTEGER NOT NULL -- of the newest of its events that was removed
         ) WITHOUT ROWID""",
     ),
+    (
+        # What is done of parameterized stages of runs in progress.
+        """CREATE TABLE chunks (
+            id INTEGER PRIMARY KEY,
+            run INTEGER NOT NULL,
+            stage TEXT NOT NULL,
+            chunk BLOB NOT NULL
+        )""",
+        "CREATE INDEX chunks_by_run ON chunks (run)",
+        """CREATE TABLE blobs (
+            key TEXT PRIMARY KEY,
+            expires REAL,             -- seconds since 1970
+            blob BLOB NOT NULL
+        )""",
+        "CREATE INDEX blobs_by_expiry ON blobs (expires) WHERE expires IS NOT NULL",
+    ),
 )
 
 

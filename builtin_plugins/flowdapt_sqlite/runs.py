@@ -81,6 +81,10 @@ def update(db: sqlite3.Connection, run: Run, text: bytes, *, was: RunState, resu
         (run.state.value, ended, text, *result, uid, was.value),
     ).rowcount
     if changed:
+        if run.state.final:
+            db.execute(
+                "DELETE FROM chunks WHERE run = (SELECT seq FROM runs WHERE uid = ?)", (uid,)
+            )
         return
     found = db.execute("SELECT state FROM runs WHERE uid = ?", (uid,)).fetchone()
     if found is None:
@@ -210,6 +214,7 @@ def delete(db: sqlite3.Connection, uid: UUID) -> str | None:
     (file,) = db.execute("SELECT result_file FROM runs WHERE seq = ?", (seq,)).fetchone()
     db.execute("DELETE FROM stages WHERE run = ?", (seq,))
     db.execute("DELETE FROM log WHERE run = ?", (seq,))
+    db.execute("DELETE FROM chunks WHERE run = ?", (seq,))
     events.outlive(db, uid)  # whoever gets the number next has nothing to do with them
     db.execute("DELETE FROM runs WHERE seq = ?", (seq,))
     return file

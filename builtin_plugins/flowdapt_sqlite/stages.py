@@ -39,6 +39,34 @@ def select(db: sqlite3.Connection, run: UUID) -> list[StageRecord]:
     return [StageRecord.model_validate({**decode(text), "result": r}) for text, r in rows]
 
 
+def append_chunk(db: sqlite3.Connection, run: UUID, stage: str, chunk: bytes | None) -> None:
+    """Store what came of some elements of a stage; without a chunk, forget those of the stage."""
+    if chunk is None:
+        db.execute(
+            "DELETE FROM chunks WHERE run = (SELECT seq FROM runs WHERE uid = ?) AND stage = ?",
+            (run.bytes, storable(stage)),
+        )
+        return
+    stored = db.execute(
+        "INSERT INTO chunks (run, stage, chunk) SELECT seq, ?, ? FROM runs WHERE uid = ?",
+        (storable(stage), chunk, run.bytes),
+    ).rowcount
+    if not stored:
+        raise ResourceNotFound(RUN_KIND, str(run))
+
+
+def select_chunks(db: sqlite3.Connection, run: UUID) -> dict[str, list[bytes]]:
+    """Return the chunks of a run's stages, in the order of their storing."""
+    found: dict[str, list[bytes]] = {}
+    for stage, chunk in db.execute(
+        "SELECT stage, chunk FROM chunks"
+        " WHERE run = (SELECT seq FROM runs WHERE uid = ?) ORDER BY id",
+        (run.bytes,),
+    ):
+        found.setdefault(stage, []).append(chunk)
+    return found
+
+
 def append_log(db: sqlite3.Connection, run: UUID, block: LogBlock) -> None:
     """Store a block at the end of a run's log."""
     stored = db.execute(

@@ -23,8 +23,8 @@ from flowdapt.storage import (
     Storage,
     StoredRun,
 )
+from flowdapt_sqlite import blobs, resources, runs, stages
 from flowdapt_sqlite import events as kept_events
-from flowdapt_sqlite import resources, runs, stages
 from flowdapt_sqlite.checkpoints import Checkpoints
 from flowdapt_sqlite.commits import Commits
 from flowdapt_sqlite.database import open_database
@@ -206,6 +206,12 @@ class SqliteStorage(Storage):
     async def list_stages(self, run: UUID) -> Sequence[StageRecord]:
         return await self._commits.read(lambda db: stages.select(db, run))
 
+    async def save_chunk(self, run: UUID, stage: str, chunk: bytes | None) -> None:
+        await self._commits.submit(lambda db: stages.append_chunk(db, run, stage, chunk))
+
+    async def list_chunks(self, run: UUID) -> Mapping[str, Sequence[bytes]]:
+        return await self._commits.read(lambda db: stages.select_chunks(db, run))
+
     async def append_log(self, run: UUID, block: LogBlock) -> None:
         await self._commits.submit(lambda db: stages.append_log(db, run, block))
 
@@ -213,6 +219,18 @@ class SqliteStorage(Storage):
         return await self._commits.read(
             lambda db: stages.select_log(db, run, after=after, limit=limit)
         )
+
+    # Bytes -----------------------------------------------------------------------------------
+
+    async def save_blob(self, key: str, blob: bytes, *, seconds: float | None = None) -> None:
+        expires = None if seconds is None else now().timestamp() + seconds
+        await self._commits.submit(lambda db: blobs.upsert(db, key, blob, expires))
+
+    async def load_blob(self, key: str) -> bytes | None:
+        return await self._commits.read(lambda db: blobs.select(db, key, now().timestamp()))
+
+    async def delete_blobs(self, prefix: str) -> None:
+        await self._commits.submit(lambda db: blobs.delete(db, prefix, now().timestamp()))
 
     # Events ----------------------------------------------------------------------------------
 

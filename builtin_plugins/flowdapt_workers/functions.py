@@ -5,16 +5,64 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import Parameter
 from itertools import takewhile
 from typing import Any
 
 from flowdapt.context import WorkflowRunContext
+from flowdapt.errors import nearest
+from flowdapt.executors import Call, MapCall
 from flowdapt.payloads import shown
 from flowdapt.runs import FailedItem, Failure
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
+
+
+# Calls
+
+
+def check_count(call: MapCall, count: int) -> None:
+    """Refuse a list that is not as long as the one whose elements are to be computed again.
+
+    :raises ValueError: saying so
+    """
+    if call.only is not None and call.only.of != count:
+        raise ValueError(
+            f"stage {call.stage!r} maps over {count} elements now, and over {call.only.of} when "
+            "some failed, so which of them these were is not known: retry the whole run"
+        )
+
+
+def name_of(call: Call) -> str:
+    """Return what to call the function in messages."""
+    target = call.target
+    return target if isinstance(target, str) else getattr(target, "__qualname__", repr(target))
+
+
+def elements_of(call: MapCall) -> Any:
+    """Return the list of the run's input that a call maps over.
+
+    :raises ValueError: the input has no such key, or its value is no list
+    """
+    key, values = call.map_on, call.context.input
+    if key is None:
+        raise ValueError(
+            f"stage {call.stage!r} is parameterized and depends on no stage; "
+            "set the option 'map_on' to the key of the run's input to map over"
+        )
+    if key not in values:
+        raise ValueError(
+            f"stage {call.stage!r} maps over the input {key!r}, which the run was not given"
+            f"{nearest(key, values)}"
+        )
+    if isinstance(values[key], str | bytes) or not isinstance(values[key], Iterable):
+        kind = type(values[key]).__name__
+        raise ValueError(f"stage {call.stage!r} maps over the input {key!r}, a {kind}: give a list")
+    return values[key]
+
+
+# Functions
 
 
 class Exited(Exception):

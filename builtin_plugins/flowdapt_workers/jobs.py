@@ -13,7 +13,8 @@ from typing import Any
 from flowdapt.errors import WorkerLost
 from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
 from flowdapt.runs import FailedItem, Failure
-from flowdapt_workers.calls import Done, Piece, Task, Value
+from flowdapt_workers import stored
+from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.parts import Held
 from flowdapt_workers.processes import Kind
 
@@ -133,7 +134,7 @@ class Single(Job):
                 Outcome(
                     done.value,
                     json=json,
-                    stored=done.value.part if isinstance(done.value.part, bytes) else None,
+                    stored=stored.stored(done.value),
                     attempts=unit.attempt,
                     worker=self.worker,
                     cpu_seconds=done.cpu_seconds,
@@ -196,6 +197,10 @@ class Mapped(Job):
         self._cuts: deque[_Cut] = deque()
         self._again: deque[Unit] = deque()
         self.results: dict[tuple[int, ...], Piece] = {}
+        self.fresh: list[bytes] = []  #: what came of elements, to be told
+        self._known: set[int] = set()
+        for place, block in enumerate(self.call.known):
+            self._restore(stored.elements(block), (-1, place))
         self.out = 0  #: units that are given out and not answered
         self._seconds: float | None = None
 
@@ -205,7 +210,31 @@ class Mapped(Job):
         spans = [(0, piece.count)] if only is None else _spans(only.items, piece)
         for start, end in spans:
             self.counts.known += end - start
-            self._cuts.append(_Cut(order, piece, start, end))
+            for first, last in self._unknown(piece, start, end):
+                self._cuts.append(_Cut(order, piece, first, last))
+
+    def _restore(self, elements: stored.Elements, order: tuple[int, ...]) -> None:
+        """Note what came of some elements before an earlier server was killed."""
+        self._known.update(elements.indexes)
+        self.counts.failed += len(elements.failed_items)
+        self._note_failures(elements.failures, elements.failed_items)
+        for piece in elements.pieces:
+            self._keep(piece, order)
+
+    def _unknown(self, piece: Piece, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield where elements stand side by side that are yet to be computed."""
+        if not self._known:
+            yield start, end
+            return
+        first = start
+        for place, index in enumerate(piece.indexes(start, end - start), start):
+            if index in self._known:
+                self.counts.done += 1
+                if first < place:
+                    yield first, place
+                first = place + 1
+        if first < end:
+            yield first, end
 
     def close(self) -> None:
         """Learn that no more elements come."""
@@ -255,15 +284,34 @@ class Mapped(Job):
         self.cpu_seconds += done.cpu_seconds
         self.counts.done += unit.count
         self.counts.failed += done.items_failed
-        for failure, _ in done.failures[: FAILURES_KEPT - len(self.counts.failures)]:
-            self.counts.failures.append(Failure.model_validate(failure))
-        self.counts.failed_items += (FailedItem(*item) for item in done.failed_items)
-        for piece in done.value.pieces or ():
-            if piece.count:
-                self.results[unit.order] = piece
-                for listener in self.listeners:
-                    listener.add(piece, unit.order)
+        self._note_failures(done.failures, done.failed_items)
+        pieces = [piece for piece in done.value.pieces or () if piece.count]
+        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
+        indexes = unit.piece.indexes(unit.start, unit.count)
+        block = stored.chunk(
+            stored.Elements(indexes, pieces, done.failures, tuple(done.failed_items))
+        )
+        if block is not None:
+            self.fresh.append(block)
+        for piece in pieces:
+            self._keep(piece, unit.order)
         self._end_if_done()
+
+    def _note_failures(self, failures: Sequence[Failed], items: Sequence[Any]) -> None:
+        for failure, _ in failures[: FAILURES_KEPT - len(self.counts.failures)]:
+            self.counts.failures.append(Failure.model_validate(failure))
+        self.counts.failed_items += (FailedItem(*item) for item in items)
+
+    def _keep(self, piece: Piece, order: tuple[int, ...]) -> None:
+        """Keep results, and hand them on to who maps over them."""
+        self.results[order] = piece
+        for listener in self.listeners:
+            listener.add(piece, order)
+
+    @property
+    def ordered(self) -> list[tuple[tuple[int, ...], Piece]]:
+        """The results so far, in the order of their elements."""
+        return sorted(self.results.items(), key=lambda entry: entry[1].first)
 
     def returned(self, unit: Unit) -> None:
         """Have a chunk computed by others, as a whole."""
@@ -295,7 +343,7 @@ class Mapped(Job):
     def _end_if_done(self) -> None:
         if self.outcome.done() or not self.closed or self.out or self.waiting():
             return
-        value = Value(pieces=[self.results[order] for order in sorted(self.results)])
+        value = Value(pieces=[piece for _, piece in self.ordered])
         self.outcome.set_result(
             Outcome(
                 value,

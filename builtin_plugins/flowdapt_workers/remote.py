@@ -322,8 +322,13 @@ class RemoteExecutor(SubmittingExecutor):
         )
         if isinstance(job, Mapped):
             counts = job.counts
+            chunks, job.fresh = tuple(job.fresh), []
             progress = replace(
-                progress, items=counts.known, items_done=counts.done, items_failed=counts.failed
+                progress,
+                items=counts.known,
+                items_done=counts.done,
+                items_failed=counts.failed,
+                chunks=chunks,
             )
         self._host.on_progress(progress)
 

@@ -11,21 +11,13 @@ from typing import Any
 import cloudpickle
 
 from flowdapt import payloads
-from flowdapt.executors import (
-    Call,
-    Executor,
-    Handle,
-    MapCall,
-    Outcome,
-    StageFailed,
-    check_count,
-    elements_of,
-    name_of,
-)
+from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Ref, StageFailed
 from flowdapt.runs import Failure
 from flowdapt_workers.calls import Piece, Task
+from flowdapt_workers.functions import check_count, elements_of, name_of
 from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.stored import restored
 
 LEAST_CPUS = 0.001  #: what a call that asks for none counts as
 
@@ -98,6 +90,13 @@ class SubmittingExecutor(Executor):
             return Handle(asyncio.ensure_future(self._put_together(job)))
         return MapHandle(job.outcome, job)
 
+    def restore(self, stored: bytes) -> Ref:
+        """Return a reference to a result of an earlier server."""
+        try:
+            return restored(stored)
+        except Exception as error:  # a pickle may raise anything
+            raise ValueError(f"a stored result cannot be understood: {error}") from error
+
     async def _put_together(self, job: Mapped) -> Outcome:
         """Have the results of the run's last stage, a mapped one, put together as JSON."""
         outcome = await job.outcome
@@ -135,7 +134,7 @@ def _feed(job: Mapped) -> None:
         check_count(job.call, count)
         job.add(Piece(0, count), (0,))
     elif isinstance(over, MapHandle):
-        for order, piece in sorted(over.job.results.items()):
+        for order, piece in over.job.ordered:
             job.add(piece, order)
         if not over.job.over:
             over.job.listeners.append(job)

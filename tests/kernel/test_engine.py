@@ -906,11 +906,50 @@ async def test_a_run_that_somebody_else_deleted_ends_without_a_fault(
     assert (await waiting).run.state in (RunState.FINISHED, RunState.FAILED)
 
 
-async def test_stopping_ends_what_runs_and_says_why(
+async def test_stopping_leaves_what_runs_to_the_next_server(
     make_engine: MakeEngine, storage: MemoryStorage
 ) -> None:
     engine = await make_engine()
     await engine.create(Workflow, a_workflow("pause", "pause"))
+    run, pausing = await paused(engine)
+    waiting = asyncio.ensure_future(engine.wait(run.uid))
+    await asyncio.sleep(0)
+
+    await engine.stop()
+
+    with pytest.raises(Draining):
+        await waiting
+    assert (await storage.get_run(run.uid)).run.state is RunState.RUNNING
+    assert await storage.list_stages(run.uid) == []
+    pausing.go.set()
+    ended = await (await make_engine()).wait(run.uid)
+    assert (ended.run.state, ended.run.resumed, ended.result) == (RunState.FINISHED, 1, b'"done"')
+    told = [event["type"] for event in await kept(storage, run)]
+    assert told[:2] == [events.RUN_STARTED, events.RUN_RESUMED]
+
+
+async def test_what_a_user_cancelled_ends_so_even_if_the_server_stops(
+    make_engine: MakeEngine, storage: MemoryStorage
+) -> None:
+    engine = await make_engine()
+    await engine.create(Workflow, a_workflow("pause", "pause"))
+    run, _ = await paused(engine)
+
+    cancelling = asyncio.ensure_future(engine.cancel(run.uid))
+    await asyncio.sleep(0)
+    await engine.stop()
+
+    assert (await cancelling).run.state is RunState.CANCELLED
+    assert (await storage.get_run(run.uid)).run.state is RunState.CANCELLED
+
+
+async def test_stopping_ends_what_is_not_to_be_resumed_and_says_why(
+    make_engine: MakeEngine, storage: MemoryStorage
+) -> None:
+    engine = await make_engine()
+    workflow = a_workflow("pause", "pause")
+    workflow["spec"]["options"] = {"recovery": "fail"}
+    await engine.create(Workflow, workflow)
     run, _ = await paused(engine)
     unstarted = await engine.submit("pause", Pausing().input)
 
@@ -954,7 +993,7 @@ async def test_a_run_that_is_being_accepted_when_the_engine_stops_ends_too(
     await asyncio.gather(stopping, submitting)
 
     (stored,) = await storage.list_runs(RunQuery())
-    assert stored.run.state is RunState.FAILED
+    assert stored.run.state is RunState.RUNNING
 
 
 async def test_a_run_that_was_stored_begins_even_if_whoever_asked_for_it_has_gone(

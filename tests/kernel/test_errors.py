@@ -7,11 +7,12 @@ import pickle
 from typing import Any
 
 import pytest
+from flowdapt_cli.reading.errors import ExpressionError, UnreadableFile
+from flowdapt_rest.retries import RunNotEnded
 
 from flowdapt import errors
 from flowdapt.errors import (
     Draining,
-    ExpressionError,
     FlowdaptError,
     InvalidResource,
     NeverFits,
@@ -20,10 +21,8 @@ from flowdapt.errors import (
     ResourceExists,
     ResourceNotFound,
     RunCancelled,
-    RunNotEnded,
     TargetNotFound,
     UnlawfulTransition,
-    UnreadableFile,
     WorkerLost,
     nearest,
 )

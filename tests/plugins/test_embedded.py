@@ -11,17 +11,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from flowdapt_cli.reading.errors import UnreadableFile
 from flowdapt_embedded.inline import InlineExecutor
 
 import flowdapt
 from flowdapt import get_run_context
-from flowdapt.errors import (
-    InvalidInput,
-    InvalidResource,
-    ProviderNotFound,
-    TargetNotFound,
-    UnreadableFile,
-)
+from flowdapt.errors import InvalidInput, InvalidResource, ProviderNotFound, TargetNotFound
 from flowdapt.resources import Workflow
 
 

@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowdapt.errors import ExpressionError, FlowdaptError, nearest
+from flowdapt.errors import FlowdaptError, nearest
+from flowdapt_cli.reading.errors import ExpressionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from flowdapt.errors import ExpressionError, InvalidResource, UnreadableFile
+from flowdapt.errors import InvalidResource
 from flowdapt_cli.reading import exchanges, expressions
+from flowdapt_cli.reading.errors import ExpressionError, UnreadableFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from flowdapt.errors import AppDirUnusable, ResourceError, SettingsError, nearest
+from flowdapt.errors import ResourceError, SettingsError, nearest
 from flowdapt.settings import Section, Services, Settings, Text, plain
 from flowdapt_cli.reading import files
+from flowdapt_cli.reading.errors import AppDirUnusable
 
 PREFIX = "FLOWDAPT__"  #: of environment variables; the keys follow, in upper case, joined by `__`
 

@@ -7,16 +7,8 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt.executors import (
-    FAILURES_KEPT,
-    Handle,
-    MapCall,
-    Outcome,
-    Progress,
-    StageFailed,
-    check_count,
-    elements_of,
-)
+from flowdapt.executors import FAILURES_KEPT, Handle, MapCall, Outcome, Progress, StageFailed
+from flowdapt_workers.functions import check_count, elements_of
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers.functions import brief
 

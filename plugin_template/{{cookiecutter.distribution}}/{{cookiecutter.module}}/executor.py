@@ -19,19 +19,8 @@ from uuid import UUID
 from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import NeverFits, RunCancelled, StageError
-from flowdapt.executors import (
-    Call,
-    Executor,
-    Handle,
-    Host,
-    MapCall,
-    Node,
-    Outcome,
-    Progress,
-    Ref,
-    StageFailed,
-    name_of,
-)
+from flowdapt.executors import Call, Executor, Handle, Host, MapCall, Node, Outcome, Progress, Ref, StageFailed
+from flowdapt_workers.functions import name_of
 from flowdapt.hooks import load
 from flowdapt.stages import resolve
 from flowdapt_sets.paths import SETS

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from flowdapt_cli.documents import BadFiles, read
 from flowdapt_cli.inputs import values_of
+from flowdapt_cli.reading.errors import UnreadableFile
 
-from flowdapt.errors import InvalidInput, UnreadableFile
+from flowdapt.errors import InvalidInput
 from flowdapt.resources import KINDS
 
 WORKFLOW = """\

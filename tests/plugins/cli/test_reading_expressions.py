@@ -3,9 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flowdapt_cli.reading.errors import ExpressionError, UnreadableFile
 from flowdapt_cli.reading.expressions import resolve
-
-from flowdapt.errors import ExpressionError, UnreadableFile
 
 FILES = {"shared.yaml": {"region": "eu", "sizes": {"small": 2}}}
 ENVIRON = {"HOST": "example.org", "PORT": "8080", "SLY": "$ref{password}"}

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from flowdapt_cli.reading import files
+from flowdapt_cli.reading.errors import UnreadableFile
 
-from flowdapt.errors import InvalidResource, ResourceError, UnreadableFile
+from flowdapt.errors import InvalidResource, ResourceError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
-from flowdapt_rest.retries import retry, selections
+from flowdapt_rest.retries import NothingToRetry, RunNotEnded, retry, selections
 
 from flowdapt.context import get_run_context
 from flowdapt.engine import Engine
-from flowdapt.errors import Draining, NothingToRetry, ResourceNotFound, RunNotEnded
+from flowdapt.errors import Draining, ResourceNotFound
 from flowdapt.executors import Host
 from flowdapt.resources import Config, Workflow
 from flowdapt.runs import FailedItem, Run, RunState, Selection, StageRecord

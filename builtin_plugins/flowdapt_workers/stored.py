@@ -1,0 +1,59 @@
+"""Results as bytes that outlive the server: what it stores, and goes on with once it is killed.
+
+A result as a whole is its payload, see :mod:`flowdapt.payloads`. One in pieces, and what came of
+some elements, are pickles of plain data of ours, in which the payloads of users stay bytes.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flowdapt_workers.calls import Failed, Piece, Value
+
+PIECES = b"flowdapt pieces\n"  #: begins what is no payload: as a number of segments it is too much
+PIECES_BYTES = 1024 * 1024  #: lists that are mapped over are stored up to this size
+
+
+class Elements(NamedTuple):
+    """What came of some elements of a mapped stage.
+
+    :param indexes: of all of them
+    :param pieces: the results, without those that failed
+    """
+
+    indexes: Sequence[int]
+    pieces: Sequence[Piece]
+    failures: tuple[Failed, ...] = ()
+    failed_items: tuple[Any, ...] = ()
+
+
+def stored(value: Value) -> bytes | None:
+    """Return a result as bytes, where it is small and here; else it would have to be fetched."""
+    if not value.pieces:
+        return value.part if isinstance(value.part, bytes) else None
+    parts = [value.part, *(piece.part for piece in value.pieces)]
+    whole = all(part is None or isinstance(part, bytes) for part in parts)
+    return PIECES + pickle.dumps(value) if whole and value.size <= PIECES_BYTES else None
+
+
+def restored(block: bytes) -> Value:
+    """Return the result that was stored."""
+    if not block.startswith(PIECES):
+        return Value(block)
+    value: Value = pickle.loads(block[len(PIECES) :])  # noqa: S301 - of our own database
+    return value
+
+
+def chunk(elements: Elements) -> bytes | None:
+    """Return what came of some elements as bytes, unless it lies elsewhere."""
+    if not all(isinstance(piece.part, bytes) for piece in elements.pieces):
+        return None
+    return pickle.dumps(elements)
+
+
+def elements(chunk: bytes) -> Elements:
+    """Return what came of some elements."""
+    found: Elements = pickle.loads(chunk)  # noqa: S301 - of our own database
+    return found
