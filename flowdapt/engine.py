@@ -15,23 +15,23 @@ from flowdapt.errors import (
     Draining,
     FlowdaptError,
     InvalidResource,
+    ResourceExists,
     ResourceNotFound,
     RunCancelled,
-    TargetNotFound,
 )
 from flowdapt.events import ACTOR, Event
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.payloads import to_json
+from flowdapt.policies import Policy, around
 from flowdapt.recovery import ServerStopped, define, recover
 from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
-from flowdapt.storage import LogBlock, RunQuery, Storage, StoredRun
+from flowdapt.storage import RUN_KIND, LogBlock, RunQuery, Storage, StoredRun
 from flowdapt.walks import Seal, Type, Walk, failure_of
 
 logger = logging.getLogger(__name__)
 
-LOOKUP_SECONDS = 10.0  #: how long applying a workflow waits for its targets to be imported
 RETRY_SECONDS = 0.2  #: pause before the final state of a run is tried to be stored once more
 
 
@@ -64,6 +64,7 @@ class Engine(Catalog):
         self.executor, self.types = executor, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
         self.seal: Seal | None = None  #: to be set where a plugin keeps secrets
+        self.policies: list[Policy] = []  #: to be filled before it is started, the outermost first
         self.draining = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
@@ -109,7 +110,7 @@ class Engine(Catalog):
             event = _told(events.RUN_FINISHED, StoredRun(ended, text, len(text)))
             await self.storage.save_run(ended, was=run.state, result=text, events=[event])
         else:
-            again = run.model_copy(update={"resumed": run.resumed + 1, "state": RunState.RUNNING})
+            again = run.model_copy(update={"resumed": run.resumed + 1})
             event = _told(events.RUN_RESUMED, StoredRun(again))
             await self.storage.save_run(again, was=run.state, events=[event])
             walk = self._walk(again, workflow)
@@ -117,8 +118,12 @@ class Engine(Catalog):
             self._go(walk)
         self.events.publish(event)
 
+    def in_progress(self, run: UUID) -> bool:
+        """Tell whether a run was accepted and has not ended."""
+        return run in self._walks
+
     async def check(self, resource: Resource, where: str) -> None:
-        """Refuse unknown stage types, mistyped targets."""
+        """Refuse unknown stage types, and what policies refuse."""
         if not isinstance(resource, Workflow):
             await super().check(resource, where)
             return
@@ -127,19 +132,8 @@ class Engine(Catalog):
                 known = ", ".join(map(repr, self.types))
                 problem = f"{stage.type!r} is no stage type; there are {known}"
                 raise InvalidResource.at(where, ("spec", "stages", i, "type"), problem)
-        targets = {s.target: i for i, s in enumerate(resource.spec.stages) if s.type in self.types}
-        try:
-            wrong = await asyncio.wait_for(
-                self.executor.lookup(list(targets), code=self.snapshots.take()), LOOKUP_SECONDS
-            )
-        except (TimeoutError, FlowdaptError) as error:
-            logger.warning("the targets of %r were not looked up: %r", resource.name, error)
-            return
-        for target, fault in wrong.items():
-            # A module that is missing may be installed before the run; a missing name is a typo.
-            if isinstance(fault, TargetNotFound) and fault.mistyped:
-                path = ("spec", "stages", targets[target], "target")
-                raise InvalidResource.at(where, path, str(fault))
+        for policy in self.policies:
+            await policy.check(resource, where)
 
     # Runs ------------------------------------------------------------------------------------
 
@@ -190,8 +184,13 @@ class Engine(Catalog):
         facts["definition"] = await self._defined(workflow)
         facts["plugin_set"] = self.snapshots.plugins(namespace).id
         code = self.snapshots.take(namespace)
-        run = Run(**names, **facts, input=given, code=code).to(RunState.RUNNING)
-        walk = self._walk(run, workflow)
+        run = Run(**names, **facts, input=given, code=code)
+        if self.in_progress(run.uid):
+            raise ResourceExists(RUN_KIND, run.name)
+        known = around(self.policies, workflow.spec.options, "workflow_options")
+        if all(policy.admit(workflow, run) for policy in known):
+            run = run.to(RunState.RUNNING)
+        walk = self._walks[run.uid] = self._walk(run, workflow)
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk, by, told), name=f"{run.name}/begin")
         self._beginning.add(beginning)
@@ -209,12 +208,16 @@ class Engine(Catalog):
     def _walk(self, run: Run, workflow: Workflow) -> Walk:
         parts = self.storage, self.executor, self.types
         walk = Walk(run, workflow, *parts, events=self.events, log_limit=self.log_limit)
-        walk.seal, walk.places = self.seal, self._host.places
+        walk.policies, walk.seal, walk.places = self.policies, self.seal, self._host.places
         return walk
 
     async def _begin(self, walk: Walk, by: str, told: Sequence[Event]) -> None:
         told = [_told(events.RUN_STARTED, walk.seen(), by), *told]
-        await self.storage.add_run(walk.run, events=told)
+        try:
+            await self.storage.add_run(walk.run, events=told)
+        except BaseException:
+            del self._walks[walk.run.uid]
+            raise
         for event in told:
             self.events.publish(event)
         self._go(walk)

@@ -74,6 +74,10 @@ class ResourceExists(ResourceError):
         self.kind, self.name = kind, name
 
 
+class Conflict(FlowdaptError):
+    """What is asked for does not go with what is in progress."""
+
+
 class ResourceChanged(ResourceError):
     """Somebody else changed the resource since it was read.
 

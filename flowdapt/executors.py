@@ -98,6 +98,7 @@ class Outcome:
     :param failed_items: all of them, in their order
     :param result_bytes: the size of the result as later stages have it; absent where that is not
         known without pickling it
+    :param skipped: the stage was not computed, and ``ref`` is of what stands for its result
     """
 
     ref: Ref
@@ -111,6 +112,7 @@ class Outcome:
     worker: str | None = None
     cpu_seconds: float = 0.0
     result_bytes: int | None = None
+    skipped: bool = False
 
 
 class StageFailed(StageError):
@@ -255,8 +257,11 @@ class Executor(ABC):
         """Import targets where stages are computed; return what is wrong, by target."""
 
     @abstractmethod
-    async def cancel(self, run: UUID) -> None:
-        """Stop what is computed for a run; nothing of it starts afterwards."""
+    async def cancel(self, run: UUID, stage: str | None = None) -> None:
+        """Stop what is computed for a run; nothing of it starts afterwards.
+
+        :param stage: stop only the calls of this stage
+        """
 
     @abstractmethod
     async def release(self, run: UUID) -> None:

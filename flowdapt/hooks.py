@@ -185,6 +185,17 @@ def flowdapt_stages() -> Iterable[Provider]:
 
 
 @_spec
+def flowdapt_policies() -> Iterable[Provider]:
+    """Offer policies: options of stages and workflows that say how these are computed.
+
+    Called once for each start of a server. Each ``target`` is a subclass of
+    :class:`flowdapt.policies.Policy`.
+
+    :return: one provider for each policy; names are unique across plugins
+    """
+
+
+@_spec
 def flowdapt_executors() -> Iterable[Provider]:
     """Offer executors, the places where stages are computed.
 

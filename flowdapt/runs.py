@@ -30,13 +30,14 @@ def run_name() -> str:
 
 
 class RunState(StrEnum):
-    """Where a run stands; the last three are final."""
+    """Where a run or a stage stands; all but the first two are final."""
 
     PENDING = "pending"
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"  #: only of stages, whose condition did not hold
 
     @property
     def final(self) -> bool:
@@ -50,6 +51,7 @@ _FOLLOWS: dict[RunState, frozenset[RunState]] = {
     RunState.FINISHED: frozenset(),
     RunState.FAILED: frozenset(),
     RunState.CANCELLED: frozenset(),
+    RunState.SKIPPED: frozenset(),
 }
 
 

@@ -22,31 +22,7 @@ import pytest
 from flowdapt.plugins import Plugins
 
 if TYPE_CHECKING:
-    from flowdapt_embedded.inline import InlineExecutor
-    from flowdapt_embedded.memory import MemoryStorage
-    from flowdapt_testing.artifacts import ArtifactsSuite
-    from flowdapt_testing.clocks import SimulatedClock
-    from flowdapt_testing.event_rules import EventRuleSuite
-    from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
-    from flowdapt_testing.memories import MemorySuite
-    from flowdapt_testing.resources import DurableStorageSuite, StorageSuite
-    from flowdapt_testing.rules import TimeRuleSuite
-    from flowdapt_testing.workers import WorkerSuite
-
-__all__ = [
-    "ArtifactsSuite",
-    "DurableStorageSuite",
-    "EventRuleSuite",
-    "ExecutorSuite",
-    "InlineExecutor",
-    "MemoryStorage",
-    "MemorySuite",
-    "ProcessExecutorSuite",
-    "SimulatedClock",
-    "StorageSuite",
-    "TimeRuleSuite",
-    "WorkerSuite",
-]
+    from flowdapt_testing.public import *  # noqa: F403
 
 _PARTS = {"InlineExecutor": ("executors", "inline"), "MemoryStorage": ("storages", "memory")}
 

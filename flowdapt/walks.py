@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flowdapt.context import Places, Sealed, WorkflowRunContext
 from flowdapt.errors import RunCancelled, StageError
 from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
-from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
+from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, Ref, StageFailed
 from flowdapt.hooks import load
 from flowdapt.payloads import to_json
 from flowdapt.plugins import Plugins
+from flowdapt.policies import Compute, Policy, around
 from flowdapt.recovery import Earlier, recovers
 from flowdapt.resources import Stage, Workflow, amounts, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
-from flowdapt.stages import TYPES
+from flowdapt.stages import TYPES, Target
 from flowdapt.storage import LogBlock, Storage, StoredRun
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Walk:
     types: Mapping[str, Type]
     events: Events = field(default_factory=Events)
     log_limit: int = 16 * 1024 * 1024
+    policies: Sequence[Policy] = ()
     seal: Seal | None = None
     places: Places | None = None
     earlier: Earlier = field(default_factory=Earlier)
@@ -93,7 +96,10 @@ class Walk:
 
     def begin(self) -> asyncio.Task[Outcome]:
         """Have the stages computed as a task of their own, see :meth:`compute`."""
-        self.task = asyncio.create_task(self.compute(), name=self.run.name)
+        compute: Compute = self.compute
+        for policy in around(self.policies, self.workflow.spec.options, "workflow_options"):
+            compute = partial(policy.run, self, compute)
+        self.task = asyncio.ensure_future(compute())
         return self.task
 
     def cancel(self) -> None:
@@ -118,6 +124,9 @@ class Walk:
         :return: of the stage whose output is the run's, with its JSON
         :raises StageError: a stage failed; what else was under way is stopped
         """
+        if self.run.state is RunState.PENDING:
+            self.run = self.run.to(RunState.RUNNING)
+            await self.storage.save_run(self.run, was=RunState.PENDING)
         graph = self.workflow.spec.graph()
         self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
         self.dependents = graph.dependents
@@ -152,8 +161,7 @@ class Walk:
             await self.executor.cancel(self.run.uid)
             raise _first(group) from None
         end = self._outcomes[self.result]
-        recalled = end.json is None and self.result in self.earlier.records
-        return await self._as_json(end) if recalled else end
+        return await self._as_json(end) if end.json is None and end.stored is not None else end
 
     def _recall(self) -> None:
         """Take what an earlier server computed, as far as later stages need it and it is there.
@@ -168,10 +176,10 @@ class Walk:
                 raise StageFailed(record.failure)
             if record.state is RunState.CANCELLED:
                 raise RunCancelled
-            mapped = self.types[self.stages[name].type].mapped  # its places are with its chunks
-            if record.result is not None and (name == self.result or not mapped):
+            if record.result is not None:
                 with suppress(ValueError):  # it is computed again
-                    self._outcomes[name] = Outcome(self.executor.restore(record.result))
+                    ref = self.executor.restore(record.result)
+                    self._outcomes[name] = Outcome(ref, stored=record.result)
         wanted = [name for name in self.stages if name not in ended or name == self.result]
         for name in wanted:
             if name not in self._outcomes:
@@ -185,11 +193,21 @@ class Walk:
 
     async def _as_json(self, outcome: Outcome) -> Outcome:
         """Have the run's result put as JSON, which is all that was left to do."""
-        call = self._call(self.stages[self.result])
-        facts = {"target": "flowdapt.stages.itself", "type": TYPES["simple"], "takes_input": False}
-        names = {field.name for field in fields(Call)}
-        same = {name: getattr(call, name) for name in names} | facts | {"args": (outcome.ref,)}
-        return await self.executor.submit(Call(**same)).outcome
+        stage, target = self.stages[self.result], "flowdapt.stages.itself"
+        return await self.beside(stage, target, outcome.ref, type=TYPES["simple"])
+
+    def beside(self, stage: Stage, target: Target, *args: Ref, **facts: Any) -> Awaitable[Outcome]:
+        """Compute something else for a stage's sake, such as whether it is to be computed.
+
+        :param args: results that the target takes, see :meth:`refs`
+        :param facts: of the :class:`~flowdapt.executors.Call`
+        """
+        call = self._facts(stage) | {"takes_input": False} | facts
+        return self.executor.submit(Call(**call, target=target, args=args)).outcome
+
+    def refs(self, stage: Stage) -> list[Ref]:
+        """Return the results of the stages that a stage depends on, as far as they are there."""
+        return [self._outcomes[d].ref for d in stage.depends_on if d in self._outcomes]
 
     def _start(self, name: str) -> None:
         self._started.add(name)
@@ -199,12 +217,10 @@ class Walk:
         """Compute one stage, store that it is done, and start those that waited for it."""
         self._record(StageRecord(stage=stage.name))
         try:
-            handle = self.executor.submit(self._call(stage))
-            self._handles[stage.name] = handle
-            for name in self.dependents[stage.name]:
-                if self._streams(self.stages[name]):
-                    self._start(name)
-            outcome = await handle.outcome
+            compute: Compute = partial(self._computed, stage)
+            for policy in self._around(stage):
+                compute = partial(policy.stage, self, stage, compute)
+            outcome = await compute()
         except StageError as error:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
             if not (self.handed_over and state is RunState.CANCELLED):
@@ -222,13 +238,27 @@ class Walk:
             if name not in self._started and (ready or self._streams(waiting)):
                 self._start(name)
 
+    def _around(self, stage: Stage) -> list[Policy]:
+        return around(self.policies, stage.options, "stage_options")
+
+    async def _computed(self, stage: Stage) -> Outcome:
+        handle = self.executor.submit(self._call(stage))
+        if not self._around(stage):
+            self._handles[stage.name] = handle
+            for name in self.dependents[stage.name]:
+                if self._streams(self.stages[name]):
+                    self._start(name)
+        outcome = await handle.outcome
+        self._handles[stage.name] = handle
+        return outcome
+
     async def _finished(self, stage: Stage, outcome: Outcome) -> None:
         if outcome.worker is None and stage.name in self._again:  # all of it was there
             self.records[stage.name] = self.earlier.records[stage.name]
             return
         await self._ended(
             stage.name,
-            RunState.FINISHED,
+            RunState.SKIPPED if outcome.skipped else RunState.FINISHED,
             attempts=outcome.attempts,
             worker=outcome.worker,
             items=outcome.items,
@@ -245,6 +275,8 @@ class Walk:
         """Tell whether a stage can begin while the one that it maps over is still at it."""
         if stage.name in self._started or not self._maps_over_dependency(stage):
             return False
+        if self._around(stage):
+            return False
         first, *others = stage.depends_on
         return (
             first not in others
@@ -257,13 +289,11 @@ class Walk:
         mapped = self.types[stage.type].mapped
         return mapped and not stage.map_on and bool(stage.depends_on)
 
-    def _call(self, stage: Stage) -> Call:
-        refs = [self._outcomes[d].ref for d in stage.depends_on if d in self._outcomes]
-        facts: dict[str, Any] = {
+    def _facts(self, stage: Stage) -> dict[str, Any]:
+        return {
             "run": self.run.uid,
             "stage": stage.name,
             "context": self.context,
-            "target": stage.target,
             "type": self.types[stage.type].address,
             "options": stage.options,
             "takes_input": not stage.depends_on,
@@ -271,12 +301,18 @@ class Walk:
             "code": self.run.code,
             "priority": stage.priority or 0,
             "final": stage.name == self.result,
-            "mapped_on": any(
-                self._maps_over_dependency(self.stages[name])
-                and self.stages[name].depends_on[0] == stage.name
-                for name in self.dependents[stage.name]
-            ),
+            "mapped_on": self.is_mapped_over(stage),
         }
+
+    def is_mapped_over(self, stage: Stage) -> bool:
+        """Tell whether a later stage takes the elements of a stage's result one by one."""
+        later = (self.stages[name] for name in self.dependents[stage.name])
+        return any(
+            self._maps_over_dependency(one) and one.depends_on[0] == stage.name for one in later
+        )
+
+    def _call(self, stage: Stage) -> Call:
+        refs, facts = self.refs(stage), {**self._facts(stage), "target": stage.target}
         if not self.types[stage.type].mapped:
             return Call(**facts, args=tuple(refs))
         over: Any = None
@@ -284,7 +320,7 @@ class Walk:
             first = stage.depends_on[0]
             over = refs.pop(0) if first in self._outcomes else None
             if self.types[self.stages[first].type].mapped:
-                over = self._handles[first]  # which knows the places of the elements
+                over = self._handles.get(first, over)  # which knows the places of the elements
         return MapCall(
             **facts,
             args=tuple(refs),
@@ -321,7 +357,9 @@ class Walk:
         facts |= {"state": state, "finished_at": now(), "waiting": None}
         record = self.records[stage].model_copy(update=facts)
         event = self._told(record)
-        if state is RunState.FINISHED and len(self._outcomes) + 1 == len(self.stages):
+        if state in (RunState.FINISHED, RunState.SKIPPED) and len(self._outcomes) + 1 == len(
+            self.stages
+        ):
             self.last, self.last_told = record, (event,)
             return
         await self.storage.save_stage(self.run.uid, record, events=[event])

@@ -41,6 +41,7 @@ STATUS: Mapping[type[BaseException], int] = {
     domain.ResourceNotFound: 404,
     domain.ResourceChanged: 409,
     domain.UnlawfulTransition: 409,
+    domain.Conflict: 409,
     domain.StageError: 400,
     domain.Draining: 503,
     domain.StorageError: 503,

@@ -15,7 +15,7 @@ from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCa
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers import stored
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
-from flowdapt_workers.parts import Held
+from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.processes import Kind
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
@@ -347,6 +347,7 @@ class Mapped(Job):
         self.outcome.set_result(
             Outcome(
                 value,
+                stored=stored.stored(value, INLINE_BYTES),  # what is larger has its chunks
                 items=self.counts.done,
                 items_failed=self.counts.failed,
                 failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),

@@ -29,13 +29,16 @@ class Elements(NamedTuple):
     failed_items: tuple[Any, ...] = ()
 
 
-def stored(value: Value) -> bytes | None:
-    """Return a result as bytes, where it is small and here; else it would have to be fetched."""
-    if not value.pieces:
+def stored(value: Value, most: int = PIECES_BYTES) -> bytes | None:
+    """Return a result as bytes, where it is small and here; else it would have to be fetched.
+
+    :param most: bytes that one in pieces may have
+    """
+    if value.pieces is None:
         return value.part if isinstance(value.part, bytes) else None
     parts = [value.part, *(piece.part for piece in value.pieces)]
     whole = all(part is None or isinstance(part, bytes) for part in parts)
-    return PIECES + pickle.dumps(value) if whole and value.size <= PIECES_BYTES else None
+    return PIECES + pickle.dumps(value) if whole and value.size <= most else None
 
 
 def restored(block: bytes) -> Value:

@@ -1,0 +1,75 @@
+"""How many runs of a workflow there may be at once."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from flowdapt.errors import Conflict, FlowdaptError
+from flowdapt.executors import Outcome
+from flowdapt.policies import Compute
+from flowdapt.resources import Stage, Workflow
+from flowdapt.runs import Run
+from flowdapt.walks import Walk
+from flowdapt_policies.options import OptionPolicy, one_of
+
+WORDS = ("allow", "forbid", "queue", "replace")
+
+
+class RunRefused(Conflict):
+    """A run of the workflow is in progress, and no other is to begin beside it."""
+
+    def __init__(self, workflow: str) -> None:
+        super().__init__(
+            f"workflow {workflow!r} has a run in progress, and its option 'concurrency' is "
+            "'forbid'; wait for its end, or use 'queue' or 'replace'"
+        )
+
+
+class Admission(OptionPolicy):
+    """Lets one run of a workflow be computed at a time, where its option says so."""
+
+    order = -30
+    workflow_options = ("concurrency",)
+
+    def __init__(self, engine: Any) -> None:
+        super().__init__(engine)
+        self._runs: dict[UUID | None, list[UUID]] = {}  # by workflow, in the order of acceptance
+
+    def read(self, key: str, value: Any, stage: Stage | None) -> str:
+        """Return the word."""
+        del stage
+        return one_of(key, value, WORDS)
+
+    def admit(self, workflow: Workflow, run: Run) -> bool:
+        """Refuse a run, or have it wait, where another one is in progress."""
+        word = workflow.spec.options["concurrency"]
+        others = self._in_progress(run.workflow_uid)
+        if word == "forbid" and others:
+            raise RunRefused(workflow.name)
+        self._runs[run.workflow_uid] = [*others, run.uid]
+        return word in ("allow", "forbid") or not others
+
+    async def run(self, walk: Walk, compute: Compute) -> Outcome:
+        """Wait for the turn of a run, or end those that came before."""
+        word, run = walk.workflow.spec.options["concurrency"], walk.run
+        known = self._runs.setdefault(run.workflow_uid, [])
+        if run.uid not in known:  # of an earlier server; these are gone on with in their order
+            known.append(run.uid)
+        while word in ("queue", "replace") and (before := self._before(run)):
+            with suppress(FlowdaptError):
+                if word == "replace":
+                    await asyncio.gather(*map(self.engine.cancel, before))
+                else:
+                    await self.engine.wait(before[-1])
+        return await compute()
+
+    def _before(self, run: Run) -> list[UUID]:
+        runs = self._in_progress(run.workflow_uid)
+        return runs[: runs.index(run.uid)]
+
+    def _in_progress(self, workflow: UUID | None) -> list[UUID]:
+        # Asked of the engine and never counted, so that nothing has to be given back.
+        return [run for run in self._runs.get(workflow, ()) if self.engine.in_progress(run)]
