@@ -21,13 +21,13 @@ from flowdapt.errors import (
 )
 from flowdapt.events import ACTOR, Event
 from flowdapt.executors import Executor, Host, Outcome, Progress
-from flowdapt.payloads import to_json
 from flowdapt.policies import Policy, around
 from flowdapt.recovery import ServerStopped, define, recover
 from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
 from flowdapt.storage import RUN_KIND, LogBlock, RunQuery, Storage, StoredRun
+from flowdapt.texts import to_json
 from flowdapt.walks import Seal, Type, Walk, failure_of
 
 logger = logging.getLogger(__name__)

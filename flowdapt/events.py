@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from flowdapt.payloads import to_json
 from flowdapt.resources import now, timestamp
+from flowdapt.texts import to_json
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
-from flowdapt import payloads
 from flowdapt.context import Places, WorkflowRunContext
 from flowdapt.errors import StageError
 from flowdapt.runs import FailedItem, Failure, Selection
@@ -132,19 +131,6 @@ class StageFailed(StageError):
     ) -> None:
         super().__init__(f"stage {failure.stage!r} failed: {failure.type}: {failure.message}")
         self.failure, self.exception, self.pickled = failure, exception, pickled
-
-    def original(self) -> BaseException:
-        """Return what the stage raised, or this error where that cannot be made again here.
-
-        May import the user's modules, so it is for scripts and not for servers.
-        """
-        if self.exception is not None:
-            return self.exception
-        try:
-            made = None if self.pickled is None else payloads.load(self.pickled)
-        except Exception:  # an exception may refuse to be made again, or its module be missing
-            made = None
-        return made if isinstance(made, BaseException) else self
 
 
 class Handle:

@@ -14,6 +14,7 @@ as long as its server, and artifacts, which are files and last::
 from __future__ import annotations
 
 import json
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from flowdapt.context import Address
 from flowdapt.hooks import load
-from flowdapt.payloads import Buffer
 
 if TYPE_CHECKING:
     from flowdapt_objects.calls import *  # noqa: F403
 
+Buffer = bytes | bytearray | memoryview | mmap.mmap  #: what pickled values are
 Hook = Callable[..., Any] | None  #: reads or writes the files of an artifact
 
 

@@ -25,14 +25,14 @@ class Policy:
     :ivar order: those with a lower one stand further outside
     :ivar stage_options: the keys of a stage's ``options`` that it understands
     :ivar workflow_options: the keys of a workflow's ``options`` that it understands
-    :param engine: whose runs it serves
+    :param engine: whose runs it serves; none where a script computes a workflow by itself
     """
 
     order: ClassVar[int] = 0
     stage_options: ClassVar[Collection[str]] = ()
     workflow_options: ClassVar[Collection[str]] = ()
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | None) -> None:
         self.engine = engine
 
     async def check(self, workflow: Workflow, where: str) -> None:

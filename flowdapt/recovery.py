@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from flowdapt.errors import ResourceNotFound, StageError
-from flowdapt.payloads import to_json
 from flowdapt.resources import Workflow
 from flowdapt.runs import Failure, Run, StageRecord
 from flowdapt.storage import Storage
+from flowdapt.texts import to_json
 
 RECOVERIES = ("resume", "restart", "fail")  #: what a workflow may say, of which the first is meant
 MOST_RESUMED = 5  #: how often a run is gone on with, as it may be what ends the servers

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from flowdapt.errors import TargetNotFound, nearest
-from flowdapt.payloads import shown
+from flowdapt.texts import shown
 
 Target = str | Callable[..., Any]  #: an import path, or the function itself
 

@@ -15,7 +15,6 @@ from flowdapt.errors import RunCancelled, StageError
 from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, Ref, StageFailed
 from flowdapt.hooks import load
-from flowdapt.payloads import to_json
 from flowdapt.plugins import Plugins
 from flowdapt.policies import Compute, Policy, around
 from flowdapt.recovery import Earlier, recovers
@@ -23,6 +22,7 @@ from flowdapt.resources import Stage, Workflow, amounts, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.stages import TYPES, Target
 from flowdapt.storage import LogBlock, Storage, StoredRun
+from flowdapt.texts import to_json
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import cloudpickle
 import orjson
+from flowdapt_workers import payloads
 
-from flowdapt import payloads
 from flowdapt_artifacts.artifact import Artifact
 from flowdapt_artifacts.errors import ArtifactError
 from flowdapt_artifacts.file import ArtifactFile

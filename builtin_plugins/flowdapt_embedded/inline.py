@@ -26,7 +26,7 @@ from flowdapt_workers.functions import (
     name_of,
 )
 
-from flowdapt import payloads, stages
+from flowdapt import stages
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import NeverFits, RunCancelled, StageError
 from flowdapt.executors import (
@@ -44,6 +44,7 @@ from flowdapt.executors import (
 )
 from flowdapt.hooks import load
 from flowdapt.runs import FailedItem, Failure
+from flowdapt.texts import to_json
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
 
@@ -197,7 +198,7 @@ class InlineExecutor(Executor):
                 self._moved(call, worker=worker)
                 outcome = Outcome(await self._call(function, arguments, context))
             if call.final:
-                outcome = replace(outcome, json=payloads.to_json(outcome.ref))
+                outcome = replace(outcome, json=to_json(outcome.ref))
             return replace(outcome, worker=worker, result_bytes=_size(outcome.ref))
         except StageError:
             raise

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from flowdapt_workers.failures import original
+
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
 from flowdapt.plugins import Plugins, offered
+from flowdapt.policies import Policy
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
@@ -92,11 +95,13 @@ async def _run(
     namespace: str,
     executor: str | Executor,
 ) -> Any:
-    types = kernel_types()
+    types, policies, stages = kernel_types(), list[Policy](), workflow.spec.stages
     by_plugin = isinstance(executor, str) and executor != "inline"
-    if by_plugin or not {stage.type for stage in workflow.spec.stages} <= set(types):
+    if by_plugin or any(one.options or one.type not in types for one in stages):
         plugins = Plugins.load(cache_dir=None)
         types = stage_types(plugins)
+        offered_ = plugins.importable("policies", plugins.providers("policies"), what="policy")
+        policies = sorted((made(None) for _, made in offered_), key=lambda policy: policy.order)
     if isinstance(executor, Executor):
         made = executor
     elif executor == "inline":
@@ -113,7 +118,7 @@ async def _run(
     storage = MemoryStorage()
     await storage.add_run(run)
     places = offered("exports", "places")()
-    walk = Walk(run, workflow, storage, made, types, places=places)
+    walk = Walk(run, workflow, storage, made, types, policies=policies, places=places)
     with tempfile.TemporaryDirectory(prefix="flowdapt-") as folder:
         await made.start(Host(app_dir=Path(folder), places=places, on_log=_print))
         try:
@@ -123,7 +128,7 @@ async def _run(
         finally:
             await made.release(run.uid)
             await made.stop()
-    raise failed.original()  # out here, so that its cause and context stay as they are
+    raise original(failed)  # out here, so that its cause and context stay as they are
 
 
 def _print(_: UUID, block: LogBlock) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from flowdapt_workers.payloads import ALIGNMENT
 
 from flowdapt.objects import Entry
-from flowdapt.payloads import ALIGNMENT
 
 MAGIC = b"flowobj1"
 NEVER = 2**33  #: seconds; when an object expires that does not, in the year 2242

@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from flowdapt.payloads import Buffer
+from flowdapt.objects import Buffer
 from flowdapt_memory.blocks import LARGE, Head, is_large, read_head
 
 ASKED_SECONDS = 1.0  #: how exactly it is noted when a block was last asked for

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from flowdapt.context import Address
 from flowdapt.errors import MemoryFull
-from flowdapt.objects import Entry, Memory
-from flowdapt.payloads import Buffer
+from flowdapt.objects import Buffer, Entry, Memory
 from flowdapt_memory.arena import Arena
 from flowdapt_memory.blocks import (
     FULL,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from flowdapt import payloads
+from flowdapt_workers import payloads
+
 from flowdapt.context import Address, get_run_context
 from flowdapt.errors import PluginError, nearest
 from flowdapt.objects import Artifacts, Entry, Hook, Memory, attached

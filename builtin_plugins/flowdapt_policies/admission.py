@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from flowdapt.engine import Engine
 from flowdapt.errors import Conflict, FlowdaptError
 from flowdapt.executors import Outcome
 from flowdapt.policies import Compute
@@ -34,7 +35,9 @@ class Admission(OptionPolicy):
     order = -30
     workflow_options = ("concurrency",)
 
-    def __init__(self, engine: Any) -> None:
+    engine: Engine
+
+    def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._runs: dict[UUID | None, list[UUID]] = {}  # by workflow, in the order of acceptance
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-from flowdapt import payloads
+from flowdapt_workers import payloads
+
 from flowdapt.executors import Outcome
-from flowdapt.payloads import to_json
 from flowdapt.policies import Compute
 from flowdapt.resources import Stage
+from flowdapt.texts import to_json
 from flowdapt.walks import Walk
 from flowdapt_policies.options import OptionPolicy, seconds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from flowdapt.engine import Engine
 from flowdapt.errors import FlowdaptError, InvalidResource, TargetNotFound
 from flowdapt.policies import Policy
 from flowdapt.resources import Workflow
@@ -16,6 +17,8 @@ LOOKUP_SECONDS = 10.0  #: how long applying a workflow waits for its targets to 
 
 class Targets(Policy):
     """Refuses workflows whose targets are mistyped, where their modules can be imported."""
+
+    engine: Engine
 
     async def check(self, workflow: Workflow, where: str) -> None:
         """Look the targets up where stages are computed, and never in the server."""

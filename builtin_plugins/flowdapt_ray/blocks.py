@@ -6,13 +6,13 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from flowdapt import payloads
+from flowdapt_workers import payloads
 
 
 class Block:
     """Payloads that stay in Ray's object store, and are views of it wherever they are read.
 
-    :param payloads: the segments of each, see :mod:`flowdapt.payloads`; text is one segment
+    :param payloads: the segments of each, see :mod:`flowdapt_workers.payloads`; text is one segment
     :param texts: which of them are plain bytes
     """
 

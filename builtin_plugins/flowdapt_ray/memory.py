@@ -19,8 +19,7 @@ from flowdapt_workers.sockets import SocketMemory, checked, outside
 
 from flowdapt.context import Address
 from flowdapt.errors import MemoryFull
-from flowdapt.objects import Entry, Memory
-from flowdapt.payloads import Buffer
+from flowdapt.objects import Buffer, Entry, Memory
 from flowdapt_ray import names
 from flowdapt_ray.attendants import Attendant
 from flowdapt_ray.blocks import Block

@@ -6,9 +6,9 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+from flowdapt_workers import payloads
 from flowdapt_workers.parts import INLINE_BYTES, Held, Part
 
-from flowdapt import payloads
 from flowdapt_ray.blocks import Block
 from flowdapt_ray.views import writable
 

@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from flowdapt_workers import importing
+from flowdapt_workers import importing, payloads
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.computing import Computed, Computing, Mapping
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import reported
 from flowdapt_workers.output import Output, end_lines
 
-from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 
 from flowdapt.errors import FlowdaptError
-from flowdapt.payloads import DEEPEST
+from flowdapt.texts import DEEPEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

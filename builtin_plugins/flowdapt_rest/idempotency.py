@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from flowdapt.errors import InvalidInput, ResourceExists, ResourceNotFound
-from flowdapt.payloads import to_json
 from flowdapt.resources import Workflow
+from flowdapt.texts import to_json
 from flowdapt_rest.bodies import MalformedHeader
 
 if TYPE_CHECKING:

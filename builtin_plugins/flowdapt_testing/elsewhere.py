@@ -10,7 +10,8 @@ import sys
 from hashlib import blake2b
 from typing import Any, Self
 
-from flowdapt import payloads
+from flowdapt_workers import payloads
+
 from flowdapt.context import Address
 from flowdapt.objects import Memory, attached
 

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import pytest
+from flowdapt_workers.failures import original
 
 from flowdapt.context import Sealed, get_run_context
 from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
@@ -90,7 +91,7 @@ class ExecutorSuite(ElementSuite):
             "a",
         )
         assert "in breaks" in failure.traceback
-        assert isinstance(failed.value.original(), LookupError)
+        assert isinstance(original(failed.value), LookupError)
 
     async def test_leaving_the_interpreter_fails_the_stage_alone(self, bench: Bench) -> None:
         def leaves() -> None:

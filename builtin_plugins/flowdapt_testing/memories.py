@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flowdapt_workers import payloads
 
-from flowdapt import payloads
 from flowdapt.objects import Memory
 from flowdapt_testing.elsewhere import Elsewhere, block, is_whole, put
 

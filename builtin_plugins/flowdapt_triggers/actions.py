@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from flowdapt.errors import InvalidResource, nearest
-from flowdapt.payloads import to_json
 from flowdapt.resources import timestamp
+from flowdapt.texts import to_json
 from flowdapt_triggers.templates import filled
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from flowdapt.payloads import to_json
+from flowdapt.texts import to_json
 from flowdapt_triggers.moments import moment
 from flowdapt_triggers.operators import Value
 

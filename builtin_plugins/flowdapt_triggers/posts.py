@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowdapt.errors import FlowdaptError
-from flowdapt.payloads import to_json
+from flowdapt.texts import to_json
 from flowdapt_triggers.actions import only, refused
 from flowdapt_triggers.secrecy import MARK, names_any, opened
 

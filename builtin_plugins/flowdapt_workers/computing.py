@@ -8,12 +8,13 @@ from collections.abc import Coroutine, Sequence
 from contextvars import copy_context
 from typing import Any
 
-from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import ResultNotPicklable
 from flowdapt.executors import FAILURES_KEPT
 from flowdapt.hooks import load
 from flowdapt.runs import FailedItem
+from flowdapt.texts import to_json
+from flowdapt_workers import payloads
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import reported
 from flowdapt_workers.functions import Function, brief
@@ -114,7 +115,7 @@ class Computing:
     def _kept(self, task: Task, result: Any) -> Done:
         """Pickle a result, as later stages and the run want it."""
         what = f"what stage {task.stage!r} returned"
-        json = self.store.store_text(task.run, payloads.to_json(result)) if task.final else None
+        json = self.store.store_text(task.run, to_json(result)) if task.final else None
         if not task.mapped_on:
             return Done(Value(self._store(task.run, result, what)), json)
         if isinstance(result, list):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flowdapt import payloads
 from flowdapt.errors import RunCancelled, StageError
 from flowdapt.executors import StageFailed
 from flowdapt.runs import Failure
-from flowdapt_workers import functions
+from flowdapt_workers import functions, payloads
 
 if TYPE_CHECKING:
     from flowdapt.context import WorkflowRunContext
@@ -50,3 +49,17 @@ def raised(failed: Failed) -> StageError:
     if failure["type"] == "RunCancelled":
         return RunCancelled()
     return StageFailed(Failure.model_validate(failure), pickled=pickled)
+
+
+def original(failed: StageFailed) -> BaseException:
+    """Return what a stage raised, or the error itself where that cannot be made again here.
+
+    May import the user's modules, so it is for scripts and not for servers.
+    """
+    if failed.exception is not None:
+        return failed.exception
+    try:
+        made = None if failed.pickled is None else payloads.load(failed.pickled)
+    except Exception:  # an exception may refuse to be made again, or its module be missing
+        made = None
+    return made if isinstance(made, BaseException) else failed

@@ -13,8 +13,8 @@ from typing import Any
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import nearest
 from flowdapt.executors import Call, MapCall
-from flowdapt.payloads import shown
 from flowdapt.runs import FailedItem, Failure
+from flowdapt.texts import shown
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowdapt import payloads, stages
+from flowdapt import stages
 from flowdapt.errors import StageError
+from flowdapt_workers import payloads
 from flowdapt_workers.calls import Task, Value
 
 LOOKUPS = "lookups"  #: stands for a run, and for a stage, where targets are looked up

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flowdapt import payloads
+from flowdapt_workers import payloads
 from flowdapt_workers.lending import Stretch
 
 INLINE_BYTES = 64 * 1024  #: results up to this size travel in messages

@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import flowdapt
-from flowdapt import payloads
 from flowdapt.context import PLACES, WorkflowRunContext
 from flowdapt.errors import NeverFits, RunCancelled, ServerError, StageError
 from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
-from flowdapt_workers import capacities
+from flowdapt_workers import capacities, payloads
 from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import Surroundings

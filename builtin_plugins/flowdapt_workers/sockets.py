@@ -25,8 +25,7 @@ from typing import Any
 
 from flowdapt.context import Address
 from flowdapt.errors import MemoryFull
-from flowdapt.objects import Entry, Memory
-from flowdapt.payloads import Buffer
+from flowdapt.objects import Buffer, Entry, Memory
 from flowdapt_workers import shared
 from flowdapt_workers.clusters import ClusterMemory
 from flowdapt_workers.parts import INLINE_BYTES

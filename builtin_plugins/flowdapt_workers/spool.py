@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from flowdapt import payloads
 from flowdapt.objects import Memory, type_of
+from flowdapt_workers import payloads
 from flowdapt_workers.lending import Lent
 from flowdapt_workers.parts import INLINE_BYTES, Held, Part, Spooled, Woven
 

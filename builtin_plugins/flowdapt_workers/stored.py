@@ -1,7 +1,7 @@
 """Results as bytes that outlive the server: what it stores, and goes on with once it is killed.
 
-A result as a whole is its payload, see :mod:`flowdapt.payloads`. One in pieces, and what came of
-some elements, are pickles of plain data of ours, in which the payloads of users stay bytes.
+A result as a whole is its payload, see :mod:`flowdapt_workers.payloads`. One in pieces, and what
+came of some elements, are pickles of plain data of ours, in which the payloads of users stay bytes.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from typing import Any
 
 import cloudpickle
 
-from flowdapt import payloads
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Ref, StageFailed
 from flowdapt.runs import Failure
+from flowdapt_workers import payloads
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.functions import check_count, elements_of, name_of
 from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single

@@ -24,10 +24,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from flowdapt import payloads
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.objects import attached
-from flowdapt_workers import importing, wire
+from flowdapt_workers import importing, payloads, wire
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.computing import Computed, Computing, Mapping
 from flowdapt_workers.diversion import Diversion

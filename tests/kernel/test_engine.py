@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
+from flowdapt_policies.targets import Targets
 
 from flowdapt import engine as engine_module
 from flowdapt import events
@@ -26,7 +27,6 @@ from flowdapt.errors import (
     ResourceChanged,
     ResourceExists,
     ResourceNotFound,
-    StageError,
     StorageError,
 )
 from flowdapt.events import Event
@@ -111,6 +111,7 @@ async def make_engine(tmp_path: Path, storage: MemoryStorage) -> AsyncIterator[M
                 types=kernel_types(),
                 **parts,
             )
+            engine.policies.append(Targets(engine))
             await engine.start()
             stack.push_async_callback(engine.stop)
             return engine
@@ -298,20 +299,6 @@ async def test_a_target_whose_module_is_missing_may_come_later(engine: Engine) -
         "TargetNotFound",
         "target 'no_such_module.load' cannot be imported: there is no module 'no_such_module'",
     ]
-
-
-async def test_targets_that_cannot_be_looked_up_are_taken_as_they_are(
-    make_engine: MakeEngine, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Busy(InlineExecutor):
-        async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
-            raise StageError("no worker is free")
-
-    engine = await make_engine(executor=Busy())
-
-    await engine.create(Workflow, a_workflow("new", "duble"))
-
-    assert "the targets of 'new' were not looked up: StageError('no worker is free')" in caplog.text
 
 
 @pytest.mark.parametrize("deep", [True, False], ids=["lists in lists", "a function"])

@@ -47,8 +47,9 @@ def test_an_unlawful_transition_is_refused_by_name(old: RunState, new: RunState)
     assert (caught.value.run, caught.value.old, caught.value.new) == (run.name, old, new)
 
 
-def test_three_states_are_final() -> None:
-    assert [state for state in RunState if state.final] == [FINISHED, FAILED, CANCELLED]
+def test_what_has_ended_is_final() -> None:
+    ends = [FINISHED, FAILED, CANCELLED, RunState.SKIPPED]
+    assert [state for state in RunState if state.final] == ends
 
 
 @pytest.mark.parametrize("state", [FINISHED, FAILED, CANCELLED])

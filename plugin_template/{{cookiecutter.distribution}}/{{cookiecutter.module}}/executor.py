@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from flowdapt import payloads
+from flowdapt.texts import to_json
 from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.errors import NeverFits, RunCancelled, StageError
 from flowdapt.executors import Call, Executor, Handle, Host, MapCall, Node, Outcome, Progress, Ref, StageFailed
@@ -118,7 +118,7 @@ class ThreadExecutor(Executor):
                 arguments = by_position or function.by_keyword(values or {})
                 outcome = Outcome(await self._called(function, arguments, context))
             # The result of the last stage is the run's, which is stored and sent as JSON.
-            return replace(outcome, json=payloads.to_json(outcome.ref) if call.final else None)
+            return replace(outcome, json=to_json(outcome.ref) if call.final else None)
         except StageError:
             raise
         except asyncio.CancelledError:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from flowdapt.errors import FlowdaptError, StorageError
 from flowdapt.events import Event
-from flowdapt.payloads import to_json
+from flowdapt.texts import to_json
 from flowdapt.plugins import offered
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.storage import (

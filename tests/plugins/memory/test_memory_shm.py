@@ -141,7 +141,7 @@ def test_an_array_from_memory_lies_in_the_shared_file_and_costs_no_memory_of_its
     script = """
         import json, re, sys
         import numpy as np, psutil
-        from flowdapt import payloads
+        from flowdapt_workers import payloads
         from flowdapt.context import Address
         from flowdapt.objects import attached
         memory = attached(Address(*sys.argv[1:]))

@@ -165,7 +165,7 @@ async def test_a_mistyped_target_is_refused_with_the_nearest_names(house: House)
 
 
 async def test_targets_that_cannot_be_looked_up_are_taken_as_they_are(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def never(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()
@@ -174,6 +174,8 @@ async def test_targets_that_cannot_be_looked_up_are_taken_as_they_are(
     monkeypatch.setattr(house.engine.executor, "lookup", never)
 
     await house.apply(stage("one", target="nubmers"))
+
+    assert "the targets of 'farm' were not looked up: TimeoutError()" in caplog.text
 
 
 async def _last(house: House) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flowdapt_workers import payloads
 from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -24,7 +25,6 @@ from flowdapt_workers.output import Output
 from flowdapt_workers.parts import INLINE_BYTES, Held, Part
 from flowdapt_workers.remote import RemoteExecutor
 
-from flowdapt import payloads
 from flowdapt.executors import Node
 
 
