@@ -14,7 +14,7 @@ from flowdapt.storage import Storage
 from flowdapt.texts import to_json
 
 RECOVERIES = ("resume", "restart", "fail")  #: what a workflow may say, of which the first is meant
-MOST_RESUMED = 5  #: how often a run is gone on with, as it may be what ends the servers
+MOST_RESUMED = 100  #: how often a run is gone on with, as it may be what ends the servers
 DEFINITION = "definition/"  #: begins the keys under which workflows are, as runs began with them
 
 
