@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from flowdapt_workers import programs, wire
@@ -118,10 +119,12 @@ class Zygote:
             if self._channel is not None:
                 return
             await self._end()  # what is left of an earlier one
-            self._process, ours = programs.started("flowdapt_workers.zygote")
+            process, ours = programs.started("flowdapt_workers.zygote")
+            self._process = process
             self._control = socket.socket(fileno=os.dup(ours.fileno()))
             self._control.sendall(wire.encode((self._preload,)))
-            self._channel = await wire.Channel.over(ours, self._told, self._gone)
+            gone = partial(self._gone, process)
+            self._channel = await wire.Channel.over(ours, self._told, gone)
 
     async def fork(self, kind: Kind, facts: Facts) -> Process:
         """Return a new worker.
@@ -139,7 +142,10 @@ class Zygote:
                 self._forked = asyncio.get_running_loop().create_future()
                 self._number += 1
                 request = wire.encode((self._number, facts))
-                socket.send_fds(self._control, [request], [theirs.fileno(), write])
+                try:
+                    socket.send_fds(self._control, [request], [theirs.fileno(), write])
+                except OSError:  # it died, and its socket is yet to tell
+                    self._gone(self._process)
                 pid = await self._forked
         except BaseException:
             ours.close()
@@ -179,8 +185,11 @@ class Zygote:
         else:
             self._early[pid] = rest[0]
 
-    def _gone(self) -> None:
-        """Notice that the zygote ended; its workers end with it."""
+    def _gone(self, process: subprocess.Popen[bytes] | None) -> None:
+        """Notice that a zygote ended; its workers end with it."""
+        if process is not self._process or self._channel is None:
+            return
+        self._channel.close()
         self._channel = None
         if self._control is not None:
             self._control.close()

@@ -26,7 +26,7 @@ from flowdapt_testing.desks import user_stage as stage
 from flowdapt_testing.stopping import SLEEPS
 from flowdapt_workers.crew import Crew
 from flowdapt_workers.parts import Woven
-from flowdapt_workers.processes import Process
+from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.spool import Spool
 
 from flowdapt.context import Places
@@ -119,6 +119,23 @@ async def test_the_pool_heals_when_the_process_that_forks_workers_is_killed(desk
     zygote.kill()
 
     assert [await desk.result(stage("a", "fine")) for _ in range(5)] == [1] * 5
+
+
+async def test_a_worker_is_made_even_if_nobody_has_heard_yet_that_what_forks_them_is_dead(
+    desk: Desk,
+) -> None:
+    desk.write("def fine(): return 1")
+    assert await desk.result(stage("a", "fine")) == 1
+    crew = crew_of(desk)
+    zygote = crew._zygote._process
+    assert zygote is not None
+    zygote.kill()
+    zygote.wait()  # and the loop had no turn
+
+    process = await crew.fork(Kind())
+
+    assert not process.gone
+    crew.close(process)
 
 
 class TestManyWorkers:
