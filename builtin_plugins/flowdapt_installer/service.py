@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from flowdapt_sets import active, paths, preparing
 from flowdapt_sets.errors import SetUnusable
 
-from flowdapt.errors import InvalidInput
+from flowdapt.errors import InvalidInput, ResourceNotFound
 from flowdapt.resources import now
+from flowdapt.runs import RunState
 from flowdapt.services import Service
 from flowdapt.snapshots import Plugins
+from flowdapt.storage import RunQuery
 from flowdapt_installer import changes
 from flowdapt_installer.asking import Site, planned
 from flowdapt_installer.changes import HERE
@@ -71,9 +73,21 @@ class PluginSets(Service):
         for pointer in await self.records.all_active():
             if text := await self._use(pointer):
                 self._later(self.server.executor.prepare(text, self.site.warehouse.folder))
+        await self._prepare_for_runs()
         for change in await self.records.changes():
             if change.spec.state == "running":
                 await self._close(change)
+
+    async def _prepare_for_runs(self) -> None:
+        """Have nodes prepare what runs of an earlier server began with, which are gone on with."""
+        states = (RunState.PENDING, RunState.RUNNING)
+        runs = await self.server.storage.list_runs(RunQuery(states=states))
+        active = {plugins.id for plugins in self.server.engine.snapshots.sets.values()}
+        for name in {stored.run.plugin_set for stored in runs} - active - {""}:
+            with suppress(ResourceNotFound):  # then each stage says so
+                found = await changes.set_of(self.records, name)
+                work = self.server.executor.prepare(found.to_json(), self.site.warehouse.folder)
+                self._later(work)
 
     async def stop(self) -> None:
         """Give up a change that is being made."""

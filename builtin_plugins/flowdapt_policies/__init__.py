@@ -10,6 +10,7 @@ def flowdapt_policies() -> list[Provider]:
     return [
         Provider("targets", f"{_HERE}.targets:Targets", "Refuses targets that are mistyped."),
         Provider("recovery", f"{_HERE}.recovery:Recovery", "What a killed server leaves behind."),
+        Provider("retention", f"{_HERE}.recovery:Retention", "How long ended runs are kept."),
         Provider("admission", f"{_HERE}.admission:Admission", "Runs of one workflow at once."),
         Provider("limits", f"{_HERE}.limits:Limits", "How long runs and stages may take."),
         Provider("fallbacks", f"{_HERE}.fallbacks:Fallbacks", "What stands in for a failure."),

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import TypeAdapter
+
 from flowdapt.errors import ResourceNotFound
 from flowdapt.events import AUDIT, RESOURCES
+from flowdapt.resources import Workflow, now
+from flowdapt.runs import RunState
 from flowdapt.services import Service
+from flowdapt.settings import Duration
+from flowdapt.storage import RunQuery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +29,8 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 60.0  #: how often runs and events past their retention are looked for
 SWEPT_AT_ONCE = 500  #: of them removed in one step
 
+_SECONDS = TypeAdapter[float](Duration)
+
 
 class RetentionService(Service):
     """Removes runs that ended too long ago, and old events."""
@@ -30,7 +39,8 @@ class RetentionService(Service):
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(server, **options)
-        self.storage, self.kept = server.storage, server.settings.events
+        self.engine, self.storage = server.engine, server.storage
+        self.kept = server.settings.events
         self.keep_runs = server.settings.services.compute.run_retention_duration
 
     async def start(self) -> None:
@@ -56,6 +66,10 @@ class RetentionService(Service):
         """Remove everything that is past its retention at present."""
         if self.keep_runs > 0:
             await _until_none(self._expire_runs)
+        for workflow in await self.engine.list(Workflow):
+            if (seconds := workflow.spec.options.get("retention")) is not None:
+                await _until_none(partial(self._expire_runs_of, workflow.name, seconds))
+        await self.storage.delete_blobs("")  # those that have had their time
         kept, trim = self.kept, self.storage.trim_events
         ages = {RESOURCES: kept.revisions, AUDIT: kept.audit}
         for channel in await self.storage.event_channels():
@@ -68,6 +82,22 @@ class RetentionService(Service):
             with suppress(ResourceNotFound):  # somebody deleted it meanwhile
                 await self.storage.delete_run(uid)
         return len(expired)
+
+    async def _expire_runs_of(self, workflow: str, seconds: float | str) -> int:
+        before = now() - timedelta(seconds=_SECONDS.validate_python(seconds))
+        query = RunQuery(
+            workflow=workflow,
+            states=[state for state in RunState if state.final],
+            until=before,
+            newest_first=False,
+            limit=SWEPT_AT_ONCE,
+        )
+        found = [stored.run for stored in await self.storage.list_runs(query)]
+        old = [run for run in found if run.finished_at is not None and run.finished_at < before]
+        for run in old:
+            with suppress(ResourceNotFound):  # somebody deleted it meanwhile
+                await self.storage.delete_run(run.uid)
+        return len(old)
 
 
 async def _until_none(remove: Callable[[], Awaitable[int]]) -> None:

@@ -13,12 +13,13 @@ import pytest
 from flowdapt.errors import ResourceChanged, ResourceExists, ResourceNotFound
 from flowdapt.runs import Run, StageRecord
 from flowdapt.storage import INLINE_BYTES, EventQuery, LogBlock, Storage
+from flowdapt_testing.blobs import BlobSuite
 from flowdapt_testing.documents import a_document, changed
 from flowdapt_testing.events import EventSuite, an_event
 from flowdapt_testing.runs import ODD_TEXT
 
 
-class StorageSuite(EventSuite):
+class StorageSuite(BlobSuite, EventSuite):
     """What every :class:`flowdapt.storage.Storage` does.
 
     A subclass says how one is made; each call returns one over the same place, not yet started::

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,33 @@ async def test_what_cannot_be_removed_is_logged_and_looked_for_again(
         await asyncio.wait_for(again.wait(), 5)
 
     assert "what is past its retention could not be removed" in caplog.text
+
+
+async def test_a_workflow_may_keep_its_runs_for_a_shorter_time(serve: Serve) -> None:
+    async with serve() as server:
+        for name, options in (("farm", {"retention": "1h"}), ("other", {})):
+            spec = {"stages": [{"name": "a", "target": "builtins.dict"}], "options": options}
+            document = {"kind": "workflow", "metadata": {"name": name}, "spec": spec}
+            await server.engine.apply(document)
+        for name in ("farm", "other"):
+            for run in (ended(hours=2), ended(minutes=30)):
+                begun = run.finished_at and run.finished_at - timedelta(minutes=1)
+                facts = {"workflow": name, "started_at": begun}
+                await server.storage.add_run(run.model_copy(update=facts))
+
+        await RetentionService(server).sweep()
+
+        left = [stored.run.workflow for stored in await server.storage.list_runs(RunQuery())]
+        assert sorted(left) == ["farm", "other", "other"]
+
+
+async def test_blobs_that_had_their_time_are_removed(serve: Serve, tmp_path: Path) -> None:
+    async with serve() as server:
+        await server.storage.save_blob("old", b"x", seconds=0)
+        await server.storage.save_blob("young", b"y", seconds=60)
+
+        await RetentionService(server).sweep()
+
+        assert await server.storage.load_blob("young") == b"y"
+    with closing(sqlite3.connect(tmp_path / "flowdapt.db")) as db:
+        assert db.execute("SELECT count(*) FROM blobs WHERE key = 'old'").fetchone() == (0,)
