@@ -21,6 +21,7 @@ from flowdapt.errors import (
 )
 from flowdapt.events import ACTOR, Event
 from flowdapt.executors import Executor, Host, Outcome, Progress
+from flowdapt.plugins import Plugins
 from flowdapt.policies import Policy, around
 from flowdapt.recovery import ServerStopped, define, recover
 from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data
@@ -64,7 +65,7 @@ class Engine(Catalog):
         self.executor, self.types = executor, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
         self.seal: Seal | None = None  #: to be set where a plugin keeps secrets
-        self.policies: list[Policy] = []  #: to be filled before it is started, the outermost first
+        self.policies: list[Policy] = []  #: the outermost first, see :meth:`govern`
         self.draining = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
@@ -72,6 +73,12 @@ class Engine(Catalog):
         self._walks: dict[UUID, Walk] = {}
         self._ends: dict[UUID, asyncio.Task[StoredRun]] = {}
         self._definitions: dict[tuple[UUID, int], str] = {}
+
+    def govern(self, plugins: Plugins) -> None:
+        """Have runs follow the policies that plugins offer; to be called before it is started."""
+        offered = plugins.importable("policies", plugins.providers("policies"), what="policy")
+        policies: list[Policy] = [made(self) for _, made in offered]
+        self.policies = sorted(policies, key=lambda policy: policy.order)
 
     async def start(self) -> None:
         """Start the executor, and go on with the runs that an earlier server left unfinished."""
@@ -186,6 +193,7 @@ class Engine(Catalog):
         code = self.snapshots.take(namespace)
         run = Run(**names, **facts, input=given, code=code)
         if self.in_progress(run.uid):
+            await asyncio.gather(*self._beginning, return_exceptions=True)  # it is found then
             raise ResourceExists(RUN_KIND, run.name)
         known = around(self.policies, workflow.spec.options, "workflow_options")
         if all(policy.admit(workflow, run) for policy in known):

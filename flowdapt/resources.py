@@ -243,6 +243,12 @@ class Workflow(Resource):
     kind: Literal["workflow"] = "workflow"
     spec: WorkflowSpec
 
+    def changed_in_v1alpha1(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return what a published client puts in place of this, which knows no ``options``."""
+        if not isinstance(spec := data.get("spec"), dict):
+            return data
+        return {**data, "spec": {"options": self.spec.options, **spec}}
+
 
 class Selector(Model):
     """Which resources a config applies to."""

@@ -91,10 +91,7 @@ class Server:
                 keep_runs=compute.run_retention_duration != 0,
                 log_limit=settings.logging.run_limit,
             )
-            offered = plugins.providers("policies")
-            for _, policy in plugins.importable("policies", offered, what="policy"):
-                self.engine.policies.append(policy(self.engine))
-            self.engine.policies.sort(key=lambda policy: policy.order)
+            self.engine.govern(plugins)
             for name in plugins.providers("secrets"):  # a stranger's comes last, and is taken
                 keeper = plugins.resolve("secrets", name)(self.storage, settings.app_dir)
                 self.engine.seal = keeper.seal
