@@ -93,7 +93,7 @@ def flowdapt_plugins() -> Plugins:
 async def flowdapt_engine(flowdapt_plugins: Plugins, tmp_path: Path) -> AsyncIterator[Engine]:
     """An engine that forgets everything and computes in this process, where breakpoints stop.
 
-    It knows the kinds and the stage types of all plugins, and tells them of events. Services, such
+    It knows the kinds, stage types and policies of all plugins, and tells them of events. Services, such
     as that of triggers, are not there: for these there is ``flowdapt_server``.
     """
     storage = MemoryStorage()
@@ -104,6 +104,7 @@ async def flowdapt_engine(flowdapt_plugins: Plugins, tmp_path: Path) -> AsyncIte
         kinds=kinds(flowdapt_plugins),
         types=stage_types(flowdapt_plugins),
     )
+    engine.govern(flowdapt_plugins)
     with engine.events.listening(flowdapt_plugins.notify):
         await engine.start()
         yield engine

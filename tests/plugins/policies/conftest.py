@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 from flowdapt_local.executor import LocalExecutor
-from flowdapt_policies import flowdapt_policies
 from flowdapt_sqlite.storage import SqliteStorage
 
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
-from flowdapt.hooks import load
+from flowdapt.plugins import Plugins
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.storage import RunQuery, StoredRun
 from flowdapt.walks import kernel_types
 
+PLUGINS = Plugins.load(safe_mode=True)
 SOURCE = """
 import time
 from pathlib import Path
@@ -110,8 +110,7 @@ class House:
         snapshots = Snapshots([Root(self.app_dir)], self.app_dir / "code")
         host = Host(app_dir=self.app_dir, snapshots=snapshots)
         self.engine = Engine(storage, LocalExecutor(cpus=4), host, types=kernel_types())
-        offered = (load(one.target)(self.engine) for one in flowdapt_policies())
-        self.engine.policies[:] = sorted(offered, key=lambda policy: policy.order)
+        self.engine.govern(PLUGINS)
         await self.engine.start()
         self._stack.push_async_callback(storage.stop)
         self._stack.push_async_callback(self.engine.stop)

@@ -27,6 +27,8 @@ from flowdapt.walks import kernel_types
 from tests.plugins.rest.callers import WORKFLOW, bearer
 from tests.plugins.rest.replies import Replies
 
+GOVERNING = Plugins.load(safe_mode=True)  #: whose policies runs follow
+
 
 class Garden(Resource):
     """A kind as a plugin would offer it."""
@@ -111,6 +113,7 @@ async def server(
         types=kernel_types(),
         kinds={**KINDS, "garden": Garden},
     )
+    made.engine.govern(GOVERNING)
     await made.engine.start()
     yield made
     await made.engine.stop()
