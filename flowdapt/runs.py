@@ -69,6 +69,7 @@ class FailedItem(NamedTuple):
     item: int
     type: str
     message: str
+    attempts: int = 1
 
 
 class Selection(Model):

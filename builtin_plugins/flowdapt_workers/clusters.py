@@ -104,6 +104,9 @@ class Cluster(ABC):
     ) -> Answer:
         """Compute an order; when this is cancelled, so is that, and within a second.
 
+        What is computed knows it at once, see :class:`flowdapt_workers.attempts.Trial`, and has a
+        moment to end by itself. Only once it has ended this raises that it was cancelled.
+
         :param context: the payload of the run's context
         :param code: a snapshot of user modules as :func:`flowdapt.snapshots.activate` takes it,
             pickled; empty where there are none

@@ -6,12 +6,14 @@ costs the gateway; the server starts another one.
 
 From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
 ``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``, ``("cancel", numbers)``,
+``("expire", number)``, which is answered like a submitted order unless its answer is on its way,
 ``("release", run)``, ``("fetch", id, parts)``, ``("prepare", id, plugins, wheels, look)``; it ends
 with the connection.
 To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("nodes", [Node])`` whenever they changed, ``("started", number, worker)``,
 ``("done", number, Done)``, ``("failed", number, Failed)``, ``("lost", number, cause)``,
-``("gone", number)`` where blocks are lost for good, ``("fetched", id, payloads or None)``,
+``("expired", number)``, ``("gone", number)`` where blocks are lost for good,
+``("fetched", id, payloads or None)``,
 ``("prepared", id, problems by node, or None)``,
 ``("log", run, stage, lines, count)``, ``("down", reason)``.
 """
@@ -70,6 +72,7 @@ class Gateway:
         self._again: dict[int, asyncio.Task[None]] = {}
         self._of_run: dict[str, set[int]] = {}
         self._computing: dict[int, asyncio.Task[None]] = {}
+        self._expired: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._socket: MemorySocket | None = None
@@ -172,7 +175,11 @@ class Gateway:
         common = self._contexts.get(order.task.run, b""), self._codes[order.code]
         task = asyncio.create_task(self._compute(order, *common))
         self._computing[order.number] = task
-        task.add_done_callback(lambda _: self._computing.pop(order.number, None))
+        task.add_done_callback(lambda _: self._settled(order.number))
+
+    def _settled(self, number: int) -> None:
+        del self._computing[number]
+        self._expired.discard(number)
 
     async def _compute(self, order: Order, context: bytes, code: bytes) -> None:
         try:
@@ -186,6 +193,8 @@ class Gateway:
         except BlocksLost:
             self._channel.send(("gone", order.number))
         except asyncio.CancelledError:
+            if order.number in self._expired:
+                self._channel.send(("expired", order.number))
             raise
         except Exception as error:
             logger.exception("an order of stage %r failed", order.task.stage)
@@ -250,6 +259,11 @@ class Gateway:
         for number in numbers:
             if (task := self._computing.get(number)) is not None:
                 task.cancel()
+
+    def _on_expire(self, number: int) -> None:
+        if number in self._computing:
+            self._expired.add(number)
+            self._on_cancel([number])
 
     def _on_release(self, run: str) -> None:
         self._contexts.pop(run, None)
