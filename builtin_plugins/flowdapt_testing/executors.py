@@ -14,6 +14,7 @@ import pytest
 from flowdapt.context import Sealed, get_run_context
 from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
 from flowdapt.executors import StageFailed
+from flowdapt_testing.attempts import AttemptSuite
 from flowdapt_testing.benches import MAPPED, Bench, stage
 from flowdapt_testing.elements import ElementSuite
 
@@ -37,7 +38,7 @@ class Safe:
         return text.replace("plain", "***") if self.opened else text
 
 
-class ExecutorSuite(ElementSuite):
+class ExecutorSuite(ElementSuite, AttemptSuite):
     """What every :class:`flowdapt.executors.Executor` does.
 
     A subclass says how one is made, with at least two processors, and not yet started::
