@@ -264,6 +264,7 @@ class Agent(WorkerPlugin):
             self.tell("deferred", order.number)
 
         work.defers = defers
+        work.enters = lambda: self.tell("entered", order.number)
         kind = await self._kind(order)
         later = self._loop.call_later(SHORT_SECONDS, goes_on)
         try:

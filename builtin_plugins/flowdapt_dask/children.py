@@ -39,6 +39,7 @@ class Work:
     :param deferred: the rest is awaited
     :param displaced: its process was killed because of something else, and it is not at fault
     :param defers: called when it is, and no processor is needed any more
+    :param enters: called when the function is called, if its time will be counted
     :param pid: of the process that was given the work
     """
 
@@ -53,6 +54,7 @@ class Work:
     deferred: bool = False
     displaced: bool = False
     defers: Callable[[], None] = lambda: None
+    enters: Callable[[], None] = lambda: None
     pid: int = 0
 
 
@@ -221,6 +223,8 @@ class Children:
         kind, *rest = message
         if kind == "log":
             self._log(*rest)
+        elif kind == "entered":
+            process.units[rest[0]].enters()
         elif kind == "deferred":
             work: Work = process.units[rest[0]]
             work.deferred = True

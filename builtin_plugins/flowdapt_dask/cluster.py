@@ -311,6 +311,11 @@ class DaskCluster(Cluster):
             sent.move(self._workers.places.get(address))
             self.told.started(sent.order, worker)
 
+    def _on_entered(self, number: int) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.begun = True
+            self.told.entered(sent.order)
+
     def _on_deferred(self, number: int) -> None:
         if (sent := self._sent.get(number)) is not None:
             sent.defer()

@@ -161,7 +161,6 @@ class Dispatch:
                 job.outcome.add_done_callback(lambda _: _unmap(process, mapping))
             span = unit.piece, unit.start, unit.count
             process.send("chunk", number, mapping, *span, unit.tried, unit.failed)
-        unit.begin(lambda: self._stop(process, [number]))
         if job.worker is None:
             job.worker = f"process {process.pid}"
             self.moved(job)
@@ -200,6 +199,8 @@ class Dispatch:
             future = self._lookups.get(rest[0])
             if future is not None and not future.done():
                 future.set_result(rest[1])
+        elif kind == "entered":
+            process.units[rest[0]].begin(lambda: self._stop(process, [rest[0]]))
         elif kind == "deferred":
             unit = process.units[rest[0]]
             unit.deferred = unit.job.is_async = True

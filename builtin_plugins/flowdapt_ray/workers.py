@@ -130,8 +130,6 @@ class Worker:
         try:
             self._shelf.begin(order.block, dict(zip(order.needs, blocks, strict=True)))
             self._output.main = (order.task.run, order.task.stage, None)
-            if order.limit is not None:  # whose time is counted from now on
-                self._post.send_of(order.number, "started", self._pid, self._node)
             answer = self._attempt(order, context)
             block = self._shelf.end()
             self._flush()
@@ -150,6 +148,8 @@ class Worker:
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             trial = Trial(self._know(order.task.run, block), order.attempt, order.failed)
+            if order.limited:
+                trial.enter = partial(self._post.send_of, order.number, "entered")
             with self._interrupts.raised(trial.cancel):
                 done = self._computing(order, trial)
             is_async = asyncio.iscoroutine(done)

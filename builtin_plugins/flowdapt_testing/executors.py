@@ -17,6 +17,7 @@ from flowdapt.executors import StageFailed
 from flowdapt_testing.attempts import AttemptSuite
 from flowdapt_testing.benches import MAPPED, Bench, stage
 from flowdapt_testing.elements import ElementSuite
+from flowdapt_testing.limits import LimitSuite
 
 
 class Safe:
@@ -177,7 +178,7 @@ class ExecutorSuite(ElementSuite, AttemptSuite):
         assert node.free["cpus"] <= node.resources["cpus"]
 
 
-class ProcessExecutorSuite(ExecutorSuite):
+class ProcessExecutorSuite(ExecutorSuite, LimitSuite):
     """What every executor does that computes in other processes, beside all the others do."""
 
     async def test_output_and_log_records_belong_to_the_run(self, bench: Bench) -> None:

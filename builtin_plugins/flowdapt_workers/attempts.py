@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,6 +148,8 @@ class Trial:
         self._context, self.attempt, self.failed = context, attempt, failed
         self._seen: list[WorkflowRunContext] = []
         self.cancelled = False
+        #: called when everything is there and the function is called, from when its time counts
+        self.enter: Callable[[], None] = lambda: None
 
     def at(self, stage: str, item: int | None = None) -> WorkflowRunContext:
         """Return what code of that stage and element is to see."""

@@ -153,7 +153,7 @@ class Order:
     :param priority: higher goes first, where a cluster knows of such
     :param attempt: which one this is, from 1
     :param failed: how many of those before failed
-    :param limit: seconds until it will be stopped, from when the cluster says that it has started
+    :param limited: it is to be told when the function is called, because its time will be counted
     """
 
     number: int
@@ -168,7 +168,7 @@ class Order:
     priority: int = 0
     attempt: int = 1
     failed: int = 0
-    limit: float | None = None
+    limited: bool = False
 
     @property
     def needs(self) -> tuple[int, ...]:

@@ -49,6 +49,9 @@ class Told(Protocol):
     def started(self, order: Order, worker: str) -> None:
         """An order is computed now; need not be told of short ones."""
 
+    def entered(self, order: Order) -> None:
+        """An order's function is called now, and its time counts; told where it has a limit."""
+
     def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         """A stage wrote lines; those of an order come before its answer."""
 

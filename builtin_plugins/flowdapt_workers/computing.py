@@ -106,7 +106,8 @@ class Computing:
 
         :param trial: which attempt it is; absent, the first
         """
-        context = (trial or Trial(self.contexts[task.run])).at(task.stage)
+        trial = trial or Trial(self.contexts[task.run])
+        context = trial.at(task.stage)
         function = self.function(task)
         if task.takes_input:
             arguments = function.by_keyword(context.input)
@@ -116,11 +117,13 @@ class Computing:
 
             async def work() -> Done:
                 set_run_context(context)
+                trial.enter()
                 return self._kept(task, await function.enter_async(arguments))
 
             return work()
         variables = copy_context()
         variables.run(set_run_context, context)
+        trial.enter()
         return self._kept(task, variables.run(function.enter, arguments))
 
     def _kept(self, task: Task, result: Any) -> Done:
@@ -170,6 +173,7 @@ class Computing:
         failures, failed, again = list[Failed](), list[FailedItem](), list[int]()
         variables = copy_context()
         variables.run(set_run_context, context)
+        trial.enter()
         for index, element in zip(indexes, elements, strict=True):
             if trial.cancelled:  # and the function ended by itself, which not all of them do
                 raise Interrupted
@@ -234,6 +238,7 @@ class Computing:
     async def _gather(self, mapping: Mapping, trial: Trial, elements: dict[int, Any]) -> Done:
         """Compute the elements of an async chunk, all at once."""
         task, seconds = mapping.task, dict.fromkeys(elements, 0.0)
+        trial.enter()
 
         async def one(index: int, element: Any) -> Any:
             set_run_context(trial.at(task.stage, index))

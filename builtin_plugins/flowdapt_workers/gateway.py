@@ -10,7 +10,8 @@ From the server: ``("open", target, options, Surroundings)``, ``("context", run,
 ``("release", run)``, ``("fetch", id, parts)``, ``("prepare", id, plugins, wheels, look)``; it ends
 with the connection.
 To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
-``("nodes", [Node])`` whenever they changed, ``("started", number, worker)``,
+``("nodes", [Node])`` whenever they changed,
+``("started", number, worker)``, ``("entered", number)``,
 ``("done", number, Done)``, ``("failed", number, Failed)``, ``("lost", number, cause)``,
 ``("expired", number)``, ``("gone", number)`` where blocks are lost for good,
 ``("fetched", id, payloads or None)``,
@@ -149,6 +150,10 @@ class Gateway:
     def started(self, order: Order, worker: str) -> None:
         """Pass on that an order is computed now."""
         self._channel.send(("started", order.number, worker))
+
+    def entered(self, order: Order) -> None:
+        """Pass on that an order's function is called now."""
+        self._channel.send(("entered", order.number))
 
     def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         """Pass on what a stage wrote."""

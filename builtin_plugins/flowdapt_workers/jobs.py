@@ -60,8 +60,9 @@ class Unit:
         return self.attempt + self.failed
 
     def begin(self, expire: Callable[[], None]) -> None:
-        """Note that it is computed from now on; have it stopped when its time is over."""
-        if self.job.allowed.timeout is not None and self.clock is None:
+        """Note that its function is called; have it stopped when its time is over."""
+        self.end()  # it may have been called in another worker before
+        if self.job.allowed.timeout is not None and not self.late:
             loop = asyncio.get_running_loop()
             self.clock = loop.call_later(self.job.allowed.timeout, self._expire, expire)
 

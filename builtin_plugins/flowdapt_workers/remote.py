@@ -248,7 +248,7 @@ class RemoteExecutor(SubmittingExecutor):
             priority=job.call.priority,
             attempt=unit.tried,
             failed=unit.failed,
-            limit=job.allowed.timeout,
+            limited=job.allowed.timeout is not None,
         )
         self._sent[number] = _Sent(order, unit)
         context, snapshots = self.contexts[task.run], self._host.snapshots
@@ -278,12 +278,13 @@ class RemoteExecutor(SubmittingExecutor):
             self._host.on_log(UUID(run), LogBlock(stage, lines, count))
 
     def _on_started(self, number: int, worker: str) -> None:
-        if (sent := self._sent.get(number)) is None:
-            return
-        sent.unit.begin(lambda: self._expire(number))
-        if sent.unit.job.worker is None:
+        if (sent := self._sent.get(number)) is not None and sent.unit.job.worker is None:
             sent.unit.job.worker = worker
             self.moved(sent.unit.job)
+
+    def _on_entered(self, number: int) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.unit.begin(lambda: self._expire(number))
 
     def _expire(self, number: int) -> None:
         """Have an order stopped that took too long; an answer comes all the same."""

@@ -11,7 +11,8 @@ From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", 
 ``("stop", id)``, ``("lookup", id, targets)``. Calls and chunks end with the number of the attempt,
 and of those before it that failed.
 To the server: ``("up",)`` once, ``("done", id, Done)``, ``("failed", id, Failed)``,
-``("deferred", id)``, ``("found", id, problems)``, ``("log", run, stage, lines, count)``.
+``("entered", id)`` of what has a time limit, ``("deferred", id)``, ``("found", id, problems)``,
+``("log", run, stage, lines, count)``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 from flowdapt import payloads
 from flowdapt.objects import attached
 from flowdapt_workers import importing, wire
-from flowdapt_workers.attempts import Trial
+from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
 from flowdapt_workers.diversion import Diversion
@@ -178,6 +179,8 @@ class Worker:
         """Do work in the main thread and answer, unless the answer comes later."""
         self.output.main = (task.run, task.stage, None)
         self._trials[number] = trial
+        if Attempts.of(task.options).timeout is not None:
+            trial.enter = partial(self._send, "entered", number)
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             self._computing = True
