@@ -34,7 +34,7 @@ from typing import Any
 from flowdapt.executors import LOST_ATTEMPTS
 from flowdapt.hooks import load
 from flowdapt_workers import wire
-from flowdapt_workers.calls import Done, Order
+from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
     Block,
@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 NODES_SECONDS = 1.0  #: how often the cluster is asked for its nodes
 CLOSE_SECONDS = 10.0  #: how long a cluster may take to end
+
+_Elements = list[tuple[int, int, tuple[int, ...] | None]]  #: first, count and places of pieces
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ class Gateway:
         self._contexts: dict[str, bytes] = {}
         self._codes: dict[str, bytes] = {"": b""}
         self._blocks: dict[int, Block] = {}
-        self._made: dict[int, Order] = {}  # what makes a block once more
+        self._made: dict[int, tuple[Order, _Elements]] = {}  # what makes a block once more
         self._again: dict[int, asyncio.Task[None]] = {}
         self._of_run: dict[str, set[int]] = {}
         self._computing: dict[int, asyncio.Task[None]] = {}
@@ -189,7 +191,7 @@ class Gateway:
     async def _compute(self, order: Order, context: bytes, code: bytes) -> None:
         try:
             answer, block = await self._computed(order, context, code)
-            self._keep(order, block)
+            self._keep(order, block, answer)
             text = answer.json if isinstance(answer, Done) else None
             if isinstance(text, Held):
                 (text,) = await self._fetched([text])
@@ -210,11 +212,11 @@ class Gateway:
             else:
                 self._channel.send(("failed", order.number, answer))
 
-    def _keep(self, order: Order, block: Block | None) -> None:
+    def _keep(self, order: Order, block: Block | None, answer: Done | Failed) -> None:
         if block is None or order.task.run not in self._contexts:  # released meanwhile
             return
         self._blocks[order.block] = block
-        self._made[order.block] = order
+        self._made[order.block] = order, _elements_of(answer)
         self._of_run.setdefault(order.task.run, set()).add(order.block)
 
     async def _computed(self, order: Order, context: bytes, code: bytes) -> Answer:
@@ -249,16 +251,17 @@ class Gateway:
             raise BlocksLost([number]) from None  # its run was released
 
     async def _made_again(self, number: int) -> None:
-        order = self._made.get(number)
-        if order is None:
+        if number not in self._made:
             raise BlocksLost([number])
+        order, elements = self._made[number]
         context, code = self._contexts[order.task.run], self._codes[order.code]
         answer, block = await self._computed(order, context, code)
-        if block is None:
+        # Others may have failed this time, and what was lost is asked for by its place.
+        if block is None or _elements_of(answer) != elements:
             self._made.pop(number, None)
             logger.error("stage %r, made again, is not what it was: %r", order.task.stage, answer)
             raise BlocksLost([number])
-        self._keep(order, block)
+        self._keep(order, block, answer)
 
     def _on_cancel(self, numbers: list[int]) -> None:
         for number in numbers:
@@ -313,6 +316,12 @@ class Gateway:
             logger.exception("a plugin set cannot be prepared")
             found = {"the cluster": f"{type(error).__name__}: {error}"}
         self._channel.send(("prepared", number, found))
+
+
+def _elements_of(answer: Done | Failed) -> _Elements:
+    """Return which elements an answer has results of, piece by piece."""
+    pieces = answer.value.pieces or () if isinstance(answer, Done) else ()
+    return [(piece.first, piece.count, piece.places) for piece in pieces]
 
 
 if __name__ == "__main__":
