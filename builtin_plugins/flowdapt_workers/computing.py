@@ -168,12 +168,13 @@ class Computing:
         elements = mapping.elements(piece, start, count)
         if function.is_async:
             return self._gather(mapping, trial, dict(zip(indexes, elements, strict=True)))
-        context, elapsed = trial.at(task.stage), _Elapsed()
+        context, seconds = trial.at(task.stage), array("f")
         results: dict[int, Any] = {}
         failures, failed, again = list[Failed](), list[FailedItem](), list[int]()
         variables = copy_context()
         variables.run(set_run_context, context)
         trial.enter()
+        last = time.perf_counter()
         for index, element in zip(indexes, elements, strict=True):
             if trial.cancelled:  # and the function ended by itself, which not all of them do
                 raise Interrupted
@@ -191,9 +192,11 @@ class Computing:
                 if not task.allow_partial_failure:
                     break
             finally:
-                elapsed.note()
+                now = time.perf_counter()
+                seconds.append(now - last)
+                last = now
         done = self._chunk_kept(task, trial, results, failures, failed=failed, again=again)
-        return replace(done, durations=elapsed.seconds.tobytes())
+        return replace(done, durations=seconds.tobytes())
 
     def _chunk_kept(
         self,
@@ -243,11 +246,11 @@ class Computing:
         async def one(index: int, element: Any) -> Any:
             set_run_context(trial.at(task.stage, index))
             self.output.belongs_to((task.run, task.stage, index))
-            elapsed = _Elapsed()
+            begun = time.perf_counter()
             try:
                 return await mapping.function.enter_async(mapping.bind(element))
             finally:
-                seconds[index] = elapsed.note()
+                seconds[index] = time.perf_counter() - begun
 
         answers = await asyncio.gather(
             *(one(index, element) for index, element in elements.items()), return_exceptions=True
@@ -269,19 +272,6 @@ class Computing:
                 results[index] = answer
         done = self._chunk_kept(task, trial, results, failures, failed=failed, again=again)
         return replace(done, durations=array("f", seconds.values()).tobytes())
-
-
-class _Elapsed:
-    """Notes how long one element after the other takes."""
-
-    def __init__(self) -> None:
-        self.seconds, self._last = array("f"), time.perf_counter()
-
-    def note(self) -> float:
-        """Return the seconds since the last one."""
-        last, self._last = self._last, time.perf_counter()
-        self.seconds.append(self._last - last)
-        return self._last - last
 
 
 def _between(indexes: list[int], missing: list[int]) -> list[list[int]]:
