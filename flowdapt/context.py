@@ -74,6 +74,9 @@ class WorkflowRunContext:
     :param stage: the stage that runs now
     :param item: the index of the element, in a parameterized stage; through several that map over
         one another it is that in the first list
+    :param attempt: which attempt this is, from 1
+    :param cancelled: it is to end: the run was cancelled, or the attempt took as long as it may;
+        becomes true while the stage is computed, a moment before that is interrupted
     :param objects: where its objects are; absent, where those of any process are
     :param run_data: the run as plain data; :attr:`run` is the same as a model
     :param definition_data: the workflow as plain data; :attr:`definition` is the same as a model
@@ -85,6 +88,8 @@ class WorkflowRunContext:
     config: _Config = _Config()
     stage: str = ""
     item: int | None = None
+    attempt: int = 1
+    cancelled: bool = False
     objects: Places | None = None
     run_data: dict[str, Any] = field(default_factory=dict)
     definition_data: dict[str, Any] = field(default_factory=dict)

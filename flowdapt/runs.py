@@ -71,6 +71,7 @@ class FailedItem(NamedTuple):
     item: int
     type: str
     message: str
+    attempts: int = 1
 
 
 class Selection(Model):

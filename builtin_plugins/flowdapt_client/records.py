@@ -75,6 +75,7 @@ class FailedItem(Model):
     type: str
     message: str
     traceback: str = ""
+    attempts: int = 1
 
 
 class Applied(Model, Generic[_R]):

@@ -186,6 +186,7 @@ class Agent(WorkerPlugin):
         try:
             await asyncio.wait([work])
             if work.cancelled():
+                self.tell("lost", order.number, "it was stopped")
                 return None
             if (error := work.exception()) is not None:
                 if not isinstance(error, ChildLost):
@@ -241,7 +242,8 @@ class Agent(WorkerPlugin):
         if context is None:
             context = await self._needed("context", run)
 
-        return Work(task, context, order.mapping, piece, order.start, order.count)
+        counted = order.attempt, order.failed
+        return Work(task, context, order.mapping, piece, order.start, order.count, *counted)
 
     async def _watched(self, key: str, order: Order, work: Work) -> Done | Failed:
         """Have processes compute an order, and tell how far it is if that takes a while."""
@@ -250,12 +252,19 @@ class Agent(WorkerPlugin):
             self._let_go(key)
             self.tell("started", order.number, self.worker.address, self._named(work))
 
+        deferred = False
+
         def defers() -> None:
+            nonlocal deferred
+            if deferred:  # in a process before
+                return
+            deferred = True
             self._let_go(key)
             self._give_cpus(order)
             self.tell("deferred", order.number)
 
         work.defers = defers
+        work.enters = lambda: self.tell("entered", order.number)
         kind = await self._kind(order)
         later = self._loop.call_later(SHORT_SECONDS, goes_on)
         try:
@@ -263,7 +272,7 @@ class Agent(WorkerPlugin):
                 answer = await self._children.compute(replace(kind, gpus=gpus), work)
         finally:
             later.cancel()
-            if work.deferred:
+            if deferred:
                 self._give_cpus(order, -1)
         answer = located(answer, node_name(self.worker))
         if isinstance(answer, Done):
@@ -327,7 +336,7 @@ class Agent(WorkerPlugin):
 def failure_of(error: Exception, stage: str) -> Failed:
     """Return an error that is not of the stage, but of what it needs."""
     failure = Failure(type=type(error).__name__, message=str(error), stage=stage)
-    return failure.model_dump(), None
+    return Failed(failure.model_dump())
 
 
 def name_of(server: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import signal
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.wire import Message
 
-INTERRUPT_SECONDS = 0.5  #: how long an interrupted function may take before its process is killed
+GRACE_SECONDS = 0.25  #: how long a function that is told to stop may take before it is interrupted
+INTERRUPT_SECONDS = 0.35  #: how long an interrupted one may take before its process is killed
 MAPPINGS = 4  #: mapped stages whose arguments a process keeps
 CONTEXTS = 64  #: runs whose input a process keeps
 SPARE_SECONDS = 60.0  #: how long a process waits for work of its kind
@@ -37,7 +37,9 @@ class Work:
 
     :param mapping: the number of the mapped stage that the piece is of
     :param deferred: the rest is awaited
+    :param displaced: its process was killed because of something else, and it is not at fault
     :param defers: called when it is, and no processor is needed any more
+    :param enters: called when the function is called, if its time will be counted
     :param pid: of the process that was given the work
     """
 
@@ -47,8 +49,12 @@ class Work:
     piece: Piece | None = None
     start: int = 0
     count: int = 1
+    attempt: int = 1
+    failed: int = 0
     deferred: bool = False
+    displaced: bool = False
     defers: Callable[[], None] = lambda: None
+    enters: Callable[[], None] = lambda: None
     pid: int = 0
 
 
@@ -82,6 +88,15 @@ class Children:
 
         :raises ChildLost: its process died
         """
+        while True:
+            try:
+                return await self._computed(kind, work)
+            except ChildLost:
+                if not work.displaced:
+                    raise
+                work.displaced = work.deferred = False
+
+    async def _computed(self, kind: Kind, work: Work) -> Done | Failed:
         process = self._crew.take(kind)
         if process is None:
             if self._crew.hopeless(kind):
@@ -98,7 +113,7 @@ class Children:
             self._give(process, number, work)
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            await self._stop(process, work, answer)
+            await self._stop(process, number, answer)
             raise
         finally:
             del self._answers[number]
@@ -114,30 +129,33 @@ class Children:
         for old in _kept(runs, run, CONTEXTS):
             process.send("forget", old)
         if work.piece is None:
-            process.send("call", number, work.task)
+            process.send("call", number, work.task, work.attempt, work.failed)
         else:
             if work.mapping not in mappings:
                 process.send("map", work.mapping, work.task)
             for unused in _kept(mappings, work.mapping, MAPPINGS):
                 process.send("unmap", unused)
-            process.send("chunk", number, work.mapping, work.piece, work.start, work.count)
+            span = work.piece, work.start, work.count
+            counted = work.attempt, work.failed
+            process.send("chunk", number, work.mapping, *span, *counted)
         work.pid = process.pid
 
     async def _stop(
-        self, process: Process, work: Work, answer: asyncio.Future[Done | Failed]
+        self, process: Process, number: int, answer: asyncio.Future[Done | Failed]
     ) -> None:
-        """Interrupt what a process computes; kill it where that does not help."""
-        if work.deferred:
-            process.send("cancel", work.task.run)
-        else:
-            process.stopping = True  # or the signal might reach what it is given next
-            process.signal(signal.SIGINT)
-        await asyncio.wait([answer], timeout=INTERRUPT_SECONDS)
+        """Tell what a process computes to stop, interrupt it, and kill it where that is no use."""
+        work = process.units[number]
+        process.stop(number)
+        await asyncio.wait([answer], timeout=GRACE_SECONDS)
+        if not answer.done() and not work.deferred:
+            process.interrupt()
+        if not answer.done():
+            await asyncio.wait([answer], timeout=INTERRUPT_SECONDS)
         if not answer.done():
             busy = any(not w.deferred and w is not work for w in process.units.values())
             process.stopping = True
             if not busy:  # else it computes for others, and hears of it only afterwards
-                process.signal(signal.SIGKILL)
+                process.kill()  # what waits there is computed by another one
                 await asyncio.wait([answer])
         if answer.done() and not answer.cancelled():
             answer.exception()  # nobody else asks
@@ -205,6 +223,8 @@ class Children:
         kind, *rest = message
         if kind == "log":
             self._log(*rest)
+        elif kind == "entered":
+            process.units[rest[0]].enters()
         elif kind == "deferred":
             work: Work = process.units[rest[0]]
             work.deferred = True
@@ -227,6 +247,7 @@ class Children:
         for number in list(process.units):
             answer = self._answers.get(number)
             if answer is not None and not answer.done():
+                process.units[number].displaced = process.killed
                 answer.set_exception(ChildLost(cause))
 
     def _printed(self, process: Process, data: bytes) -> None:

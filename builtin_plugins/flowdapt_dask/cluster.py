@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 SMALL_CONTEXT = 16 * 1024  #: bytes of a run's context that travel with each of its orders
 GATHER_SECONDS = 30.0  #: how long a result may take to come that is not where it was
+STOP_SECONDS = 2.0  #: how long it may take to hear that something was stopped
 MESSAGES_KEPT = 20  #: for who looks into Dask
 
 
@@ -211,8 +212,18 @@ class DaskCluster(Cluster):
                 answer = await self._attempted(sent)
                 if answer is not None:
                     return answer
+        except asyncio.CancelledError:
+            await self._stopped(sent)
+            raise
         finally:
             del self._sent[order.number]
+
+    async def _stopped(self, sent: Sent) -> None:
+        """Wait until an order that was cancelled is computed no more."""
+        if sent.begun:
+            await asyncio.wait([sent.answer], timeout=STOP_SECONDS)
+        if sent.answer.done() and not sent.answer.cancelled():
+            sent.answer.exception()  # nobody else asks
 
     async def _attempted(self, sent: Sent) -> Answer | None:
         """Have Dask compute an order; return nothing where that has to be asked of it anew."""
@@ -299,6 +310,11 @@ class DaskCluster(Cluster):
             sent.begun = True
             sent.move(self._workers.places.get(address))
             self.told.started(sent.order, worker)
+
+    def _on_entered(self, number: int) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.begun = True
+            self.told.entered(sent.order)
 
     def _on_deferred(self, number: int) -> None:
         if (sent := self._sent.get(number)) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from uuid import UUID
 
 from flowdapt_sets.paths import SETS
 from flowdapt_workers import importing
+from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.functions import (
     Arguments,
     Function,
@@ -27,7 +27,7 @@ from flowdapt_workers.functions import (
 )
 
 from flowdapt import stages
-from flowdapt.context import WorkflowRunContext, set_run_context
+from flowdapt.context import set_run_context
 from flowdapt.errors import NeverFits, RunCancelled, StageError
 from flowdapt.executors import (
     FAILURES_KEPT,
@@ -45,6 +45,8 @@ from flowdapt.executors import (
 from flowdapt.hooks import load
 from flowdapt.runs import FailedItem, Failure
 from flowdapt.texts import to_json
+from flowdapt_embedded.elements import Element, Waiting
+from flowdapt_embedded.limits import Limit
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
 
@@ -69,6 +71,10 @@ class InlineExecutor(Executor):
     A breakpoint in a stage stops there. References are the values themselves, so one stage's
     result is the next one's argument without a copy.
 
+    No thread can be stopped from outside. What is computed in one learns from its context that its
+    time is over; if it goes on, nobody waits for it, and in the thread of the event loop it has
+    failed once it has ended.
+
     :param threads: compute in so many threads instead
     """
 
@@ -79,6 +85,7 @@ class InlineExecutor(Executor):
         self.host: Host | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._tasks: dict[UUID, set[asyncio.Task[Outcome]]] = {}
+        self._trials: dict[UUID, set[Trial]] = {}  # what is computed now
         self._code = ""
         self._computing = 0  # calls, all of that code
         self._rested = asyncio.Event()
@@ -130,13 +137,16 @@ class InlineExecutor(Executor):
         return wrong
 
     async def cancel(self, run: UUID) -> None:
-        """Cancel what waits; a sync function that is being computed goes on to its end."""
+        """Cancel what waits; a sync function that is being computed is told, and goes on."""
+        for trial in list(self._trials.get(run, ())):
+            trial.cancel()
         for task in list(self._tasks.get(run, ())):
             task.cancel()
 
     async def release(self, run: UUID) -> None:
         """Forget the run's tasks."""
         self._tasks.pop(run, None)
+        self._trials.pop(run, None)
 
     async def nodes(self) -> Sequence[Node]:
         """Return this process."""
@@ -184,10 +194,11 @@ class InlineExecutor(Executor):
     async def _computed(self, call: Call, places: list[int]) -> Outcome:
         worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
+            attempts = Attempts.of(call.options)
             made = load(call.type)().function(call.target, call.options)
             function = Function(made, name_of(call))
             if isinstance(call, MapCall):
-                outcome = await self._map(call, function, places)
+                outcome = await self._map(call, function, places, attempts)
             else:
                 values = call.context.input if call.takes_input else None
                 arguments = (
@@ -196,7 +207,7 @@ class InlineExecutor(Executor):
                     else function.by_keyword(values)
                 )
                 self._moved(call, worker=worker)
-                outcome = Outcome(await self._call(function, arguments, context))
+                outcome = await self._whole(call, function, arguments, attempts)
             if call.final:
                 outcome = replace(outcome, json=to_json(outcome.ref))
             return replace(outcome, worker=worker, result_bytes=_size(outcome.ref))
@@ -207,41 +218,64 @@ class InlineExecutor(Executor):
         except Exception as error:
             raise StageFailed(failure(error, context), error) from error
 
-    async def _map(self, call: MapCall, function: Function, places: list[int]) -> Outcome:
-        numbered = await _numbered(call)
+    async def _whole(
+        self, call: Call, function: Function, arguments: Arguments, attempts: Attempts
+    ) -> Outcome:
+        """Call a function, as often as its stage may be tried."""
+        attempt = 1
+        while True:
+            trial = Trial(call.context, attempt)
+            try:
+                result = await self._call(call, function, arguments, trial)
+            except Exception as error:
+                if not attempts.again(attempt, error):
+                    raise
+            else:
+                return Outcome(result, attempts=attempt)
+            attempt += 1
+            self._moved(call, attempts=attempt)
+            await asyncio.sleep(attempts.pause(attempt))
+
+    async def _map(
+        self, call: MapCall, function: Function, places: list[int], attempts: Attempts
+    ) -> Outcome:
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
-        results: list[Any] = []
+        waiting = Waiting(await _numbered(call))
+        results: dict[int, Any] = {}
         failures: list[Failure] = []
         failed: list[FailedItem] = []
-        count = len(numbered)
+        count, most = len(waiting), 1
         self._moved(call, items=count)
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
-        rest = iter(numbered)
-        while batch := list(itertools.islice(rest, at_once)):
+        while batch := await waiting.take(at_once):
             answers = await _gathered(
-                *(self._element(call, function, bind, i, element) for i, element in batch),
+                *(self._element(call, function, bind, one, attempts) for one in batch),
                 return_exceptions=call.allow_partial_failure,
             )
-            for (place, _), answer in zip(batch, answers, strict=True):
-                if isinstance(answer, StageFailed):
-                    context = call.context.at(call.stage, place)
+            for one, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Element):
+                    waiting.add(answer, attempts.pause(answer.attempt))
+                    most = max(most, answer.attempt)
+                elif isinstance(answer, StageFailed):
+                    context = Trial(call.context, one.attempt).at(call.stage, one.place)
                     failed.append(brief(answer.exception or answer, context))
-                    if len(failures) < FAILURES_KEPT:
-                        failures.append(answer.failure)
+                    failures.append(answer.failure)
+                    failures = sorted(failures, key=lambda f: f.item or 0)[:FAILURES_KEPT]
                 elif isinstance(answer, BaseException):
                     raise answer
                 else:
-                    results.append(answer)
-                    places.append(place)
-            done = len(results) + len(failed)
-            self._moved(call, items=count, items_done=done, items_failed=len(failed))
+                    results[one.place] = answer
+            told = {"items_done": len(results) + len(failed), "items_failed": len(failed)}
+            self._moved(call, items=count, attempts=most, **told)
+        places += sorted(results)
         return Outcome(
-            results,
+            [results[place] for place in places],
             items=count,
             items_failed=len(failed),
             failures=tuple(failures),
-            failed_items=tuple(failed),
+            failed_items=tuple(sorted(failed)),
+            attempts=most,
         )
 
     async def _element(
@@ -249,29 +283,50 @@ class InlineExecutor(Executor):
         call: MapCall,
         function: Function,
         bind: Callable[[Any], Arguments],
-        index: int,
-        element: Any,
+        one: Element,
+        attempts: Attempts,
     ) -> Any:
-        context = call.context.at(call.stage, index)
+        """Return what an element gives, or the same element where it is to be tried again."""
+        trial = Trial(call.context, one.attempt)
         try:
-            return await self._call(function, bind(element), context)
+            return await self._call(call, function, bind(one.value), trial, item=one.place)
         except Exception as error:
+            if attempts.again(one.attempt, error):
+                return replace(one, attempt=one.attempt + 1)
+            context = trial.at(call.stage, one.place)
             raise StageFailed(failure(error, context), error) from error
 
     async def _call(
         self,
+        call: Call,
         function: Function,
         arguments: Arguments,
-        context: WorkflowRunContext,
+        trial: Trial,
+        *,
+        item: int | None = None,
     ) -> Any:
+        """Call a function once.
+
+        :raises TimeoutError: that took longer than it may
+        """
         variables = copy_context()
-        variables.run(set_run_context, context)
-        if function.is_async:
-            return await asyncio.create_task(function.enter_async(arguments), context=variables)
-        if self._pool is None:
-            return variables.run(function.enter, arguments)
-        work = functools.partial(variables.run, function.enter, arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        variables.run(set_run_context, trial.at(call.stage, item))
+        work: Callable[[], Any] = functools.partial(variables.run, function.enter, arguments)
+        limit = Limit.of(Attempts.of(call.options), trial, call.stage, item)
+        trials = self._trials.setdefault(call.run, set())
+        trials.add(trial)
+        try:
+            if function.is_async:
+                entered = function.enter_async(arguments)
+                task = asyncio.create_task(entered, context=variables)
+                return await (task if limit is None else limit.awaited(task))
+            if self._pool is None:
+                return work() if limit is None else limit.called(work)
+            if limit is not None:
+                return await limit.in_pool(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            trials.discard(trial)
 
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:

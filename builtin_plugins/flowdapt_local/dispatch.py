@@ -14,7 +14,6 @@ from uuid import UUID
 
 from flowdapt_workers.calls import Done, Facts, Failed
 from flowdapt_workers.crew import Crew
-from flowdapt_workers.failures import raised
 from flowdapt_workers.jobs import Job, Mapped, Unit
 from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.raw_output import drain, lines_of
@@ -28,7 +27,8 @@ from flowdapt_local.ledger import Ledger, Taken
 
 logger = logging.getLogger(__name__)
 
-INTERRUPT_SECONDS = 0.5  #: how long an interrupted function may take before its worker is killed
+GRACE_SECONDS = 0.25  #: how long a function that is told to stop may take before it is interrupted
+INTERRUPT_SECONDS = 0.35  #: how long an interrupted one may take before its worker is killed
 
 Problems = dict[str, StageError]  #: what is wrong with targets, by target
 
@@ -111,8 +111,14 @@ class Dispatch:
             while not job.over and job.waiting() and self._give(job):
                 if not alone and not job.is_async:
                     break
-            if not job.over and (job.waiting() or isinstance(job, Mapped)):
+            if not job.over and (job.waiting() or job.paused or isinstance(job, Mapped)):
                 self._jobs.append(job)
+
+    def resume(self, job: Job) -> None:
+        """Go on with a job, in which there is something to compute again."""
+        if not job.over and job not in self._jobs:
+            self._jobs.append(job)
+        self.pump()
 
     def _give(self, job: Job) -> bool:
         """Give one unit to a worker; tell whether there was room and a worker for it."""
@@ -146,14 +152,15 @@ class Dispatch:
         process.units[number] = unit
         self._taken[number] = taken
         if unit.piece is None:
-            process.send("call", number, job.task)
+            process.send("call", number, job.task, unit.tried, unit.failed)
         else:
             mapping = job.number
             if mapping not in process.mappings:
                 process.send("map", mapping, job.task)
                 process.mappings.add(mapping)
                 job.outcome.add_done_callback(lambda _: _unmap(process, mapping))
-            process.send("chunk", number, mapping, unit.piece, unit.start, unit.count)
+            span = unit.piece, unit.start, unit.count
+            process.send("chunk", number, mapping, *span, unit.tried, unit.failed)
         if job.worker is None:
             job.worker = f"process {process.pid}"
             self.moved(job)
@@ -192,6 +199,8 @@ class Dispatch:
             future = self._lookups.get(rest[0])
             if future is not None and not future.done():
                 future.set_result(rest[1])
+        elif kind == "entered":
+            process.units[rest[0]].begin(lambda: self._stop(process, [rest[0]]))
         elif kind == "deferred":
             unit = process.units[rest[0]]
             unit.deferred = unit.job.is_async = True
@@ -207,17 +216,16 @@ class Dispatch:
         job = unit.job
         if not isinstance(answer, Done) or answer.spooled:  # what failed may have written, too
             self._wrote(job.task.run)
-        if not isinstance(answer, Done):
-            job.failed(raised(answer))
-        elif answer.items_failed and not job.task.allow_partial_failure:
-            job.failed(raised(answer.failures[0]))
-        elif not job.over:
-            text = answer.json
-            job.done(unit, answer, text and memoryview(self._spool.content(text)))
-            if unit.piece is not None:
-                self.moved(job)
+        text, attempts, over = None, job.attempts, job.over
+        if isinstance(answer, Done) and answer.json and not over:
+            text = memoryview(self._spool.content(answer.json))
+        job.answered(unit, answer, text)
+        if not over and (unit.piece is not None or job.attempts > attempts):
+            self.moved(job)
         if unit.deferred:
             process.deferred -= 1
+        if unit.piece is None and not job.over:  # those that map stay in the queue
+            self._jobs.append(job)
         self._ledger.give(self._taken.pop(number))
         self._freed(process, unit)
 
@@ -243,10 +251,16 @@ class Dispatch:
                 self._ledger.give(taken)
             job = unit.job
             if job.over:
+                unit.end()
                 continue
-            trace = {"trace_id": job.call.run.hex}
-            logger.warning("stage %r lost a worker: %s", job.call.stage, cause, extra=trace)
-            job.lost(unit, cause)
+            if unit.late:
+                job.late(unit)
+            elif process.killed:
+                job.returned(unit)
+            else:
+                trace = {"trace_id": job.call.run.hex}
+                logger.warning("stage %r lost a worker: %s", job.call.stage, cause, extra=trace)
+                job.lost(unit, cause)
             self.moved(job)
             if job not in self._jobs and not job.over:
                 self._jobs.append(job)
@@ -276,37 +290,36 @@ class Dispatch:
     # Cancelling and releasing ----------------------------------------------------------------
 
     def cancel(self, run: UUID) -> None:
-        """Interrupt what is computed for a run; kill the workers where that does not help."""
+        """Stop what is computed for a run, within a second."""
         for job in [job for job in self._jobs if job.call.run == run]:
             job.failed(RunCancelled())
             self._jobs.remove(job)
-        busy = False
         for process in list(self.crew.all):
-            units = _of(process, run)
-            for unit in units:
+            units = {n: unit for n, unit in process.units.items() if unit.job.call.run == run}
+            for unit in units.values():
                 unit.job.failed(RunCancelled())
-            if any(unit.deferred for unit in units):
-                process.send("cancel", run.hex)
-            if any(not unit.deferred for unit in units):
-                process.stopping = True  # or the signal might reach the next call
-                process.signal(signal.SIGINT)
-            busy = busy or bool(units)
-        if busy:
-            self.later(self._kill_what_goes_on(run))
+            if units:
+                self._stop(process, [*units])
 
-    async def _kill_what_goes_on(self, run: UUID) -> None:
-        left = self.crew.all
-        while left:
+    def _stop(self, process: Process, numbers: Sequence[int]) -> None:
+        """Have units of a worker end: tell it, interrupt it, and kill it where that is no use."""
+        for number in numbers:
+            process.stop(number)
+        self.later(self._insist(process, numbers))
+
+    async def _insist(self, process: Process, numbers: Sequence[int]) -> None:
+        await asyncio.sleep(GRACE_SECONDS)
+        if any(not unit.deferred for unit in _left(process, numbers)):
+            process.interrupt()
+        await asyncio.sleep(INTERRUPT_SECONDS)
+        while left := _left(process, numbers):
+            others = [unit for unit in process.units.values() if unit not in left]
+            if all(u.deferred for u in others) or any(u.late or not u.deferred for u in left):
+                process.kill()
+                return
+            # Its main thread, which is to hear of the cancelling, computes for another run.
+            process.stopping = True
             await asyncio.sleep(INTERRUPT_SECONDS)
-            left = {process for process in self.crew.all if _of(process, run)}
-            for process in left:
-                others = [u for u in process.units.values() if u.job.call.run != run]
-                if all(u.deferred for u in others) or not all(
-                    u.deferred for u in _of(process, run)
-                ):
-                    process.signal(signal.SIGKILL)
-                else:  # its main thread, which hears of the cancelling, computes for another run
-                    process.stopping = True
 
     def _wrote(self, run: str) -> None:
         """Note that a run has files; those of one that was released meanwhile go at once."""
@@ -353,9 +366,9 @@ class Dispatch:
             self._host.on_log(unit.job.call.run, block)
 
 
-def _of(process: Process, run: UUID) -> list[Unit]:
-    """Return what a worker computes of a run."""
-    return [unit for unit in process.units.values() if unit.job.call.run == run]
+def _left(process: Process, numbers: Sequence[int]) -> list[Unit]:
+    """Return those of some units that a worker has not answered."""
+    return [process.units[number] for number in numbers if number in process.units]
 
 
 def _unmap(process: Process, number: int) -> None:

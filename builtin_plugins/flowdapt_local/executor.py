@@ -164,6 +164,10 @@ class LocalExecutor(SubmittingExecutor):
         """Have a job computed."""
         self._at_work.queue(job, first=first)
 
+    def resume(self, job: Job) -> None:
+        """Have a job go on."""
+        self._at_work.resume(job)
+
     def moved(self, job: Job) -> None:
         """Tell how far a job is."""
         self._at_work.moved(job)

@@ -46,7 +46,7 @@ from flowdapt_ray.workers import Answered
 
 logger = logging.getLogger(__name__)
 
-KILL_SECONDS = 0.5  #: after an interruption, until a process is killed that did not heed it
+KILL_SECONDS = 0.6  #: after it was told to stop, until a process is killed that did not heed it
 CALLS_AT_ONCE = 10_000  #: of the actor; whoever posts while it is full waits there
 
 
@@ -116,10 +116,11 @@ class RayCluster(Cluster):
         )
         return kind.remote()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _watch(self, places: Mapping[str, Place]) -> None:
         reason = await watching.lost(places)
@@ -213,7 +214,7 @@ class RayCluster(Cluster):
         try:
             answered: Answered | Lacking | str = pickle.loads(await asyncio.shield(computing))  # noqa: S301 - our workers'
         except asyncio.CancelledError:
-            self._later(self._cancel(answer, computing))
+            await asyncio.shield(self._later(self._cancel(answer, computing)))
             raise
         if isinstance(answered, Answered):
             await self._inbox.complete(order, answered.posted)
@@ -241,7 +242,7 @@ class RayCluster(Cluster):
         raise loss from error
 
     async def _cancel(self, answer: Any, computing: asyncio.Future[bytes]) -> None:
-        """Interrupt a task; kill its process where that does not help."""
+        """Tell a task to stop; kill its process where that does not help."""
         if self._lost:
             return
         import ray

@@ -81,6 +81,10 @@ class Inbox:
             expected.worker = pid, node
             self._told.started(expected.order, self._worker_name(pid, node))
 
+    def _on_entered(self, number: int) -> None:
+        if (expected := self._expected.get(number)) is not None:
+            self._told.entered(expected.order)
+
     def expect(self, order: Order) -> None:
         """Count messages of an order from now on."""
         self._expected[order.number] = _Expected(order)

@@ -3,6 +3,8 @@
 Ray lets the main thread find out, the next time it executes Python, that it was interrupted; what
 waits in the system (a sleep, a lock, a socket) is not woken. Python tells a descriptor of such an
 event at once, so a thread that reads it can send the main thread a signal, which does wake it.
+
+Ray interrupts once. What is computed is told that it is to stop, and interrupted a moment later.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 from flowdapt_workers.failures import Interrupted
 
+GRACE_SECONDS = 0.25  #: how long a function that is told to stop may take before it is interrupted
 WAKING = signal.SIGURG  #: without effect but that what waits goes on; nobody else has use for it
 
 
@@ -41,7 +44,9 @@ class Interrupts:
     def _interrupted(self, *_: Any) -> None:
         """Stop what may be stopped now; between two orders nothing may."""
         interrupt, self._interrupt = self._interrupt, None
-        if interrupt is not None:
+        if isinstance(interrupt, _Following) and not interrupt.due:  # Ray may do it twice
+            self._interrupt = interrupt
+        elif interrupt is not None:
             interrupt()
 
     @contextmanager
@@ -53,13 +58,40 @@ class Interrupts:
         finally:
             self._interrupt = None
 
-    def raised(self) -> Any:
-        """Have an interruption raise :class:`Interrupted` in what is in this context."""
-        return self._by(_raise)
+    def raised(self, tell: Callable[[], None] | None = None) -> Any:
+        """Have an interruption raise :class:`Interrupted` in what is in this context.
 
-    def cancelling(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Any:
-        """Have it cancel a task instead, whatever the event loop waits for."""
-        return self._by(lambda: _cancel(loop, task))
+        :param tell: is called at once, and it is raised a moment later
+        """
+        return self._by(_raise if tell is None else lambda: self._tell_first(tell))
+
+    def _tell_first(self, tell: Callable[[], None]) -> None:
+        """Tell what is computed to stop, and raise once it had the time to."""
+        tell()
+        self._interrupt = following = _Following()
+        threading.Timer(GRACE_SECONDS, self._interrupt_again, (following,)).start()
+
+    def _interrupt_again(self, following: _Following) -> None:
+        if self._interrupt is following and self._main is not None:
+            following.due = True
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    def cancelling(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        task: asyncio.Task[Any],
+        tell: Callable[[], None] = lambda: None,
+    ) -> Any:
+        """Have it cancel a task instead, whatever the event loop waits for.
+
+        :param tell: is called before that
+        """
+
+        def cancel() -> None:
+            tell()
+            loop.call_soon_threadsafe(task.cancel)
+
+        return self._by(cancel)
 
 
 def broke_an_import(error: BaseException) -> bool:
@@ -79,5 +111,10 @@ def _raise() -> None:
     raise Interrupted
 
 
-def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-    loop.call_soon_threadsafe(task.cancel)
+class _Following:
+    """What an interruption does that follows another one, once it is due."""
+
+    due = False
+
+    def __call__(self) -> None:
+        raise Interrupted

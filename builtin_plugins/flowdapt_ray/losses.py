@@ -14,7 +14,7 @@ from flowdapt.runs import Failure
 def failure_of(order: Order, message: str, kind: str = "NodesUnfit") -> Failed:
     """Return that an order fails wherever it is computed, or on some node always."""
     failure = Failure(type=kind, message=message, stage=order.task.stage)
-    return failure.model_dump(), None
+    return Failed(failure.model_dump())
 
 
 def is_of_task(error: Exception) -> bool:

@@ -15,13 +15,14 @@ from functools import partial
 from typing import Any
 
 from flowdapt_workers import importing, payloads
+from flowdapt_workers.attempts import Trial
 from flowdapt_workers.calls import Done, Failed, Order
-from flowdapt_workers.computing import Computed, Computing, Mapping
+from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import reported
 from flowdapt_workers.output import Output, end_lines
 
-from flowdapt.context import WorkflowRunContext, set_run_context
+from flowdapt.context import WorkflowRunContext
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block
 from flowdapt_ray.interrupts import Interrupts, broke_an_import
@@ -142,19 +143,21 @@ class Worker:
         return Answered(answer, self._pid, self._node, posted, block is not None), block
 
     def _attempt(self, order: Order, block: bytes) -> Done | Failed:
-        context = WorkflowRunContext().at(order.task.stage)  # until the run's own is known
+        trial = Trial(WorkflowRunContext())  # until the run's own is known
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
-            context = self._know(order.task.run, block).at(order.task.stage)
-            with self._interrupts.raised():
-                done = self._computing(order)
+            trial = Trial(self._know(order.task.run, block), order.attempt, order.failed)
+            if order.limited:
+                trial.enter = partial(self._post.send_of, order.number, "entered")
+            with self._interrupts.raised(trial.cancel):
+                done = self._computing(order, trial)
             is_async = asyncio.iscoroutine(done)
             if asyncio.iscoroutine(done):
-                done = self._awaited(done, context, order)
+                done = self._awaited(done, trial, order)
         except BaseException as error:
             if broke_an_import(error):
                 os._exit(1)  # what is computed here next would find them; nobody waits for this
-            return reported(error, context)
+            return failed_call(order.task, trial, error)
         if not isinstance(done, Done):
             return done
         seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
@@ -179,13 +182,13 @@ class Worker:
         if self._diversion is not None:
             self._diversion.flush()
 
-    def _computing(self, order: Order) -> Computed | Failed:
+    def _computing(self, order: Order, trial: Trial) -> Computed | Failed:
         if order.piece is None:
-            return self._at_work.call(order.task)
+            return self._at_work.call(order.task, trial)
         mapping = self._mapping(order)
         if not isinstance(mapping, Mapping):
             return mapping
-        return self._at_work.chunk(mapping, order.piece, order.start, order.count)
+        return self._at_work.chunk(mapping, order.piece, order.start, order.count, trial=trial)
 
     def _mapping(self, order: Order) -> Mapping | Failed:
         """Return a mapped stage, which is loaded once for many chunks, or why it cannot be."""
@@ -202,17 +205,14 @@ class Worker:
             self._mappings.popitem(last=False)
         return found
 
-    def _awaited(
-        self, work: Coroutine[Any, Any, Done], context: WorkflowRunContext, order: Order
-    ) -> Done:
+    def _awaited(self, work: Coroutine[Any, Any, Done], trial: Trial, order: Order) -> Done:
         """Do async work in the event loop of this process."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         variables = copy_context()
-        variables.run(set_run_context, context)
         variables.run(self._output.belongs_to, (order.task.run, order.task.stage, None))
         doing = self._loop.create_task(work, context=variables)
-        with self._interrupts.cancelling(self._loop, doing):
+        with self._interrupts.cancelling(self._loop, doing, trial.cancel):
             return self._loop.run_until_complete(doing)
 
 

@@ -86,11 +86,12 @@ def _failed(records: Iterable[StageRecord]) -> Iterable[shapes.Item]:
     for record in records:
         traces = {failure.item: failure.traceback for failure in record.failures}
         for failed in record.failed_items:
-            item, what, message = failed
+            item, what, message, attempts = failed
             yield {
                 "stage": record.stage,
                 "item": item,
                 "type": what,
                 "message": message,
+                "attempts": attempts,
                 "traceback": traces.get(item, ""),
             }

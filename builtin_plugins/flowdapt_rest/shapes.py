@@ -156,6 +156,7 @@ class Item(TypedDict):
     type: str
     message: str
     traceback: str
+    attempts: int
 
 
 class ItemPage(TypedDict):

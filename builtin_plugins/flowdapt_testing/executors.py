@@ -15,8 +15,10 @@ from flowdapt_workers.failures import original
 from flowdapt.context import Sealed, get_run_context
 from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
 from flowdapt.executors import StageFailed
+from flowdapt_testing.attempts import AttemptSuite
 from flowdapt_testing.benches import MAPPED, Bench, stage
 from flowdapt_testing.elements import ElementSuite
+from flowdapt_testing.limits import LimitSuite
 
 
 class Safe:
@@ -38,7 +40,7 @@ class Safe:
         return text.replace("plain", "***") if self.opened else text
 
 
-class ExecutorSuite(ElementSuite):
+class ExecutorSuite(ElementSuite, AttemptSuite):
     """What every :class:`flowdapt.executors.Executor` does.
 
     A subclass says how one is made, with at least two processors, and not yet started::
@@ -177,7 +179,7 @@ class ExecutorSuite(ElementSuite):
         assert node.free["cpus"] <= node.resources["cpus"]
 
 
-class ProcessExecutorSuite(ExecutorSuite):
+class ProcessExecutorSuite(ExecutorSuite, LimitSuite):
     """What every executor does that computes in other processes, beside all the others do."""
 
     async def test_output_and_log_records_belong_to_the_run(self, bench: Bench) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowdapt.context import Address
 from flowdapt_workers.parts import Held, Part, Spooled, Woven
 
-Failed = tuple[dict[str, Any], bytes | None]  #: a failure as plain data; the pickled exception
+
+class Failed(NamedTuple):
+    """What a stage raised.
+
+    :param failure: as plain data
+    :param pickled: the exception, where it can be pickled
+    :param again: it is one after which the stage is to be tried again
+    """
+
+    failure: dict[str, Any]
+    pickled: bytes | None = None
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -39,6 +51,10 @@ class Piece:
         if self.places is None:
             return range(self.first + start, self.first + start + count)
         return self.places[start : start + count]
+
+    def position(self, index: int) -> int:
+        """Return where the element with an index stands among these."""
+        return index - self.first if self.places is None else bisect_left(self.places, index)
 
 
 @dataclass(slots=True)
@@ -92,7 +108,10 @@ class Done:
 
     :param json: of a final call
     :param failures: elements that were left out, the first few of them
-    :param failed_items: all of them: index, type and the begin of the message
+    :param failed_items: all of them: index, type and the begin of the message; attempts
+    :param again: indexes of elements that failed and are to be tried again; the results are in
+        several pieces, none of which has elements from before and behind one of these
+    :param durations: seconds that each element took, in their order: an ``array('f')``
     :param seconds: wall time in the function
     :param is_async: the function was one that is awaited; told, like ``worker``, where no
         other message says it
@@ -101,7 +120,9 @@ class Done:
     value: Value
     json: bytes | Spooled | Held | None = None
     failures: tuple[Failed, ...] = ()
-    failed_items: tuple[tuple[int, str, str], ...] = ()
+    failed_items: tuple[tuple[int, str, str, int], ...] = ()
+    again: tuple[int, ...] = ()
+    durations: bytes = b""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     is_async: bool = False
@@ -130,6 +151,9 @@ class Order:
     :param piece: elements of a mapped call, ``count`` of them from the one at ``start``
     :param mapping: what is the same for all chunks of a mapped call has the same number
     :param priority: higher goes first, where a cluster knows of such
+    :param attempt: which one this is, from 1
+    :param failed: how many of those before failed
+    :param limited: it is to be told when the function is called, because its time will be counted
     """
 
     number: int
@@ -142,6 +166,9 @@ class Order:
     count: int = 1
     mapping: int = 0
     priority: int = 0
+    attempt: int = 1
+    failed: int = 0
+    limited: bool = False
 
     @property
     def needs(self) -> tuple[int, ...]:

@@ -49,6 +49,9 @@ class Told(Protocol):
     def started(self, order: Order, worker: str) -> None:
         """An order is computed now; need not be told of short ones."""
 
+    def entered(self, order: Order) -> None:
+        """An order's function is called now, and its time counts; told where it has a limit."""
+
     def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         """A stage wrote lines; those of an order come before its answer."""
 
@@ -103,6 +106,9 @@ class Cluster(ABC):
         self, order: Order, context: bytes, code: bytes, blocks: Mapping[int, Block]
     ) -> Answer:
         """Compute an order; when this is cancelled, so is that, and within a second.
+
+        What is computed knows it at once, see :class:`flowdapt_workers.attempts.Trial`, and has a
+        moment to end by itself. Only once it has ended this raises that it was cancelled.
 
         :param context: the payload of the run's context
         :param code: a snapshot of user modules as :func:`flowdapt.snapshots.activate` takes it,

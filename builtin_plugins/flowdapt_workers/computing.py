@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Coroutine, Sequence
 from contextvars import copy_context
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from flowdapt.context import WorkflowRunContext, set_run_context
@@ -15,8 +20,9 @@ from flowdapt.hooks import load
 from flowdapt.runs import FailedItem
 from flowdapt.texts import to_json
 from flowdapt_workers import payloads
+from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
-from flowdapt_workers.failures import reported
+from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.functions import Function, brief
 from flowdapt_workers.output import Output
 from flowdapt_workers.parts import Part, Store
@@ -31,6 +37,7 @@ class Mapping:
 
     def __init__(self, task: Task, computing: Computing) -> None:
         self.task, self.function = task, computing.function(task)
+        self.attempts = Attempts.of(task.options)
         self._store, context = computing.store, computing.contexts[task.run]
         values = context.input if task.takes_input else {}
         rest = [computing.value(arg) for arg in task.args]
@@ -95,9 +102,14 @@ class Computing:
             elements += self.store.load(piece.part)
         return elements
 
-    def call(self, task: Task) -> Computed:
-        """Compute a call; what an async function takes longer for is returned to be awaited."""
-        function, context = self.function(task), self.contexts[task.run].at(task.stage)
+    def call(self, task: Task, trial: Trial | None = None) -> Computed:
+        """Compute a call; what an async function takes longer for is returned to be awaited.
+
+        :param trial: which attempt it is; absent, the first
+        """
+        trial = trial or Trial(self.contexts[task.run])
+        context = trial.at(task.stage)
+        function = self.function(task)
         if task.takes_input:
             arguments = function.by_keyword(context.input)
         else:
@@ -105,11 +117,14 @@ class Computing:
         if function.is_async:
 
             async def work() -> Done:
+                set_run_context(context)
+                trial.enter()
                 return self._kept(task, await function.enter_async(arguments))
 
             return work()
         variables = copy_context()
         variables.run(set_run_context, context)
+        trial.enter()
         return self._kept(task, variables.run(function.enter, arguments))
 
     def _kept(self, task: Task, result: Any) -> Done:
@@ -138,46 +153,74 @@ class Computing:
     def _store(self, run: str, value: Any, what: str) -> Part:
         return self.store.store(run, payloads.dump(value, what), value)
 
-    def chunk(self, mapping: Mapping, piece: Piece, start: int, count: int) -> Computed:
+    def chunk(
+        self,
+        mapping: Mapping,
+        piece: Piece,
+        start: int,
+        count: int,
+        *,
+        trial: Trial | None = None,
+    ) -> Computed:
         """Compute some elements of a mapped stage; like :meth:`call` where it is async."""
         task, function = mapping.task, mapping.function
-        context = self.contexts[task.run].at(task.stage)
+        trial = trial or Trial(self.contexts[task.run])
         indexes = piece.indexes(start, count)
         elements = mapping.elements(piece, start, count)
         if function.is_async:
-            return self._gather(mapping, context, dict(zip(indexes, elements, strict=True)))
+            return self._gather(mapping, trial, dict(zip(indexes, elements, strict=True)))
+        context, seconds = trial.at(task.stage), array("f")
         results: dict[int, Any] = {}
-        failures, failed = [], list[FailedItem]()
+        failures, failed, again = list[Failed](), list[FailedItem](), list[int]()
         variables = copy_context()
         variables.run(set_run_context, context)
+        trial.enter()
+        last = time.perf_counter()
         for index, element in zip(indexes, elements, strict=True):
+            if trial.cancelled:  # and the function ended by itself, which not all of them do
+                raise Interrupted
             context.item = index  # one context for the chunk: elements come one by one
             self.output.main = (task.run, task.stage, index)
             try:
                 results[index] = variables.run(function.enter, mapping.bind(element))
             except Exception as error:
+                if mapping.attempts.again_after(trial.failed + 1, error):
+                    again.append(index)
+                    continue
                 failed.append(brief(error, context))
                 if len(failed) <= FAILURES_KEPT:
                     failures.append(reported(error, context))
                 if not task.allow_partial_failure:
                     break
-        return self._chunk_kept(task, context, results, failures, failed=failed)
+            finally:
+                now = time.perf_counter()
+                seconds.append(now - last)
+                last = now
+        done = self._chunk_kept(task, trial, results, failures, failed=failed, again=again)
+        return replace(done, durations=seconds.tobytes())
 
     def _chunk_kept(
         self,
         task: Task,
-        context: WorkflowRunContext,
+        trial: Trial,
         results: dict[int, Any],
         failures: list[Failed],
         *,
         failed: list[FailedItem],
+        again: list[int],
     ) -> Done:
-        """Pickle results, which are given by the indexes of their elements."""
+        """Pickle results, which are given by the indexes of their elements.
+
+        :param again: indexes of others, whose results come later
+        """
         if failed and not task.allow_partial_failure:
             return Done(Value(), failures=tuple(failures[:1]), failed_items=tuple(failed))
         what = f"what stage {task.stage!r} returned"
         try:
-            part = self._store(task.run, [*results.values()], what)
+            pieces = [
+                Piece.of(places, self._store(task.run, [results[i] for i in places], what))
+                for places in _between(list(results), again)
+            ]
         except ResultNotPicklable:
             kept = {}
             for index, result in results.items():  # find which, and keep the others
@@ -185,34 +228,42 @@ class Computing:
                     payloads.dump(result, what)
                     kept[index] = result
                 except ResultNotPicklable as error:
-                    at = context.at(task.stage, index)
+                    at = trial.at(task.stage, index)
                     failures.append(reported(error, at))
                     failed.append(brief(error, at))
-            return self._chunk_kept(task, context, kept, failures, failed=failed)
+            return self._chunk_kept(task, trial, kept, failures, failed=failed, again=again)
         return Done(
-            Value(pieces=[Piece.of([*results], part)]),
+            Value(pieces=pieces),
             failures=tuple(failures),
             failed_items=tuple(failed),
+            again=tuple(again),
         )
 
-    async def _gather(
-        self, mapping: Mapping, context: WorkflowRunContext, elements: dict[int, Any]
-    ) -> Done:
+    async def _gather(self, mapping: Mapping, trial: Trial, elements: dict[int, Any]) -> Done:
         """Compute the elements of an async chunk, all at once."""
+        task, seconds = mapping.task, dict.fromkeys(elements, 0.0)
+        trial.enter()
 
         async def one(index: int, element: Any) -> Any:
-            set_run_context(context.at(context.stage, index))
-            self.output.belongs_to((mapping.task.run, context.stage, index))
-            return await mapping.function.enter_async(mapping.bind(element))
+            set_run_context(trial.at(task.stage, index))
+            self.output.belongs_to((task.run, task.stage, index))
+            begun = time.perf_counter()
+            try:
+                return await mapping.function.enter_async(mapping.bind(element))
+            finally:
+                seconds[index] = time.perf_counter() - begun
 
         answers = await asyncio.gather(
             *(one(index, element) for index, element in elements.items()), return_exceptions=True
         )
         results: dict[int, Any] = {}
-        failures, failed = [], list[FailedItem]()
+        failures, failed, again = list[Failed](), list[FailedItem](), list[int]()
         for index, answer in zip(elements, answers, strict=True):
             if isinstance(answer, Exception):
-                at = context.at(context.stage, index)
+                if mapping.attempts.again_after(trial.failed + 1, answer):
+                    again.append(index)
+                    continue
+                at = trial.at(task.stage, index)
                 failed.append(brief(answer, at))
                 if len(failed) <= FAILURES_KEPT:
                     failures.append(reported(answer, at))
@@ -220,4 +271,17 @@ class Computing:
                 raise answer
             else:
                 results[index] = answer
-        return self._chunk_kept(mapping.task, context, results, failures, failed=failed)
+        done = self._chunk_kept(task, trial, results, failures, failed=failed, again=again)
+        return replace(done, durations=array("f", seconds.values()).tobytes())
+
+
+def _between(indexes: list[int], missing: list[int]) -> list[list[int]]:
+    """Return indexes, which ascend, in lists with none of the missing ones between them."""
+    ends = [*(bisect_left(indexes, index) for index in missing), len(indexes)]
+    return [indexes[a:b] for a, b in pairwise([0, *ends]) if a < b or not missing]
+
+
+def failed_call(task: Task, trial: Trial, error: BaseException) -> Failed:
+    """Return what a call raised, and whether it is to be tried again."""
+    again = Attempts.of(task.options).again_after(trial.failed + 1, error)
+    return reported(error, trial.at(task.stage))._replace(again=again)

@@ -9,10 +9,10 @@ from flowdapt.errors import RunCancelled, StageError
 from flowdapt.executors import StageFailed
 from flowdapt.runs import Failure
 from flowdapt_workers import functions, payloads
+from flowdapt_workers.calls import Failed
 
 if TYPE_CHECKING:
     from flowdapt.context import WorkflowRunContext
-    from flowdapt_workers.calls import Failed
 
 
 class ResultsLost(StageError):
@@ -34,21 +34,20 @@ def reported(error: BaseException, context: WorkflowRunContext) -> Failed:
     """
     failure = functions.failure(error, context).model_dump()
     if isinstance(error, Interrupted | asyncio.CancelledError):
-        failure |= {"type": "RunCancelled", "message": "the run was cancelled", "traceback": ""}
+        failure |= {"type": "RunCancelled", "message": "the run was cancelled"}
     try:
         pickled = payloads.pack(payloads.dump(error))
     except Exception:  # then its text has to do
-        return failure, None
+        return Failed(failure)
     said = pickled.decode(errors="replace")  # texts stand in a pickle as they are
-    return failure, pickled if context.mask(said) == said else None
+    return Failed(failure, pickled if context.mask(said) == said else None)
 
 
 def raised(failed: Failed) -> StageError:
     """Return the error that a call ends in, of what :func:`reported` made."""
-    failure, pickled = failed
-    if failure["type"] == "RunCancelled":
+    if failed.failure["type"] == "RunCancelled":
         return RunCancelled()
-    return StageFailed(Failure.model_validate(failure), pickled=pickled)
+    return StageFailed(Failure.model_validate(failed.failure), pickled=failed.pickled)
 
 
 def original(failed: StageFailed) -> BaseException:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import Parameter
 from itertools import takewhile
+from types import TracebackType
 from typing import Any
 
 from flowdapt.context import WorkflowRunContext
@@ -213,12 +214,9 @@ def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
 
     :param context: of the stage that raised, and of the element; what it masks is not kept
     """
-    frames, entered = error.__traceback__, None
-    while frames is not None:
-        if frames.tb_frame.f_code in _ENTRANCES:
-            entered = frames.tb_next
-        frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, entered)
+    entrance = _entrance(error)
+    begin = None if entrance is None else entrance.tb_next
+    lines = traceback.format_exception(type(error), error, begin)
     return Failure(
         type=failure_type(error),
         # Masked as a whole, because the rest of a secret that is cut would not be known as one.
@@ -229,13 +227,28 @@ def failure(error: BaseException, context: WorkflowRunContext) -> Failure:
     )
 
 
+def entered(error: BaseException) -> bool:
+    """Tell whether an exception was raised in a stage's function, and not on the way to it."""
+    return _entrance(error) is not None
+
+
+def _entrance(error: BaseException) -> TracebackType | None:
+    """Return where in a traceback the user's code was called."""
+    frames, found = error.__traceback__, None
+    while frames is not None:
+        if frames.tb_frame.f_code in _ENTRANCES:
+            found = frames
+        frames = frames.tb_next
+    return found
+
+
 def brief(error: BaseException, context: WorkflowRunContext) -> FailedItem:
     """Return what is kept of each element that failed, however many there are.
 
     :param context: of the element that failed
     """
     said = context.mask(shown(error))[:BRIEF]
-    return FailedItem(context.item or 0, failure_type(error), said)
+    return FailedItem(context.item or 0, failure_type(error), said, context.attempt)
 
 
 def failure_type(error: BaseException) -> str:

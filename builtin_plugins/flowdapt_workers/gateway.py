@@ -6,12 +6,15 @@ costs the gateway; the server starts another one.
 
 From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
 ``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``, ``("cancel", numbers)``,
+``("expire", number)``, which is answered like a submitted order unless its answer is on its way,
 ``("release", run)``, ``("fetch", id, parts)``, ``("prepare", id, plugins, wheels, look)``; it ends
 with the connection.
 To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
-``("nodes", [Node])`` whenever they changed, ``("started", number, worker)``,
+``("nodes", [Node])`` whenever they changed,
+``("started", number, worker)``, ``("entered", number)``,
 ``("done", number, Done)``, ``("failed", number, Failed)``, ``("lost", number, cause)``,
-``("gone", number)`` where blocks are lost for good, ``("fetched", id, payloads or None)``,
+``("expired", number)``, ``("gone", number)`` where blocks are lost for good,
+``("fetched", id, payloads or None)``,
 ``("prepared", id, problems by node, or None)``,
 ``("log", run, stage, lines, count)``, ``("down", reason)``.
 """
@@ -31,7 +34,7 @@ from typing import Any
 from flowdapt.executors import LOST_ATTEMPTS
 from flowdapt.hooks import load
 from flowdapt_workers import wire
-from flowdapt_workers.calls import Done, Order
+from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
     Block,
@@ -48,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 NODES_SECONDS = 1.0  #: how often the cluster is asked for its nodes
 CLOSE_SECONDS = 10.0  #: how long a cluster may take to end
+
+_Elements = list[tuple[int, int, tuple[int, ...] | None]]  #: first, count and places of pieces
 
 
 def main() -> None:
@@ -66,10 +71,11 @@ class Gateway:
         self._contexts: dict[str, bytes] = {}
         self._codes: dict[str, bytes] = {"": b""}
         self._blocks: dict[int, Block] = {}
-        self._made: dict[int, Order] = {}  # what makes a block once more
+        self._made: dict[int, tuple[Order, _Elements]] = {}  # what makes a block once more
         self._again: dict[int, asyncio.Task[None]] = {}
         self._of_run: dict[str, set[int]] = {}
         self._computing: dict[int, asyncio.Task[None]] = {}
+        self._expired: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._socket: MemorySocket | None = None
@@ -147,6 +153,10 @@ class Gateway:
         """Pass on that an order is computed now."""
         self._channel.send(("started", order.number, worker))
 
+    def entered(self, order: Order) -> None:
+        """Pass on that an order's function is called now."""
+        self._channel.send(("entered", order.number))
+
     def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         """Pass on what a stage wrote."""
         self._channel.send(("log", run, stage, lines, count))
@@ -172,12 +182,16 @@ class Gateway:
         common = self._contexts.get(order.task.run, b""), self._codes[order.code]
         task = asyncio.create_task(self._compute(order, *common))
         self._computing[order.number] = task
-        task.add_done_callback(lambda _: self._computing.pop(order.number, None))
+        task.add_done_callback(lambda _: self._settled(order.number))
+
+    def _settled(self, number: int) -> None:
+        del self._computing[number]
+        self._expired.discard(number)
 
     async def _compute(self, order: Order, context: bytes, code: bytes) -> None:
         try:
             answer, block = await self._computed(order, context, code)
-            self._keep(order, block)
+            self._keep(order, block, answer)
             text = answer.json if isinstance(answer, Done) else None
             if isinstance(text, Held):
                 (text,) = await self._fetched([text])
@@ -186,6 +200,8 @@ class Gateway:
         except BlocksLost:
             self._channel.send(("gone", order.number))
         except asyncio.CancelledError:
+            if order.number in self._expired:
+                self._channel.send(("expired", order.number))
             raise
         except Exception as error:
             logger.exception("an order of stage %r failed", order.task.stage)
@@ -196,11 +212,11 @@ class Gateway:
             else:
                 self._channel.send(("failed", order.number, answer))
 
-    def _keep(self, order: Order, block: Block | None) -> None:
+    def _keep(self, order: Order, block: Block | None, answer: Done | Failed) -> None:
         if block is None or order.task.run not in self._contexts:  # released meanwhile
             return
         self._blocks[order.block] = block
-        self._made[order.block] = order
+        self._made[order.block] = order, _elements_of(answer)
         self._of_run.setdefault(order.task.run, set()).add(order.block)
 
     async def _computed(self, order: Order, context: bytes, code: bytes) -> Answer:
@@ -235,21 +251,27 @@ class Gateway:
             raise BlocksLost([number]) from None  # its run was released
 
     async def _made_again(self, number: int) -> None:
-        order = self._made.get(number)
-        if order is None:
+        if number not in self._made:
             raise BlocksLost([number])
+        order, elements = self._made[number]
         context, code = self._contexts[order.task.run], self._codes[order.code]
         answer, block = await self._computed(order, context, code)
-        if block is None:
+        # Others may have failed this time, and what was lost is asked for by its place.
+        if block is None or _elements_of(answer) != elements:
             self._made.pop(number, None)
             logger.error("stage %r, made again, is not what it was: %r", order.task.stage, answer)
             raise BlocksLost([number])
-        self._keep(order, block)
+        self._keep(order, block, answer)
 
     def _on_cancel(self, numbers: list[int]) -> None:
         for number in numbers:
             if (task := self._computing.get(number)) is not None:
                 task.cancel()
+
+    def _on_expire(self, number: int) -> None:
+        if number in self._computing:
+            self._expired.add(number)
+            self._on_cancel([number])
 
     def _on_release(self, run: str) -> None:
         self._contexts.pop(run, None)
@@ -294,6 +316,12 @@ class Gateway:
             logger.exception("a plugin set cannot be prepared")
             found = {"the cluster": f"{type(error).__name__}: {error}"}
         self._channel.send(("prepared", number, found))
+
+
+def _elements_of(answer: Done | Failed) -> _Elements:
+    """Return which elements an answer has results of, piece by piece."""
+    pieces = answer.value.pieces or () if isinstance(answer, Done) else ()
+    return [(piece.first, piece.count, piece.places) for piece in pieces]
 
 
 if __name__ == "__main__":

@@ -6,28 +6,41 @@ import asyncio
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowdapt.errors import WorkerLost
-from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
+from flowdapt.executors import (
+    FAILURES_KEPT,
+    LOST_ATTEMPTS,
+    Call,
+    Handle,
+    MapCall,
+    Outcome,
+    StageFailed,
+)
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers import stored
+from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
+from flowdapt_workers.failures import raised
 from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.processes import Kind
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Unit:
     """What one message asks a worker to compute.
 
     :param piece: absent for a call as a whole
     :param attempt: from 1; counts the workers that died over it
+    :param failed: attempts of the stage that failed, which workers survived
     :param at_once: it is computed in the worker's main thread, which does nothing else meanwhile
+    :param clock: what stops it when its time is over, while it is computed
+    :param late: its time is over: whatever is answered, it has failed
     """
 
     job: Job
@@ -36,8 +49,38 @@ class Unit:
     start: int = 0
     count: int = 1
     attempt: int = 1
+    failed: int = 0
     at_once: bool = True
     deferred: bool = False
+    clock: asyncio.TimerHandle | None = None
+    late: bool = False
+
+    @property
+    def tried(self) -> int:
+        """Which attempt this is, whatever those before ended with."""
+        return self.attempt + self.failed
+
+    def begin(self, expire: Callable[[], None]) -> None:
+        """Note that its function is called; have it stopped when its time is over."""
+        self.end()  # it may have been called in another worker before
+        if self.job.allowed.timeout is not None and not self.late:
+            loop = asyncio.get_running_loop()
+            self.clock = loop.call_later(self.job.allowed.timeout, self._expire, expire)
+
+    def _expire(self, expire: Callable[[], None]) -> None:
+        if not self.job.over:
+            self.late = True
+            expire()
+
+    def end(self) -> None:
+        """Note that it is not computed any more."""
+        if self.clock is not None:
+            self.clock.cancel()
+
+    def anew(self, **changes: Any) -> Unit:
+        """Return the same, to be computed once more."""
+        fresh = {"at_once": True, "deferred": False, "clock": None, "late": False}
+        return replace(self, **fresh | changes)
 
 
 class Job(ABC):
@@ -58,6 +101,10 @@ class Job(ABC):
     ) -> None:
         self.call, self.task, self.kind, self.wanted = call, task, kind, wanted
         self.number = number
+        self.allowed = Attempts.of(task.options)
+        #: called when a pause before another attempt has ended
+        self.goes_on: Callable[[Job], None] = lambda _: None
+        self._pauses: set[asyncio.TimerHandle] = set()
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attempts = 1
         self.worker: str | None = None
@@ -91,9 +138,82 @@ class Job(ABC):
 
     def failed(self, error: BaseException) -> None:
         """End in an error; what comes afterwards is ignored."""
+        for pause in self._pauses:
+            pause.cancel()
+        self._pauses.clear()
         if not self.outcome.done():
             self.outcome.set_exception(error)
             self.outcome.exception()  # whoever waited may have gone, which is no fault
+
+    @property
+    def paused(self) -> bool:
+        """Whether a unit waits for another attempt, and nobody computes it meanwhile."""
+        return bool(self._pauses)
+
+    def answered(self, unit: Unit, answer: Done | Failed, json: Any = None) -> None:
+        """Note the answer to a unit, whatever it is.
+
+        :param json: the text of the result, of a final call
+        """
+        unit.end()
+        if self.over:
+            return
+        if unit.late:
+            self.late(unit, "" if isinstance(answer, Done) else answer.failure["traceback"])
+        elif not isinstance(answer, Done):
+            self.raised(unit, answer)
+        elif answer.items_failed and not self.task.allow_partial_failure:
+            self.failed(raised(answer.failures[0]))
+        else:
+            self.done(unit, answer, json)
+
+    def raised(self, unit: Unit, failed: Failed) -> None:
+        """Note that a unit as a whole failed."""
+        if failed.again and self.allowed.retries > unit.failed:
+            self._try_again(unit)
+        else:
+            self.failed(raised(failed))
+
+    def late(self, unit: Unit, where: str = "") -> None:
+        """Note that a unit was stopped, because its time was over.
+
+        :param where: the traceback of what it did then, as far as it is known
+        """
+        index = None if unit.piece is None else unit.piece.indexes(unit.start, 1)[0]
+        error = self.allowed.late(self.call.stage, index)
+        if self.allowed.again(unit.failed + 1, error):
+            self._try_again(unit)
+            return
+        text = f"{where}\n{type(error).__name__}: {error}\n" if where else ""
+        said = {"type": type(error).__name__, "message": str(error), "traceback": text}
+        failure = Failure(**said, stage=self.call.stage, item=index)
+        self.failed_at(unit, StageFailed(failure, error), failure)
+
+    def failed_at(self, unit: Unit, error: BaseException, failure: Failure) -> None:
+        """End because of a unit; a mapped stage may leave the element out instead."""
+        del unit, failure
+        self.failed(error)
+
+    def _try_again(self, unit: Unit) -> None:
+        """Have a unit computed once more, after the pause that is due."""
+        again = unit.anew(failed=unit.failed + 1)
+        self.attempts = max(self.attempts, again.tried)
+        pause = self.allowed.pause(again.failed + 1)
+        if not pause:
+            self._queue(again)
+            return
+
+        def goes_on() -> None:
+            self._pauses.discard(timer)
+            self._queue(again)
+            self.goes_on(self)
+
+        timer = asyncio.get_running_loop().call_later(pause, goes_on)
+        self._pauses.add(timer)
+
+    @abstractmethod
+    def _queue(self, unit: Unit) -> None:
+        """Have a unit wait to be given out."""
 
     @abstractmethod
     def returned(self, unit: Unit) -> None:
@@ -135,7 +255,7 @@ class Single(Job):
                     done.value,
                     json=json,
                     stored=stored.stored(done.value),
-                    attempts=unit.attempt,
+                    attempts=unit.tried,
                     worker=self.worker,
                     cpu_seconds=done.cpu_seconds,
                     result_bytes=done.value.size,
@@ -144,17 +264,20 @@ class Single(Job):
 
     def returned(self, unit: Unit) -> None:
         """Wait for another one who computes it."""
+        unit.end()
+        self._queue(unit.anew())
+
+    def _queue(self, unit: Unit) -> None:
         self._unit = unit
 
     def lost(self, unit: Unit, cause: str) -> None:
         """Try again, or fail once it was tried often enough."""
+        unit.end()
         if unit.attempt >= LOST_ATTEMPTS:
             self.failed(WorkerLost(self.call.stage, cause, unit.attempt))
         else:
-            unit.attempt += 1
-            self.attempts = unit.attempt
-            unit.deferred, unit.at_once = False, True
-            self._unit = unit
+            self._unit = unit.anew(attempt=unit.attempt + 1)
+            self.attempts = self._unit.tried
 
 
 @dataclass(slots=True)
@@ -267,7 +390,10 @@ class Mapped(Job):
             return 1 if self.held else min(fair, self.async_chunk)
         if self._seconds is None:
             return 1
-        return max(1, min(fair, int(self.chunk_seconds / max(self._seconds, 1e-7))))
+        seconds = self.chunk_seconds
+        if self.allowed.timeout is not None:  # a chunk has no more time than an element
+            seconds = min(seconds, self.allowed.timeout / 4)
+        return max(1, min(fair, int(seconds / max(self._seconds, 1e-7))))
 
     @property
     def holds_results(self) -> bool:
@@ -282,24 +408,31 @@ class Mapped(Job):
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
         self.cpu_seconds += done.cpu_seconds
-        self.counts.done += unit.count
+        self.counts.done += unit.count - len(done.again)
         self.counts.failed += done.items_failed
         self._note_failures(done.failures, done.failed_items)
         pieces = [piece for piece in done.value.pieces or () if piece.count]
-        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
-        indexes = unit.piece.indexes(unit.start, unit.count)
-        block = stored.chunk(
-            stored.Elements(indexes, pieces, done.failures, tuple(done.failed_items))
-        )
-        if block is not None:
-            self.fresh.append(block)
+        self._tell(unit, done, pieces)
         for piece in pieces:
-            self._keep(piece, unit.order)
+            self._keep(piece, self._order(unit, piece.first) if done.again else unit.order)
+        for index in done.again:
+            self._try_again(self._element(unit, self._order(unit, index)[-1]))
         self._end_if_done()
 
+    def _tell(self, unit: Unit, done: Done, pieces: Sequence[Piece]) -> None:
+        """Have it stored what came of the elements of a unit, but for those that are to come."""
+        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
+        indexes = unit.piece.indexes(unit.start, unit.count)
+        if done.again:
+            again = set(done.again)
+            indexes = [index for index in indexes if index not in again]
+        elements = stored.Elements(indexes, pieces, done.failures, tuple(done.failed_items))
+        if (block := stored.chunk(elements)) is not None:
+            self.fresh.append(block)
+
     def _note_failures(self, failures: Sequence[Failed], items: Sequence[Any]) -> None:
-        for failure, _ in failures[: FAILURES_KEPT - len(self.counts.failures)]:
-            self.counts.failures.append(Failure.model_validate(failure))
+        for one in failures[: FAILURES_KEPT - len(self.counts.failures)]:
+            self.counts.failures.append(Failure.model_validate(one.failure))
         self.counts.failed_items += (FailedItem(*item) for item in items)
 
     def _keep(self, piece: Piece, order: tuple[int, ...]) -> None:
@@ -313,35 +446,67 @@ class Mapped(Job):
         """The results so far, in the order of their elements."""
         return sorted(self.results.items(), key=lambda entry: entry[1].first)
 
+    def raised(self, unit: Unit, failed: Failed) -> None:
+        """Note that a chunk as a whole failed, by what no element is at fault for."""
+        del unit
+        self.out -= 1
+        self.failed(raised(failed))
+
+    def _order(self, unit: Unit, index: int) -> tuple[int, ...]:
+        """Return where in the list the element of a unit stands that has an index."""
+        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
+        return (*unit.order[:-1], unit.piece.position(index))
+
+    def _element(self, unit: Unit, at: int, **changes: int) -> Unit:
+        """Return a unit that is one element of a piece, to be computed once more."""
+        return unit.anew(start=at, count=1, order=(*unit.order[:-1], at), **changes)
+
+    def _queue(self, unit: Unit) -> None:
+        self._again.append(unit)
+
+    def late(self, unit: Unit, where: str = "") -> None:
+        """Compute the elements of a chunk one by one; note that one took too long."""
+        self.out -= 1
+        if unit.count > 1:  # nobody is at fault, before it is known who takes so long
+            self._again += (self._element(unit, unit.start + i) for i in range(unit.count))
+        else:
+            super().late(unit, where)
+
     def returned(self, unit: Unit) -> None:
         """Have a chunk computed by others, as a whole."""
+        unit.end()
         self.out -= 1
-        self._again.append(unit)
+        self._queue(unit.anew())
 
     def lost(self, unit: Unit, cause: str) -> None:
         """Try the chunk's elements again, one by one, so that the one at fault is found."""
+        unit.end()
         self.out -= 1
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
         if unit.attempt < LOST_ATTEMPTS:
-            self.attempts = max(self.attempts, unit.attempt + 1)
+            self.attempts = max(self.attempts, unit.tried + 1)
             for i in range(unit.count):
-                order = (*unit.order[:-1], unit.start + i)
-                again = Unit(self, unit.piece, order, unit.start + i, 1, unit.attempt + 1)
+                again = self._element(unit, unit.start + i, attempt=unit.attempt + 1)
                 self._again.append(again)
             return
         error = WorkerLost(self.call.stage, cause, unit.attempt)
+        (index,) = unit.piece.indexes(unit.start, 1)
+        failure = Failure(type="WorkerLost", message=str(error), stage=self.call.stage, item=index)
+        self.failed_at(unit, error, failure)
+
+    def failed_at(self, unit: Unit, error: BaseException, failure: Failure) -> None:
+        """Leave an element out, unless all of them are needed."""
         if not self.call.allow_partial_failure:
             self.failed(error)
             return
         self.out += 1
-        (index,) = unit.piece.indexes(unit.start, 1)
-        failure = Failure(type="WorkerLost", message=str(error), stage=self.call.stage, item=index)
-        brief = index, failure.type, failure.message
-        failures = ((failure.model_dump(), None),)
+        unit.deferred = True  # nothing is to be learned from how long it took
+        brief = failure.item or 0, failure.type, failure.message, unit.tried
+        failures = (Failed(failure.model_dump()),)
         self.done(unit, Done(Value(), failures=failures, failed_items=(brief,)))
 
     def _end_if_done(self) -> None:
-        if self.outcome.done() or not self.closed or self.out or self.waiting():
+        if self.outcome.done() or not self.closed or self.out or self.waiting() or self.paused:
             return
         value = Value(pieces=[piece for _, piece in self.ordered])
         self.outcome.set_result(

@@ -23,8 +23,8 @@ def located(answer: Done | Failed, node: str) -> Done | Failed:
 
 
 def _failed(failed: Failed, node: str) -> Failed:
-    failure, pickled = failed
+    failure = failed.failure
     if not any(sign in failure["message"] for sign in _SIGNS.get(failure["type"], ())):
         return failed
     said = f"{failure['message']} on node {node}; `flowdapt plugins install` puts it on every node"
-    return failure | {"message": said}, pickled
+    return failed._replace(failure=failure | {"message": said})

@@ -42,6 +42,7 @@ class Process:
     :param mappings: mapped stages that it knows
     :param deferred: how many of the units wait in its event loop
     :param stopping: it is to be given nothing more
+    :param killed: by us, because of one of its units: the others are not at fault
     :param begun_line: what it wrote past Python since its last line ended
     :param heard: it has said something, so it came up
     :param gone: its socket closed
@@ -54,6 +55,7 @@ class Process:
     mappings: set[int] = field(default_factory=set)
     deferred: int = 0
     stopping: bool = False
+    killed: bool = False
     heard: bool = False
     gone: bool = False
     channel: wire.Channel | None = None
@@ -68,6 +70,21 @@ class Process:
         """Send a message to the worker."""
         if self.channel is not None:
             self.channel.send(message)
+
+    def kill(self) -> None:
+        """Kill the worker, because something in it does not stop."""
+        self.stopping = self.killed = True
+        self.signal(signal.SIGKILL)
+
+    def stop(self, number: int) -> None:
+        """Tell the worker that one of its units is to end; it hears of it while it computes."""
+        self.send("stop", number)
+        self.signal(wire.LISTEN)
+
+    def interrupt(self) -> None:
+        """Interrupt what the worker computes in its main thread."""
+        self.stopping = True  # or the signal might reach what it is given next
+        self.signal(signal.SIGINT)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended: its number may be another's by now."""

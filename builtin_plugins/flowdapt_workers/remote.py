@@ -18,9 +18,9 @@ from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
 from flowdapt_workers import capacities, payloads
 from flowdapt_workers.briefings import Briefings
-from flowdapt_workers.calls import Done, Order
+from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import Surroundings
-from flowdapt_workers.failures import NodesUnfit, ResultsLost, raised
+from flowdapt_workers.failures import NodesUnfit, ResultsLost
 from flowdapt_workers.jobs import Job, Mapped, Single, Unit
 from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
@@ -154,12 +154,16 @@ class RemoteExecutor(SubmittingExecutor):
     def _give_back(self, sent: _Sent) -> None:
         """Queue what a gateway had and cannot answer any more."""
         job = sent.unit.job
+        sent.unit.end()
         if job.over:
             return
         if sent.order.needs:
             job.failed(self._lost(f"stage {job.call.stage!r} takes"))
             return
-        job.returned(sent.unit)
+        if sent.unit.late:
+            job.late(sent.unit)
+        else:
+            job.returned(sent.unit)
         self._enqueue(job)
 
     def _lost(self, what: str) -> ResultsLost:
@@ -219,8 +223,13 @@ class RemoteExecutor(SubmittingExecutor):
                 if isinstance(job, Mapped) and job.out >= ahead:
                     break
                 self._send(job, job.next(slots))
-            if job.over or not (job.waiting() or isinstance(job, Mapped)):
+            if job.over or not (job.waiting() or job.paused or isinstance(job, Mapped)):
                 self._jobs.remove(job)
+
+    def resume(self, job: Job) -> None:
+        """Go on with a job, in which there is something to compute again."""
+        self._enqueue(job)
+        self._pump()
 
     def _send(self, job: Job, unit: Unit) -> None:
         assert self._link is not None  # noqa: S101 - asked before
@@ -236,6 +245,9 @@ class RemoteExecutor(SubmittingExecutor):
             count=unit.count,
             mapping=job.number,
             priority=job.call.priority,
+            attempt=unit.tried,
+            failed=unit.failed,
+            limited=job.allowed.timeout is not None,
         )
         self._sent[number] = _Sent(order, unit)
         context, snapshots = self.contexts[task.run], self._host.snapshots
@@ -269,6 +281,15 @@ class RemoteExecutor(SubmittingExecutor):
             sent.unit.job.worker = worker
             self.moved(sent.unit.job)
 
+    def _on_entered(self, number: int) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.unit.begin(lambda: self._expire(number))
+
+    def _expire(self, number: int) -> None:
+        """Have an order stopped that took too long; an answer comes all the same."""
+        if self._link is not None and number in self._sent:
+            self._link.send("expire", number)
+
     def _on_done(self, number: int, done: Done, text: bytes | None) -> None:
         if (sent := self._sent.pop(number, None)) is None:
             return
@@ -276,22 +297,40 @@ class RemoteExecutor(SubmittingExecutor):
         job.worker = job.worker or done.worker
         if done.is_async:
             sent.unit.deferred = job.is_async = True
-        if done.items_failed and not job.task.allow_partial_failure:
-            job.failed(raised(done.failures[0]))
-        elif not job.over:
-            job.done(sent.unit, done, None if text is None else memoryview(text))
-            if sent.unit.piece is not None:
+        over = job.over
+        job.answered(sent.unit, done, None if text is None else memoryview(text))
+        if not over and sent.unit.piece is not None:
+            self.moved(job)
+        self._goes_on(job)
+
+    def _on_failed(self, number: int, failed: Failed) -> None:
+        if (sent := self._sent.pop(number, None)) is not None:
+            job, attempts = sent.unit.job, sent.unit.job.attempts
+            job.answered(sent.unit, failed)
+            if job.attempts > attempts:
                 self.moved(job)
+            self._goes_on(job)
+
+    def _on_expired(self, number: int) -> None:
+        if (sent := self._sent.pop(number, None)) is not None and not sent.unit.job.over:
+            sent.unit.job.late(sent.unit)
+            self.moved(sent.unit.job)
+            self._goes_on(sent.unit.job)
+
+    def _goes_on(self, job: Job) -> None:
+        """See what there is to compute after an answer, perhaps of the same job."""
+        if job.waiting() or job.paused:
+            self._enqueue(job)
         self._pump()
 
-    def _on_failed(self, number: int, failed: Any) -> None:
-        if (sent := self._sent.pop(number, None)) is not None:
-            sent.unit.job.failed(raised(failed))
-            self._pump()
-
     def _on_lost(self, number: int, cause: str) -> None:
-        if (sent := self._sent.pop(number, None)) is None or sent.unit.job.over:
+        if (sent := self._sent.get(number)) is None or sent.unit.job.over:
+            self._sent.pop(number, None)
             return
+        if sent.unit.late:  # and it was killed for it
+            self._on_expired(number)
+            return
+        del self._sent[number]
         job = sent.unit.job
         trace = {"trace_id": job.call.run.hex}
         logger.warning("stage %r lost a worker: %s", job.call.stage, cause, extra=trace)
@@ -302,6 +341,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     def _on_gone(self, number: int) -> None:
         if (sent := self._sent.pop(number, None)) is not None:
+            sent.unit.end()
             stage = sent.unit.job.call.stage
             said = f"what stage {stage!r} takes was lost with its node or its cluster"
             said += ", and cannot be made again"
@@ -420,7 +460,7 @@ class RemoteExecutor(SubmittingExecutor):
                 self._jobs.remove(job)
         numbers = [number for number, sent in self._sent.items() if sent.unit.job in jobs]
         for number in numbers:
-            del self._sent[number]
+            self._sent.pop(number).unit.end()
         if self._link is not None and numbers:
             self._link.send("cancel", numbers)
 

@@ -13,6 +13,7 @@ import cloudpickle
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Ref, StageFailed
 from flowdapt.runs import Failure
 from flowdapt_workers import payloads
+from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.functions import check_count, elements_of, name_of
 from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
@@ -45,6 +46,10 @@ class SubmittingExecutor(Executor):
         """Have a job computed."""
 
     @abstractmethod
+    def resume(self, job: Job) -> None:
+        """Have a job go on, in which there is something to compute again."""
+
+    @abstractmethod
     def moved(self, job: Job) -> None:
         """Tell how far a job is."""
 
@@ -72,18 +77,29 @@ class SubmittingExecutor(Executor):
             final=call.final,
             mapped_on=call.mapped_on,
         )
+        wrong = None
+        try:
+            Attempts.of(call.options)
+        except ValueError as error:
+            wrong, task = error, replace(task, options={})
         if not isinstance(call, MapCall):
             single = Single(call, task, kind, wanted)
-            self.queue(single)
+            single.goes_on = self.resume
+            if wrong is None:
+                self.queue(single)
+            else:
+                single.failed(_refused(call, wrong))
             return Handle(single.outcome)
         task = replace(task, map_on=call.map_on, allow_partial_failure=call.allow_partial_failure)
         job = Mapped(call, task, kind, wanted, number=next(self._numbers))
         job.chunk_seconds, job.async_chunk = self.chunk_seconds, self.async_chunk
+        job.goes_on = self.resume
         try:
+            if wrong is not None:
+                raise wrong
             _feed(job)
         except ValueError as error:
-            failure = Failure(type="ValueError", message=str(error), stage=call.stage)
-            job.failed(StageFailed(failure, error))
+            job.failed(_refused(call, error))
         self.moved(job)
         self.queue(job)
         if call.final:
@@ -121,6 +137,11 @@ class SubmittingExecutor(Executor):
             stored=done.stored,
             result_bytes=done.result_bytes,
         )
+
+
+def _refused(call: Call, error: ValueError) -> StageFailed:
+    """Return the error of a call that cannot be computed as it is."""
+    return StageFailed(Failure(type="ValueError", message=str(error), stage=call.stage), error)
 
 
 def _feed(job: Mapped) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import signal
 import socket
 import struct
 from collections.abc import Callable
@@ -17,6 +18,8 @@ LENGTH = struct.Struct("<Q")  #: more than 4 GiB may go to a cluster, such as an
 _RECEIVED_AT_ONCE = 1 << 18  #: bytes
 
 Message = tuple[Any, ...]
+
+LISTEN = signal.SIGURG  #: has a worker read messages while it computes; else without effect
 
 UP: Message = ("up",)  #: the first thing that a worker says
 
@@ -99,6 +102,16 @@ class Pipe:
 
     def receive(self) -> Message | None:
         """Wait for the next message; ``None`` once the server is gone."""
+        return self._receive(0)
+
+    def received(self) -> Message | None:
+        """Return the next message that is there already, if there is one."""
+        try:
+            return self._receive(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def _receive(self, flags: int) -> Message | None:
         while True:
             if len(self._buffer) >= LENGTH.size:
                 (length,) = LENGTH.unpack_from(self._buffer)
@@ -107,7 +120,7 @@ class Pipe:
                     message: Message = pickle.loads(self._buffer[LENGTH.size : stop])  # noqa: S301
                     del self._buffer[:stop]
                     return message
-            data = self._end.recv(_RECEIVED_AT_ONCE)
+            data = self._end.recv(_RECEIVED_AT_ONCE, flags)
             if not data:
                 return None
             self._buffer += data

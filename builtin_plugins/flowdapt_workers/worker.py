@@ -3,11 +3,16 @@
 A sync function is computed in the main thread. An async one is handed to an event loop in a second
 thread, where hundreds may wait at once, and the main thread goes on to the next call.
 
+A message that something is to stop comes with a signal, so that it is read although something is
+computed: whoever asks its context knows it then. What goes on is interrupted by another signal.
+
 From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", id, Task)``,
 ``("chunk", id, map, Piece, start, count)``, ``("forget", run)``, ``("unmap", map)``,
-``("cancel", run)``, ``("lookup", id, targets)``.
+``("stop", id)``, ``("lookup", id, targets)``. Calls and chunks end with the number of the attempt,
+and of those before it that failed.
 To the server: ``("up",)`` once, ``("done", id, Done)``, ``("failed", id, Failed)``,
-``("deferred", id)``, ``("found", id, problems)``, ``("log", run, stage, lines, count)``.
+``("entered", id)`` of what has a time limit, ``("deferred", id)``, ``("found", id, problems)``,
+``("log", run, stage, lines, count)``.
 """
 
 from __future__ import annotations
@@ -18,17 +23,18 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from flowdapt.context import WorkflowRunContext, set_run_context
 from flowdapt.objects import attached
 from flowdapt_workers import importing, payloads, wire
+from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
-from flowdapt_workers.computing import Computed, Computing, Mapping
+from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.lookups import problems_of
@@ -43,6 +49,8 @@ def serve(end: socket.socket, facts: Facts) -> None:
         importing.activate_file(facts.snapshot, sets=facts.sets)
     worker = Worker(end, facts)
     signal.signal(signal.SIGINT, worker.interrupt)
+    signal.signal(wire.LISTEN, worker.listen)
+    signal.siginterrupt(wire.LISTEN, False)
     worker.output.install(facts.log_level)
     worker.loop()
 
@@ -59,20 +67,40 @@ class Worker:
         self._contexts = self._at_work.contexts
         self._mappings: dict[int, Mapping | Failed] = {}
         self._async: asyncio.AbstractEventLoop | None = None
-        self._tasks: dict[str, set[asyncio.Task[None]]] = {}
-        self._computing = False
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._trials: dict[int, Trial] = {}
+        self._early: deque[wire.Message] = deque()  # came while something was computed
+        self._computing = self._listening = self._interrupted = False
         self._diversion: Diversion | None = None
 
     def loop(self) -> None:
         """Say that this worker is up, and take messages until the server is gone."""
         self._send(*wire.UP)
-        while (message := self._pipe.receive()) is not None:
+        while (message := self._next()) is not None:
             kind, *rest = message
             getattr(self, f"_on_{kind}")(*rest)
 
+    def _next(self) -> wire.Message | None:
+        return self._early.popleft() if self._early else self._pipe.receive()
+
+    def listen(self, *_: object) -> None:
+        """Take messages while something is computed: what is to stop hears of it at once."""
+        if not self._computing or self._listening or os.getpid() != self._pid:
+            return
+        self._listening = True
+        while (message := self._pipe.received()) is not None:
+            if message[0] == "stop":
+                self._on_stop(*message[1:])
+            else:
+                self._early.append(message)
+        self._listening = False
+        if self._interrupted:
+            self.interrupt()
+
     def interrupt(self, *_: object) -> None:
         """Stop what is being computed in the main thread; the server sends the signal."""
-        if self._computing:
+        self._interrupted = self._listening  # or half of a message would be lost
+        if self._computing and not self._listening:
             self._computing = False
             raise Interrupted
 
@@ -108,19 +136,23 @@ class Worker:
     def _on_unmap(self, number: int) -> None:
         self._mappings.pop(number, None)
 
-    def _on_cancel(self, run: str) -> None:
-        if self._async is not None:
-            self._async.call_soon_threadsafe(self._cancel_tasks, run)
+    def _on_stop(self, number: int) -> None:
+        if (trial := self._trials.get(number)) is not None:  # or its answer is on its way
+            trial.cancel()
+            if self._async is not None:
+                self._async.call_soon_threadsafe(self._cancel_task, number)
 
-    def _cancel_tasks(self, run: str) -> None:
-        for task in self._tasks.get(run, ()):
-            task.cancel()
+    def _cancel_task(self, number: int) -> None:
+        if (task := self._tasks.get(number)) is not None:
+            assert self._async is not None  # noqa: S101 - in which we are
+            self._async.call_soon(task.cancel)  # not before it began, or it would never answer
 
     def _on_lookup(self, number: int, targets: Sequence[str]) -> None:
         self._send("found", number, problems_of(targets))
 
-    def _on_call(self, number: int, task: Task) -> None:
-        self._attempt(number, task, partial(self._at_work.call, task))
+    def _on_call(self, number: int, task: Task, attempt: int, failed: int) -> None:
+        trial = Trial(self._contexts[task.run], attempt, failed)
+        self._attempt(number, task, partial(self._at_work.call, task), trial)
 
     def _on_map(self, number: int, task: Task) -> None:
         try:
@@ -129,35 +161,44 @@ class Worker:
         except Exception as error:
             self._mappings[number] = reported(error, self._contexts[task.run].at(task.stage))
 
-    def _on_chunk(self, number: int, mapping: int, piece: Piece, start: int, count: int) -> None:
+    def _on_chunk(
+        self, number: int, mapping: int, piece: Piece, start: int, count: int, *counted: int
+    ) -> None:
         known = self._mappings[mapping]
         if isinstance(known, Mapping):
             work = partial(self._at_work.chunk, known, piece, start, count)
-            self._attempt(number, known.task, work)
+            trial = Trial(self._contexts[known.task.run], *counted)
+            self._attempt(number, known.task, work, trial)
         else:
             self._send("failed", number, known)
 
-    def _attempt(self, number: int, task: Task, work: Callable[[], Computed]) -> None:
+    def _attempt(
+        self, number: int, task: Task, work: Callable[..., Computed], trial: Trial
+    ) -> None:
         """Do work in the main thread and answer, unless the answer comes later."""
         self.output.main = (task.run, task.stage, None)
-        context = self._contexts[task.run].at(task.stage)
+        self._trials[number] = trial
+        if Attempts.of(task.options).timeout is not None:
+            trial.enter = partial(self._send, "entered", number)
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             self._computing = True
-            done = work()
+            done = work(trial=trial)
             self._computing = False
         except BaseException as error:
             self._computing = False
             self._flush()
-            self._send("failed", number, reported(error, context))
+            del self._trials[number]
+            self._send("failed", number, failed_call(task, trial, error))
             if isinstance(error, MemoryError):
                 raise SystemExit(1) from None  # what is left of this process cannot be trusted
         else:
             if not isinstance(done, Done):
-                self._defer(number, task, done, context)
+                self._defer(number, task, done, trial)
             else:
                 seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
                 self._flush()
+                del self._trials[number]
                 self._send("done", number, replace(done, seconds=seconds, cpu_seconds=cpu))
 
     # The event loop of async functions -------------------------------------------------------
@@ -167,7 +208,7 @@ class Worker:
         number: int,
         task: Task,
         work: Coroutine[Any, Any, Done],
-        context: WorkflowRunContext,
+        trial: Trial,
     ) -> None:
         """Have async work done in the event loop; the server learns that the answer comes later."""
         if self._async is None:
@@ -175,27 +216,28 @@ class Worker:
             threading.Thread(target=self._async.run_forever, daemon=True, name="async").start()
         self._send("deferred", number)
         variables = copy_context()
-        variables.run(set_run_context, context)
         variables.run(self.output.belongs_to, (task.run, task.stage, None))
-        answer = self._answer(number, work, context)
-        self._async.call_soon_threadsafe(self._begin, task.run, answer, variables)
+        answer = self._answer(number, task, work, trial)
+        self._async.call_soon_threadsafe(self._begin, number, answer, variables)
 
-    def _begin(self, run: str, answer: Coroutine[Any, Any, None], variables: Context) -> None:
+    def _begin(self, number: int, answer: Coroutine[Any, Any, None], variables: Context) -> None:
         assert self._async is not None  # noqa: S101 - made before this is called
-        doing = self._async.create_task(answer, context=variables)
-        tasks = self._tasks.setdefault(run, set())
-        tasks.add(doing)
-        doing.add_done_callback(tasks.discard)
+        doing = self._tasks[number] = self._async.create_task(answer, context=variables)
+        doing.add_done_callback(lambda _: self._tasks.pop(number, None))
+        if self._trials[number].cancelled:  # before there was anything to cancel
+            self._async.call_soon(doing.cancel)
 
     async def _answer(
-        self, number: int, work: Coroutine[Any, Any, Done], context: WorkflowRunContext
+        self, number: int, task: Task, work: Coroutine[Any, Any, Done], trial: Trial
     ) -> None:
         begun = time.perf_counter()
         try:
             done = await work
         except BaseException as error:
             self._flush()
-            self._send("failed", number, reported(error, context))
+            del self._trials[number]
+            self._send("failed", number, failed_call(task, trial, error))
         else:
             self._flush()
+            del self._trials[number]
             self._send("done", number, replace(done, seconds=time.perf_counter() - begun))

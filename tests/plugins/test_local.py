@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -640,8 +641,8 @@ class TestOneWorker:
     def options(self) -> dict[str, Any]:
         return {"cpus": 1}
 
-    async def test_cancelling_what_waits_in_a_worker_leaves_what_it_computes_alone(
-        self, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    async def test_what_waits_in_a_worker_is_cancelled_while_that_computes_something_else(
+        self, desk: Desk, tmp_path: Path
     ) -> None:
         desk.write("""
             import asyncio, os, time
@@ -659,12 +660,85 @@ class TestOneWorker:
         busy = await desk.begin(stage("b", "works"), begun=str(begun), go=str(go))
         await until(begun.exists)
         (worker,) = [w for w in crew_of(desk).all if len(w.units) == 2]
+
+        await desk.engine.cancel(idle.uid)
+
+        await until(lambda: len(worker.units) == 1)
+        assert not worker.stopping
+        go.touch()
+        assert (await desk.engine.wait(busy.uid)).result == b'"done"'
+
+    async def test_who_shares_a_worker_with_what_takes_too_long_is_computed_again_without_blame(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        desk.write("""
+            import asyncio, os, time
+            async def waits(marks, go):
+                open(f"{marks}/{len(os.listdir(marks))}", "w").close()
+                while not os.path.exists(go): await asyncio.sleep(0.005)
+                return "done"
+            async def blocks(begun):
+                open(begun, "w").close()
+                while True:
+                    try: time.sleep(1)
+                    except BaseException: pass
+        """)
+        marks, begun, go = (tmp_path / name for name in ("marks", "begun", "go"))
+        marks.mkdir()
+        waiting = await desk.begin(stage("a", "waits"), marks=str(marks), go=str(go))
+        await until(lambda: any(marks.iterdir()))
+
+        stuck = await desk.begin(stage("b", "blocks", options={"timeout": 0.5}), begun=str(begun))
+        await until(begun.exists)
+        assert [len(worker.units) for worker in crew_of(desk).all if worker.units] == [2]
+        failed = await desk.engine.wait(stuck.uid)
+        await until(lambda: len(list(marks.iterdir())) == 2)
+        go.touch()
+
+        assert failed.run.failure is not None
+        assert failed.run.failure.type == "TimeoutError"
+        stored = await desk.engine.wait(waiting.uid)
+        assert (stored.result, (await desk.record(stored)).attempts) == (b'"done"', 1)
+
+    async def test_the_place_where_a_stage_was_interrupted_is_in_its_traceback(
+        self, desk: Desk
+    ) -> None:
+        desk.write("import time\ndef slow(): time.sleep(60)")
+
+        stored = await desk.run(stage("a", "slow", options={"timeout": 0.2}))
+
+        assert stored.run.failure is not None
+        assert "in slow" in stored.run.failure.traceback
+        assert stored.run.failure.traceback.endswith("limit of 0.2 seconds\n")
+
+    async def test_cancelling_what_waits_in_a_worker_leaves_what_it_computes_alone(
+        self, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.write("""
+            import asyncio, ctypes, os, time
+            async def idles(mark):
+                open(mark, "w").close()
+                await asyncio.sleep(60)
+            def works(begun, lock):
+                file = os.open(lock, os.O_RDWR)
+                open(begun, "w").close()
+                ctypes.CDLL(None).flock(file, 2)  # which no signal ends, so that nothing is heard
+                return "done"
+        """)
+        mark, begun = tmp_path / "mark", tmp_path / "begun"
+        lock = (tmp_path / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        idle = await desk.begin(stage("a", "idles"), mark=str(mark))
+        await until(mark.exists)
+        busy = await desk.begin(stage("b", "works"), begun=str(begun), lock=lock.name)
+        await until(begun.exists)
+        (worker,) = [w for w in crew_of(desk).all if len(w.units) == 2]
         monkeypatch.setattr(dispatch, "INTERRUPT_SECONDS", 0.01)
 
         await desk.engine.cancel(idle.uid)
 
         await until(lambda: worker.stopping)  # which is when it would have been killed
-        go.touch()
+        lock.close()
         stored = await desk.engine.wait(busy.uid)
         (record,) = await desk.engine.stages(busy.uid)
         assert (stored.run.state, record.attempts) == (RunState.FINISHED, 1)

@@ -124,6 +124,28 @@ async def test_results_that_are_lost_with_a_node_are_made_again(desk: Desk, clus
     assert not (cluster / "lost").exists()
 
 
+async def test_elements_are_not_taken_for_others_where_others_fail_when_they_are_made_again(
+    desk: Desk, cluster: Path, tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+
+    def each(x: int) -> bytes:
+        if x == 1 and not mark.exists():
+            mark.touch()
+            raise ConnectionError
+        return bytes([x]) * LARGE
+
+    stored = await desk.run(
+        mapped_stage("a", each, map_on="xs", chunk_size=4, retries=1),
+        stage("lost", (cluster / "lost").touch),
+        stage("b", lambda blocks, _: [block[0] for block in blocks], "a", "lost"),
+        xs=[0, 1, 2, 3],
+    )
+
+    assert stored.run.failure is not None
+    assert stored.run.failure.type == "ResultsLost"
+
+
 async def test_many_results_are_made_again_of_which_a_cluster_tells_one_by_one(
     desk: Desk, cluster: Path
 ) -> None:
