@@ -195,7 +195,7 @@ class Engine(Catalog):
         if self.in_progress(run.uid):
             await asyncio.gather(*self._beginning, return_exceptions=True)  # it is found then
             raise ResourceExists(RUN_KIND, run.name)
-        known = around(self.policies, workflow.spec.options, "workflow_options")
+        known = around(self.policies, workflow.spec.options, "admit")
         if all(policy.admit(workflow, run) for policy in known):
             run = run.to(RunState.RUNNING)
         walk = self._walks[run.uid] = self._walk(run, workflow)

@@ -62,9 +62,15 @@ class Policy:
         return await compute()
 
 
-def around(policies: Collection[Policy], options: Collection[str], of: str) -> list[Policy]:
-    """Return the policies that understand one of the options, the innermost first.
+def around(policies: Collection[Policy], options: Collection[str], what: str) -> list[Policy]:
+    """Return the policies that understand one of the options and do something, innermost first.
 
-    :param of: ``stage_options`` or ``workflow_options``
+    :param what: ``stage``, ``run`` or ``admit``
     """
-    return [policy for policy in policies if not {*options}.isdisjoint(getattr(policy, of))][::-1]
+    keys = "stage_options" if what == "stage" else "workflow_options"
+    return [
+        policy
+        for policy in reversed([*policies])
+        if getattr(type(policy), what) is not getattr(Policy, what)
+        and not {*options}.isdisjoint(getattr(policy, keys))
+    ]

@@ -97,7 +97,7 @@ class Walk:
     def begin(self) -> asyncio.Task[Outcome]:
         """Have the stages computed as a task of their own, see :meth:`compute`."""
         compute: Compute = self.compute
-        for policy in around(self.policies, self.workflow.spec.options, "workflow_options"):
+        for policy in around(self.policies, self.workflow.spec.options, "run"):
             compute = partial(policy.run, self, compute)
         self.task = asyncio.ensure_future(compute())
         return self.task
@@ -239,7 +239,7 @@ class Walk:
                 self._start(name)
 
     def _around(self, stage: Stage) -> list[Policy]:
-        return around(self.policies, stage.options, "stage_options")
+        return around(self.policies, stage.options, "stage")
 
     async def _computed(self, stage: Stage) -> Outcome:
         handle = self.executor.submit(self._call(stage))

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from flowdapt_workers.functions import (
     failure,
     name_of,
 )
+from flowdapt_workers.gates import Gate, Group, Limits
 
 from flowdapt import stages
 from flowdapt.context import set_run_context
@@ -65,6 +66,12 @@ class MapHandle(Handle):
         self.places = places
 
 
+class _Turn:
+    """A call that counts in a group until it ends."""
+
+    over = False
+
+
 class InlineExecutor(Executor):
     """Computes stages in this process, one after another, in the thread of the event loop.
 
@@ -89,6 +96,8 @@ class InlineExecutor(Executor):
         self._code = ""
         self._computing = 0  # calls, all of that code
         self._rested = asyncio.Event()
+        self._groups: dict[str, Group] = {}
+        self._turns = asyncio.Condition()
 
     async def start(self, host: Host) -> None:
         """Get ready to take calls."""
@@ -136,12 +145,14 @@ class InlineExecutor(Executor):
                 wrong[target] = error
         return wrong
 
-    async def cancel(self, run: UUID) -> None:
+    async def cancel(self, run: UUID, stage: str | None = None) -> None:
         """Cancel what waits; a sync function that is being computed is told, and goes on."""
         for trial in list(self._trials.get(run, ())):
-            trial.cancel()
+            if stage in (None, trial.stage):
+                trial.cancel()
         for task in list(self._tasks.get(run, ())):
-            task.cancel()
+            if stage is None or task.get_name() == f"{run}/{stage}":
+                task.cancel()
 
     async def release(self, run: UUID) -> None:
         """Forget the run's tasks."""
@@ -305,10 +316,34 @@ class InlineExecutor(Executor):
         *,
         item: int | None = None,
     ) -> Any:
-        """Call a function once.
+        """Call a function once, as soon as the limits of its stage let it.
 
         :raises TimeoutError: that took longer than it may
         """
+        limits = Limits.of(call.options)
+        if not limits.any:
+            return await self._entered(call, function, arguments, trial, item)
+        gate, turn = Gate(limits, self._groups, f"{name_of(call)} {call.stage}"), _Turn()
+        async with self._turns:
+            while (wait := gate.wait()) != 0.0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._turns.wait(), wait)
+            gate.enter(turn)
+        try:
+            return await self._entered(call, function, arguments, trial, item)
+        finally:
+            gate.leave(turn)
+            async with self._turns:
+                self._turns.notify_all()
+
+    async def _entered(
+        self,
+        call: Call,
+        function: Function,
+        arguments: Arguments,
+        trial: Trial,
+        item: int | None,
+    ) -> Any:
         variables = copy_context()
         variables.run(set_run_context, trial.at(call.stage, item))
         work: Callable[[], Any] = functools.partial(variables.run, function.enter, arguments)

@@ -122,10 +122,12 @@ class Dispatch:
 
     def _give(self, job: Job) -> bool:
         """Give one unit to a worker; tell whether there was room and a worker for it."""
+        if not job.admitted():
+            return False
         if job.is_async and (waiter := self.crew.idle(job.kind)) is not None:
             held = self._ledger.take(job.held)
             if held is not None:
-                unit = job.next(len(self.crew.all))
+                unit = job.take(len(self.crew.all))
                 unit.at_once = False
                 self._send(waiter, unit, held)
             return held is not None
@@ -141,7 +143,7 @@ class Dispatch:
             elif self.crew.reserve(kind, self._width):
                 self.later(self.fork(kind, reserved=True))
             return False
-        self._send(process, job.next(self._width), taken)
+        self._send(process, job.take(self._width), taken)
         return True
 
     def _send(self, process: Process, unit: Unit, taken: Taken) -> None:
@@ -250,8 +252,8 @@ class Dispatch:
             if (taken := self._taken.pop(number, None)) is not None:
                 self._ledger.give(taken)
             job = unit.job
+            unit.end()
             if job.over:
-                unit.end()
                 continue
             if unit.late:
                 job.late(unit)
@@ -289,13 +291,17 @@ class Dispatch:
 
     # Cancelling and releasing ----------------------------------------------------------------
 
-    def cancel(self, run: UUID) -> None:
-        """Stop what is computed for a run, within a second."""
-        for job in [job for job in self._jobs if job.call.run == run]:
+    def cancel(self, run: UUID, stage: str | None = None) -> None:
+        """Stop what is computed for a run, or for one stage of it, within a second."""
+
+        def meant(job: Job) -> bool:
+            return job.call.run == run and stage in (None, job.call.stage)
+
+        for job in filter(meant, list(self._jobs)):
             job.failed(RunCancelled())
             self._jobs.remove(job)
         for process in list(self.crew.all):
-            units = {n: unit for n, unit in process.units.items() if unit.job.call.run == run}
+            units = {n: unit for n, unit in process.units.items() if meant(unit.job)}
             for unit in units.values():
                 unit.job.failed(RunCancelled())
             if units:

@@ -182,9 +182,9 @@ class LocalExecutor(SubmittingExecutor):
         """Import targets in a worker."""
         return await self._at_work.lookup(Kind(code), targets)
 
-    async def cancel(self, run: UUID) -> None:
+    async def cancel(self, run: UUID, stage: str | None = None) -> None:
         """Interrupt what is computed for a run, and kill the workers where that does not help."""
-        self._at_work.cancel(run)
+        self._at_work.cancel(run, stage)
 
     async def release(self, run: UUID) -> None:
         """Forget a run: its context, its results, and the workers that only it needed."""

@@ -9,6 +9,7 @@ _HERE = "flowdapt_policies"
 def flowdapt_policies() -> list[Provider]:
     return [
         Provider("targets", f"{_HERE}.targets:Targets", "Refuses targets that are mistyped."),
+        Provider("attempts", f"{_HERE}.attempts:Executors", "Attempts, time limits, groups."),
         Provider("recovery", f"{_HERE}.recovery:Recovery", "What a killed server leaves behind."),
         Provider("retention", f"{_HERE}.recovery:Retention", "How long ended runs are kept."),
         Provider("admission", f"{_HERE}.admission:Admission", "Runs of one workflow at once."),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowdapt_workers.failures import original
 
 from flowdapt.context import get_run_context
 from flowdapt.errors import RunCancelled, StageError
@@ -343,7 +344,7 @@ class AttemptSuite(BenchSuite):
         assert error.failure.type == "TimeoutError"
         said = "stage 'slow' took longer than its time limit of 0.25 seconds"
         assert error.failure.message == said
-        assert isinstance(error.original(), TimeoutError)
+        assert isinstance(original(error), TimeoutError)
 
     @pytest.mark.parametrize("chunk", [1, 4])
     async def test_an_async_element_that_takes_too_long_fails_alone(

@@ -93,8 +93,8 @@ def flowdapt_plugins() -> Plugins:
 async def flowdapt_engine(flowdapt_plugins: Plugins, tmp_path: Path) -> AsyncIterator[Engine]:
     """An engine that forgets everything and computes in this process, where breakpoints stop.
 
-    It knows the kinds, stage types and policies of all plugins, and tells them of events. Services, such
-    as that of triggers, are not there: for these there is ``flowdapt_server``.
+    It knows the kinds, stage types and policies of all plugins, and tells them of events. Services,
+    such as that of triggers, are not there: for these there is ``flowdapt_server``.
     """
     storage = MemoryStorage()
     engine = Engine(

@@ -148,11 +148,13 @@ class Trial:
         self._context, self.attempt, self.failed = context, attempt, failed
         self._seen: list[WorkflowRunContext] = []
         self.cancelled = False
+        self.stage = ""
         #: called when everything is there and the function is called, from when its time counts
         self.enter: Callable[[], None] = lambda: None
 
     def at(self, stage: str, item: int | None = None) -> WorkflowRunContext:
         """Return what code of that stage and element is to see."""
+        self.stage = stage
         seen = self._context.at(stage, item)
         seen.attempt, seen.cancelled = self.attempt, self.cancelled
         self._seen.append(seen)

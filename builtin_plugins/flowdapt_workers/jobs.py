@@ -25,6 +25,7 @@ from flowdapt_workers import stored
 from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import raised
+from flowdapt_workers.gates import Gate
 from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.processes import Kind
 
@@ -56,13 +57,18 @@ class Unit:
     late: bool = False
 
     @property
+    def over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.job.over
+
+    @property
     def tried(self) -> int:
         """Which attempt this is, whatever those before ended with."""
         return self.attempt + self.failed
 
     def begin(self, expire: Callable[[], None]) -> None:
         """Note that its function is called; have it stopped when its time is over."""
-        self.end()  # it may have been called in another worker before
+        self._stop_clock()  # it may have been called in another worker before
         if self.job.allowed.timeout is not None and not self.late:
             loop = asyncio.get_running_loop()
             self.clock = loop.call_later(self.job.allowed.timeout, self._expire, expire)
@@ -74,6 +80,11 @@ class Unit:
 
     def end(self) -> None:
         """Note that it is not computed any more."""
+        self._stop_clock()
+        if self.job.gate is not None:
+            self.job.gate.leave(self)
+
+    def _stop_clock(self) -> None:
         if self.clock is not None:
             self.clock.cancel()
 
@@ -102,6 +113,8 @@ class Job(ABC):
         self.call, self.task, self.kind, self.wanted = call, task, kind, wanted
         self.number = number
         self.allowed = Attempts.of(task.options)
+        self.gate: Gate | None = None  #: to be set where its options limit how many there are
+        self._opening: asyncio.TimerHandle | None = None
         #: called when a pause before another attempt has ended
         self.goes_on: Callable[[Job], None] = lambda _: None
         self._pauses: set[asyncio.TimerHandle] = set()
@@ -131,6 +144,25 @@ class Job(ABC):
         :param json: the text of the result, of a final call
         """
 
+    def admitted(self) -> bool:
+        """Tell whether a unit may be computed now; one that may later is seen to then."""
+        wait = 0.0 if self.gate is None else self.gate.wait()
+        if wait and self._opening is None:
+
+            def opens() -> None:
+                self._opening = None
+                self.goes_on(self)
+
+            self._opening = asyncio.get_running_loop().call_later(wait, opens)
+        return wait == 0.0
+
+    def take(self, workers: int) -> Unit:
+        """Return the next unit, which passes the gate where there is one."""
+        unit = self.next(workers)
+        if self.gate is not None:
+            self.gate.enter(unit)
+        return unit
+
     @property
     def holds_results(self) -> bool:
         """Whether some of what it has computed so far is with a cluster."""
@@ -138,7 +170,7 @@ class Job(ABC):
 
     def failed(self, error: BaseException) -> None:
         """End in an error; what comes afterwards is ignored."""
-        for pause in self._pauses:
+        for pause in (*self._pauses, *([self._opening] if self._opening else [])):
             pause.cancel()
         self._pauses.clear()
         if not self.outcome.done():
@@ -382,6 +414,8 @@ class Mapped(Job):
         return unit
 
     def _size(self, workers: int) -> int:
+        if self.gate is not None:
+            return 1
         if self.call.chunk_size:
             return self.call.chunk_size
         left = self.counts.known - self.counts.done

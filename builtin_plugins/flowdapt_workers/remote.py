@@ -219,10 +219,10 @@ class RemoteExecutor(SubmittingExecutor):
         for job in list(self._jobs):
             slots = capacities.slots(self._nodes, job.wanted)
             ahead = AHEAD * slots + SEEN_AHEAD * self._elastic
-            while not job.over and job.waiting():
+            while not job.over and job.waiting() and job.admitted():
                 if isinstance(job, Mapped) and job.out >= ahead:
                     break
-                self._send(job, job.next(slots))
+                self._send(job, job.take(slots))
             if job.over or not (job.waiting() or job.paused or isinstance(job, Mapped)):
                 self._jobs.remove(job)
 
@@ -447,11 +447,11 @@ class RemoteExecutor(SubmittingExecutor):
             raise
         return problems
 
-    async def cancel(self, run: UUID) -> None:
-        """Stop what is computed for a run."""
-        jobs = [job for job in self._jobs if job.call.run == run]
-        jobs += [sent.unit.job for sent in self._sent.values() if sent.unit.job.call.run == run]
-        self._cancel(jobs)
+    async def cancel(self, run: UUID, stage: str | None = None) -> None:
+        """Stop what is computed for a run, or for one stage of it."""
+        jobs = [*self._jobs, *(sent.unit.job for sent in self._sent.values())]
+        meant = (job for job in jobs if job.call.run == run)
+        self._cancel([job for job in meant if stage in (None, job.call.stage)])
 
     def _cancel(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

@@ -16,6 +16,7 @@ from flowdapt_workers import payloads
 from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.functions import check_count, elements_of, name_of
+from flowdapt_workers.gates import Gate, Group, Limits
 from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.stored import restored
@@ -31,6 +32,7 @@ class SubmittingExecutor(Executor):
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
+        self._groups: dict[str, Group] = {}
         #: pickled contexts by run
         self.contexts: dict[str, bytes] = {}
 
@@ -84,6 +86,7 @@ class SubmittingExecutor(Executor):
             wrong, task = error, replace(task, options={})
         if not isinstance(call, MapCall):
             single = Single(call, task, kind, wanted)
+            single.gate = self._gate(call)
             single.goes_on = self.resume
             if wrong is None:
                 self.queue(single)
@@ -100,11 +103,17 @@ class SubmittingExecutor(Executor):
             _feed(job)
         except ValueError as error:
             job.failed(_refused(call, error))
+        job.gate = self._gate(call)
         self.moved(job)
         self.queue(job)
         if call.final:
             return Handle(asyncio.ensure_future(self._put_together(job)))
         return MapHandle(job.outcome, job)
+
+    def _gate(self, call: Call) -> Gate | None:
+        limits = Limits.of(call.options)
+        own = f"{name_of(call)} {call.stage}"
+        return Gate(limits, self._groups, own) if limits.any else None
 
     def restore(self, stored: bytes) -> Ref:
         """Return a reference to a result of an earlier server."""

@@ -85,7 +85,7 @@ class ByHand(Executor):
     async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
         return {}
 
-    async def cancel(self, run: UUID) -> None:
+    async def cancel(self, run: UUID, stage: str | None = None) -> None:
         self.cancelled.append(run)
 
     async def release(self, run: UUID) -> None: ...

@@ -22,10 +22,10 @@ async def test_a_run_that_takes_too_long_fails_and_its_work_is_stopped(house: Ho
 
     assert said.startswith("TimedOut: run '")
     assert said.endswith("took longer than its time limit of 0.3 seconds")
-    house.go()
     await house.apply(stage("last"), name="after")
-    await house.result("after")
-    assert house.done == ["waiting", "last"]
+    for _ in range(4):  # one in each worker: none is held up
+        await house.result("after")
+    assert house.done == ["waiting", *["last"] * 4]
 
 
 async def test_the_time_before_a_restart_counts(house: House) -> None:
@@ -55,8 +55,6 @@ async def test_a_stage_that_takes_too_long_fails_and_another_stands_in(house: Ho
     assert message == "stage 'wait' took longer than its time limit of 0.3 seconds"
     record = (await house.records())["wait"]
     assert (record.state, record.failures[0].type) == (RunState.FINISHED, "TimedOut")
-    house.go()
-    assert "waited" not in house.done
 
 
 async def test_what_fails_is_told_to_what_stands_in_for_it(house: House) -> None:
