@@ -10,7 +10,7 @@ from typing import Any
 
 from flowdapt.context import Places, Sealed, WorkflowRunContext
 from flowdapt.errors import RunCancelled, StageError
-from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
+from flowdapt.events import ITEM_YIELDED, LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, StageFailed
 from flowdapt.hooks import load
 from flowdapt.payloads import to_json
@@ -301,6 +301,12 @@ class Walk:
             if self.events.heard(LOG_APPENDED):
                 facts = {"stage": block.stage, "lines": block.count}
                 self.events.publish(self._event(LOG_APPENDED, facts, kept=False))
+
+    def on_item(self, stage: str, number: int, text: bytes) -> None:
+        """Tell of an item that the last stage yielded, if anybody wants to know."""
+        if self.events.heard(ITEM_YIELDED):
+            facts = {"stage": stage, "number": number, "item": text}
+            self.events.publish(self._event(ITEM_YIELDED, facts, kept=False))
 
     async def settle(self) -> None:
         """Wait until the lines that were written so far are stored."""

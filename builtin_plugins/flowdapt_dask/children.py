@@ -38,6 +38,7 @@ class Work:
     :param mapping: the number of the mapped stage that the piece is of
     :param deferred: the rest is awaited
     :param defers: called when it is, and no processor is needed any more
+    :param tells: called with each item that its generator yields, a number and a text
     :param pid: of the process that was given the work
     """
 
@@ -49,6 +50,7 @@ class Work:
     count: int = 1
     deferred: bool = False
     defers: Callable[[], None] = lambda: None
+    tells: Callable[[int, bytes], None] = lambda *_: None
     pid: int = 0
 
 
@@ -205,6 +207,8 @@ class Children:
         kind, *rest = message
         if kind == "log":
             self._log(*rest)
+        elif kind == "item":
+            process.units[rest[0]].tells(*rest[1:])
         elif kind == "deferred":
             work: Work = process.units[rest[0]]
             work.deferred = True

@@ -9,14 +9,15 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import replace
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 from flowdapt_sets.paths import SETS
 from flowdapt_workers import importing
-from flowdapt_workers.functions import Arguments, Function, brief, failure
+from flowdapt_workers.functions import Arguments, Function, Tell, Told, brief, failure
 
 from flowdapt import payloads, stages
 from flowdapt.context import WorkflowRunContext, set_run_context
@@ -71,6 +72,7 @@ class InlineExecutor(Executor):
     def __init__(self, *, threads: int = 0) -> None:
         self.threads = threads
         self.host: Host | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._tasks: dict[UUID, set[asyncio.Task[Outcome]]] = {}
         self._code = ""
@@ -79,7 +81,7 @@ class InlineExecutor(Executor):
 
     async def start(self, host: Host) -> None:
         """Get ready to take calls."""
-        self.host = host
+        self.host, self._loop = host, asyncio.get_running_loop()
         if self.threads:
             self._pool = ThreadPoolExecutor(self.threads, "flowdapt-stage")
 
@@ -190,8 +192,11 @@ class InlineExecutor(Executor):
                     else function.by_keyword(values)
                 )
                 self._moved(call, worker=worker)
-                outcome = Outcome(await self._call(function, arguments, context))
-            if call.final:
+                told = Told(functools.partial(self._tell, call)) if call.final else None
+                outcome = Outcome(await self._call(function, arguments, context, told))
+                if told is not None and told.count:
+                    outcome = replace(outcome, json=told.text())
+            if call.final and outcome.json is None:
                 outcome = replace(outcome, json=payloads.to_json(outcome.ref))
             return replace(outcome, worker=worker, result_bytes=_size(outcome.ref))
         except StageError:
@@ -257,15 +262,43 @@ class InlineExecutor(Executor):
         function: Function,
         arguments: Arguments,
         context: WorkflowRunContext,
+        tell: Tell | None = None,
     ) -> Any:
         variables = copy_context()
         variables.run(set_run_context, context)
-        if function.is_async:
-            return await asyncio.create_task(function.enter_async(arguments), context=variables)
+        if function.is_async or (function.is_generator and tell and self._pool is None):
+            work = function.enter_async(arguments, tell)
+            return await asyncio.create_task(work, context=variables)
         if self._pool is None:
-            return variables.run(function.enter, arguments)
-        work = functools.partial(variables.run, function.enter, arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return variables.run(function.enter, arguments, tell)
+        return await self._in_thread(variables, function, arguments, tell)
+
+    async def _in_thread(
+        self, variables: Context, function: Function, arguments: Arguments, tell: Tell | None
+    ) -> Any:
+        """Call a function in another thread; a generator is closed once its run is cancelled."""
+        loop, cancelled = asyncio.get_running_loop(), Event()
+
+        def take(item: Any) -> None:
+            if cancelled.is_set():
+                raise RunCancelled()
+            if tell is not None:
+                tell(item)
+
+        work = functools.partial(variables.run, function.enter, arguments, take)
+        try:
+            return await loop.run_in_executor(self._pool, work)
+        finally:
+            cancelled.set()
+
+    def _tell(self, call: Call, number: int, text: bytes) -> None:
+        """Tell the host of an item, from whatever thread."""
+        if self.host is not None and self._loop is not None:
+            item = call.run, call.stage, number, text
+            if self._pool is None:
+                self.host.on_item(*item)
+            else:
+                self._loop.call_soon_threadsafe(self.host.on_item, *item)
 
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
 from flowdapt.executors import StageFailed
 from flowdapt_testing.benches import MAPPED, Bench, stage
 from flowdapt_testing.elements import ElementSuite
+from flowdapt_testing.generators import GeneratorSuite
 
 
 class Safe:
@@ -37,7 +39,7 @@ class Safe:
         return text.replace("plain", "***") if self.opened else text
 
 
-class ExecutorSuite(ElementSuite):
+class ExecutorSuite(ElementSuite, GeneratorSuite):
     """What every :class:`flowdapt.executors.Executor` does.
 
     A subclass says how one is made, with at least two processors, and not yet started::
@@ -187,6 +189,14 @@ class ProcessExecutorSuite(ExecutorSuite):
         await bench.compute(stage("a", speaks))
 
         assert bench.messages == ["printed", "logged 1"]
+
+    async def test_what_is_yielded_and_cannot_be_pickled_is_named(self, bench: Bench) -> None:
+        def locks() -> Iterator[object]:
+            yield 1
+            yield threading.Lock()
+
+        with pytest.raises(StageFailed, match="stage 'a' returned cannot be pickled"):
+            await bench.compute(stage("a", locks))
 
     async def test_how_large_results_are_is_on_record(self, bench: Bench) -> None:
         walk = await bench.walk(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from typing import Any
 
@@ -16,7 +16,7 @@ from flowdapt.hooks import load
 from flowdapt.runs import FailedItem
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import reported
-from flowdapt_workers.functions import Function, brief
+from flowdapt_workers.functions import Function, Told, brief
 from flowdapt_workers.output import Output
 from flowdapt_workers.parts import Part, Store
 
@@ -94,8 +94,13 @@ class Computing:
             elements += self.store.load(piece.part)
         return elements
 
-    def call(self, task: Task) -> Computed:
-        """Compute a call; what an async function takes longer for is returned to be awaited."""
+    def call(self, task: Task, tell: Callable[[int, bytes], object]) -> Computed:
+        """Compute a call; what an async function takes longer for is returned to be awaited.
+
+        :param tell: is given each item that a generator yields, if the list of them is the run's
+            result: its number, and it as JSON text
+        """
+        told = Told(tell) if task.final else None
         function, context = self.function(task), self.contexts[task.run].at(task.stage)
         if task.takes_input:
             arguments = function.by_keyword(context.input)
@@ -104,17 +109,20 @@ class Computing:
         if function.is_async:
 
             async def work() -> Done:
-                return self._kept(task, await function.enter_async(arguments))
+                return self._kept(task, await function.enter_async(arguments, told), told)
 
             return work()
         variables = copy_context()
         variables.run(set_run_context, context)
-        return self._kept(task, variables.run(function.enter, arguments))
+        return self._kept(task, variables.run(function.enter, arguments, told), told)
 
-    def _kept(self, task: Task, result: Any) -> Done:
+    def _kept(self, task: Task, result: Any, told: Told | None) -> Done:
         """Pickle a result, as later stages and the run want it."""
         what = f"what stage {task.stage!r} returned"
-        json = self.store.store_text(task.run, payloads.to_json(result)) if task.final else None
+        json = None
+        if told is not None:
+            text = told.text() if told.count else payloads.to_json(result)
+            json = self.store.store_text(task.run, text)
         if not task.mapped_on:
             return Done(Value(self._store(task.run, result, what)), json)
         if isinstance(result, list):

@@ -7,7 +7,8 @@ From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", 
 ``("chunk", id, map, Piece, start, count)``, ``("forget", run)``, ``("unmap", map)``,
 ``("cancel", run)``, ``("lookup", id, targets)``.
 To the server: ``("up",)`` once, ``("done", id, Done)``, ``("failed", id, Failed)``,
-``("deferred", id)``, ``("found", id, problems)``, ``("log", run, stage, lines, count)``.
+``("deferred", id)``, ``("found", id, problems)``, ``("log", run, stage, lines, count)``,
+``("item", id, number, text)`` for each that the generator of a final call yields.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Worker:
         self._async: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._computing = False
+        self._telling = self._interrupted = False
         self._diversion: Diversion | None = None
 
     def loop(self) -> None:
@@ -73,7 +75,9 @@ class Worker:
 
     def interrupt(self, *_: object) -> None:
         """Stop what is being computed in the main thread; the server sends the signal."""
-        if self._computing:
+        if self._telling:  # half a message would take those of others with it
+            self._interrupted = True
+        elif self._computing:
             self._computing = False
             raise Interrupted
 
@@ -82,6 +86,19 @@ class Worker:
             os._exit(0)  # a child that a stage forked came out of it; the worker is its parent
         with self._sending:
             self._pipe.send(message)
+
+    def _tell(self, call: int, number: int, text: bytes) -> None:
+        """Send on an item, while an interruption waits."""
+        if threading.current_thread() is not threading.main_thread():
+            self._send("item", call, number, text)
+            return
+        self._telling = True
+        try:
+            self._send("item", call, number, text)
+        finally:
+            self._telling = False
+        if self._interrupted:
+            raise Interrupted
 
     def _send_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         self._send("log", run, stage, lines, count)
@@ -121,7 +138,8 @@ class Worker:
         self._send("found", number, problems_of(targets))
 
     def _on_call(self, number: int, task: Task) -> None:
-        self._attempt(number, task, partial(self._at_work.call, task))
+        work = partial(self._at_work.call, task, partial(self._tell, number))
+        self._attempt(number, task, work)
 
     def _on_map(self, number: int, task: Task) -> None:
         try:
