@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowdapt.events import Events
 
 BEHIND_BYTES = 8 * 1024 * 1024  #: of items that may wait for one caller; who is slower loses them
+KEPT_BYTES = 1024 * 1024  #: of items that are kept for who asks for the same run once more
 PIECE_BYTES = 64 * 1024  #: of messages that are sent at once
 
 Message = tuple[str, bytes]  #: the name of its kind, and JSON
@@ -30,12 +31,14 @@ class Feed:
     the one before is left out, with all behind it: whoever begins late, or misses one, has the rest
     of the run's result instead, once that is there.
 
+    :param most: bytes of items that may wait
     :ivar count: how many items there are so far: told, or about to be
     :ivar bytes: the sum of their lengths
     :ivar behind: the caller is too slow, and is told no more
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self.most = BEHIND_BYTES if most is None else most
         self.count = self.bytes = 0
         self.behind = False
         self.woken = asyncio.Event()
@@ -48,7 +51,7 @@ class Feed:
             self.restart()
         if number != self.count or self.behind:
             return
-        if self._waiting and self._waiting_bytes + len(text) > BEHIND_BYTES:
+        if self._waiting and self._waiting_bytes + len(text) > self.most:
             self.behind = True
         else:
             self.add(text)
@@ -67,6 +70,13 @@ class Feed:
         self._waiting.append(("restart", b'{"items":%d}' % self.count))
         self.count = self.bytes = self._waiting_bytes = 0
 
+    def begin_with(self, other: Feed) -> None:
+        """Take over the items of a feed that nobody has read from, if it has all so far."""
+        if not other.behind:
+            self.count, self.bytes = other.count, other.bytes
+            self._waiting = deque(one for one in other._waiting if one[0] == "item")
+            self._waiting_bytes = other._waiting_bytes
+
     def piece(self) -> list[Message]:
         """Return what may be sent at once now; nothing where there is nothing."""
         found: list[Message] = []
@@ -84,6 +94,7 @@ class Feeds:
     def __init__(self, events: Events) -> None:
         self._events = events
         self._of_run: dict[UUID, WeakSet[Feed]] = {}
+        self._kept: dict[UUID, Feed] = {}
         self._hearing: AbstractContextManager[Any] | None = None
 
     def open(self, run: UUID) -> Feed:
@@ -94,6 +105,25 @@ class Feeds:
         feed = Feed()
         self._of_run.setdefault(run, WeakSet()).add(feed)
         return feed
+
+    def keep(self, run: UUID, feed: Feed) -> None:
+        """Keep the items of a run, from its beginning until :meth:`forget`, as far as they are few.
+
+        :param feed: nobody has read from it yet
+        """
+        self._kept[run] = kept = Feed(KEPT_BYTES)
+        kept.begin_with(feed)
+        self._of_run[run].add(kept)
+
+    def catch_up(self, run: UUID, feed: Feed) -> None:
+        """Have a feed that is new begin with what is kept of its run."""
+        if (kept := self._kept.get(run)) is not None:
+            feed.begin_with(kept)
+
+    def forget(self, run: UUID) -> None:
+        """Keep nothing of a run any more."""
+        if (kept := self._kept.pop(run, None)) is not None:
+            self.close(run, kept)
 
     @contextmanager
     def opening(self, run: UUID) -> Iterator[Feed]:

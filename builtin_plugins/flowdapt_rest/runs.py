@@ -151,7 +151,9 @@ class RunRoutes:
         with self.streams.feeds.opening(uid) as feed:
             begun = await begin()
             await request.state.settled(200)
-            run = begun[0] if isinstance(begun, tuple) else begun
+            run, new = begun if isinstance(begun, tuple) else (begun, True)
+            if idempotency.key_of(request) is not None:
+                self.streams.share(run, feed, new=new)
             return self.streams.reply(run, feed, form, cancel=cancel)
 
     async def _begun(self, request: Request, run: Run, schema: Schema, *, wait: bool) -> Response:

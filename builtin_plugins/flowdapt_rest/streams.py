@@ -17,7 +17,7 @@ from flowdapt_rest.bodies import AT_ONCE
 from flowdapt_rest.feeds import BEHIND_BYTES, Feeds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
     from starlette.types import Send
 
@@ -46,7 +46,18 @@ class Streams:
 
     def __init__(self, engine: Engine, waits: Waits) -> None:
         self.engine, self.waits, self.feeds = engine, waits, Feeds(engine.events)
-        self._cancelling: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def share(self, run: Run, feed: Feed, *, new: bool) -> None:
+        """Have who asks for a run once more begin with the items that there are.
+
+        :param new: nobody has asked for it before
+        """
+        if not new:
+            self.feeds.catch_up(run.uid, feed)
+            return
+        self.feeds.keep(run.uid, feed)
+        self._do(self._forget(run))
 
     def reply(self, run: Run, feed: Feed, form: Form, *, cancel: bool) -> StreamingResponse:
         """Return a reply that goes on until a run has ended.
@@ -58,11 +69,21 @@ class Streams:
         def left(told_all: bool) -> None:
             self.feeds.close(run.uid, feed)
             if cancel and not (told_all or self.waits.over):
-                task = asyncio.create_task(self._cancel(run))
-                self._cancelling.add(task)
-                task.add_done_callback(self._cancelling.discard)
+                self._do(self._cancel(run))
 
         return _Reply(_Telling(self, run, feed, form), run, left)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forget(self, run: Run) -> None:
+        try:
+            with suppress(FlowdaptError):
+                await self.engine.wait(run.uid)
+        finally:
+            self.feeds.forget(run.uid)
 
     async def _cancel(self, run: Run) -> None:
         with suppress(FlowdaptError):  # such as that it was deleted meanwhile

@@ -14,6 +14,7 @@ from flowdapt_rest import feeds
 from flowdapt_rest.service import RestService
 from flowdapt_rest.tokens import Tokens
 
+from flowdapt.events import ITEM_YIELDED
 from flowdapt.runs import RunState
 from flowdapt.server import Server
 from tests.plugins.rest.callers import bearer
@@ -324,10 +325,39 @@ async def test_a_key_has_all_items_of_a_run_in_progress(
     async with streaming(live, "/workflows/gated/run", headers=key) as stream:
         await stream.next()
         async with streaming(live, "/workflows/gated/run", headers=key) as late:
+            first = await late.next()
             generators.stages.gate.set()
 
-            assert told(await late.all()) == ["first", "second"]
+            assert (first.data, told(await late.all())) == ("first", ["second"])
             assert told(await stream.all()) == ["second"]
+
+
+async def test_who_lost_the_connection_begins_anew_with_its_key(
+    live: httpx.AsyncClient, generators: Generators, server: Server
+) -> None:
+    key = {"Idempotency-Key": "c"}
+    async with streaming(live, "/workflows/gated/run", headers=key) as stream:
+        await stream.next()
+
+    async with streaming(live, "/workflows/gated/run", headers=key) as again:
+        assert (await again.next()).data == "first"
+        generators.stages.gate.set()
+        assert told(await again.all()) == ["second"]
+
+    await server.engine.drained()
+    assert not server.engine.events.heard(ITEM_YIELDED)
+
+
+async def test_of_a_run_with_much_to_keep_all_comes_at_its_end(
+    live: httpx.AsyncClient, generators: Generators
+) -> None:
+    asked: Any = {"json": {"n": 20}, "headers": {"Idempotency-Key": "d"}}
+    async with streaming(live, "/workflows/flood/run", **asked) as stream:
+        await generators.stages.reached.wait()
+        async with streaming(live, "/workflows/flood/run", **asked) as late:
+            generators.stages.gate.set()
+
+            assert len(told(await late.all())) == len(told(await stream.all())) == 20
 
 
 async def test_a_retry_streams_as_well(live: httpx.AsyncClient, generators: Generators) -> None:
@@ -368,6 +398,17 @@ def test_a_feed_takes_what_follows_upon_the_last_and_no_more() -> None:
     assert feed.piece() == []
 
 
+def test_who_comes_late_hears_of_no_attempt_but_the_last() -> None:
+    kept, late = feeds.Feed(), feeds.Feed()
+    for number, text in [(0, b"1"), (1, b"2"), (0, b"3")]:
+        kept.take(number, text)
+
+    late.begin_with(kept)
+    late.take(1, b"4")
+
+    assert late.piece() == [("item", b"3"), ("item", b"4")]
+
+
 def test_what_begins_anew_is_told_once_however_often_that_is() -> None:
     feed = feeds.Feed()
 
@@ -381,8 +422,6 @@ def test_what_begins_anew_is_told_once_however_often_that_is() -> None:
 async def test_nobody_hears_once_all_streams_are_over(
     live: httpx.AsyncClient, generators: Generators, server: Server
 ) -> None:
-    from flowdapt.events import ITEM_YIELDED
-
     await streamed(live, "/workflows/count/run", json={"n": 3})
     assert (await live.post("/workflows/none/run", headers=STREAM)).status_code == 404
 
