@@ -82,7 +82,9 @@ class Runs(Group[_S]):
         They are what its last stage yields, if that is a generator; else the elements of its
         result, if that is a list; else the result.
 
-        :param key: as of :meth:`start`; the items of a run that has ended come at once
+        :param key: as of :meth:`start`; the items that a run has yielded so far come at once. With
+            a key, a stream goes on as it is once a lost connection was made anew; without, the rest
+            comes from the result.
         :param cancel: stop the run if the stream is closed before it has ended
         :param begun: called with the uid of the run, before its first item
         :param restarted: called where the stage begins anew, as after its worker was lost: forget

@@ -133,7 +133,10 @@ class _Telling:
                 async for piece in self._live(ended):
                     yield piece
             self._check(ended)
-            await self._complete(stored := await ended)
+            stored = await ended
+            if not stored.run.state.final:
+                raise ServerError(f"run {self.run.name!r} is in progress on another server")
+            await self._complete(stored)
             while told := self.feed.piece():
                 yield self._written(told)
                 await asyncio.sleep(0)  # others have their turn

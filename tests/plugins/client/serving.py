@@ -52,6 +52,12 @@ STAGES = """
         opened(gate)
         yield "two"
 
+    def trickle(gate):
+        yield "one"
+        opened(gate)
+        yield "two"
+        opened(gate + ".end")
+
     async def pour(n):
         for i in range(n):
             yield i

@@ -10,7 +10,8 @@ from flowdapt.client import AsyncClient, Client, RunFailed, StageRestarted
 from flowdapt.errors import ResourceNotFound
 from flowdapt.runs import RunState
 
-from .serving import Served
+from .conftest import Begin
+from .serving import SECONDS, Served
 
 
 def test_items_come_while_the_run_goes_on(client: Client, gate: Path) -> None:
@@ -73,6 +74,24 @@ def test_a_lost_connection_loses_no_item(served: Served, client: Client, gate: P
         gate.touch()
 
         assert (first, list(stream)) == ("one", ["two"])
+
+
+def test_a_stream_with_a_key_goes_on_where_the_connection_was_lost(
+    served: Served, client: Client, gate: Path, begin: Begin
+) -> None:
+    end = gate.with_name(gate.name + ".end")
+    try:
+        with client.runs.stream("trickle", {"gate": str(gate)}, key=str(gate)) as stream:
+            first = next(stream)
+            served.cut()
+            gate.touch()
+
+            second = begin(lambda: next(stream)).result(SECONDS)  # the run has not ended
+
+            end.touch()
+            assert (first, second, list(stream)) == ("one", "two", [])
+    finally:
+        end.touch()
 
 
 def test_who_closes_a_stream_may_have_the_run_cancelled(client: Client, gate: Path) -> None:
