@@ -22,6 +22,13 @@ def clock(n: int, pause: float) -> Iterator[float]:
         time.sleep(pause)
 
 
+def flood(n: int, seconds: float) -> Iterator[str]:
+    """Yield texts of 100 kB, and wait."""
+    for _ in range(n):
+        yield "x" * 100_000
+    time.sleep(seconds)
+
+
 def counted(n: int) -> Iterator[int]:
     """Yield numbers as fast as that goes."""
     yield from range(n)
