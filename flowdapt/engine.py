@@ -82,7 +82,9 @@ class Engine(Catalog):
 
     async def start(self) -> None:
         """Start the executor, and go on with the runs that an earlier server left unfinished."""
-        host = replace(self._host, on_progress=self._on_progress, on_log=self._on_log)
+        host = replace(
+            self._host, on_progress=self._on_progress, on_log=self._on_log, on_item=self._on_item
+        )
         await self.executor.start(host)
         states = (RunState.PENDING, RunState.RUNNING)
         left = await self.storage.list_runs(RunQuery(states=states, newest_first=False))
@@ -371,6 +373,10 @@ class Engine(Catalog):
     def _on_log(self, run: UUID, block: LogBlock) -> None:
         if (walk := self._walks.get(run)) is not None:
             walk.on_log(block)
+
+    def _on_item(self, run: UUID, stage: str, number: int, text: bytes) -> None:
+        if (walk := self._walks.get(run)) is not None:
+            walk.on_item(stage, number, text)
 
 
 def _told(what: str, seen: StoredRun, by: str = "") -> Event:

@@ -24,6 +24,8 @@ RUN_RESUMED = "com.event.workflow.workflow_resumed"  #: by a server that was sta
 RUN_FINISHED = "com.event.workflow.workflow_finished"  #: failed and cancelled runs too
 STAGE_CHANGED = "com.event.workflow.stage_changed"  #: a stage started, moved on or ended
 LOG_APPENDED = "com.event.workflow.log_appended"  #: lines of a stage were stored; never kept
+#: the generator of a run's last stage yielded an item, which comes as JSON text; never kept
+ITEM_YIELDED = "com.event.workflow.item_yielded"
 RESOURCE_CREATED = "com.event.resource.created"
 RESOURCE_CHANGED = "com.event.resource.changed"
 RESOURCE_NOTED = "com.event.resource.noted"  #: the server's annotations changed; never kept

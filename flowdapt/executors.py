@@ -173,6 +173,9 @@ class Host:
     :param snapshots: the source of user modules, as runs began with it
     :param on_progress: to be called, in the event loop, when a call moves on; may be frequent
     :param on_log: to be called, in the event loop, with lines that a stage wrote
+    :param on_item: to be called, in the event loop, with each item that the generator of a final
+        call yields: run, stage, the item's number, and it as JSON text. From 0 on and in order;
+        what comes again from 0 on is of another attempt.
     :param log_level: of the records of the logging module that are captured
     """
 
@@ -181,6 +184,7 @@ class Host:
     snapshots: Snapshots = field(default_factory=Snapshots)
     on_progress: Callable[[Progress], None] = lambda _: None
     on_log: Callable[[UUID, LogBlock], None] = lambda _run, _block: None
+    on_item: Callable[[UUID, str, int, bytes], None] = lambda *_: None
     log_level: int = 20
 
 

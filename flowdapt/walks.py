@@ -12,7 +12,7 @@ from typing import Any
 
 from flowdapt.context import Places, Sealed, WorkflowRunContext
 from flowdapt.errors import RunCancelled, StageError
-from flowdapt.events import LOG_APPENDED, STAGE_CHANGED, Event, Events
+from flowdapt.events import ITEM_YIELDED, LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, Ref, StageFailed
 from flowdapt.hooks import load
 from flowdapt.plugins import Plugins
@@ -430,6 +430,12 @@ class Walk:
             await write
         except Exception:
             self.log.exception("%s of run %s could not be stored", what, self.run.name)
+
+    def on_item(self, stage: str, number: int, text: bytes) -> None:
+        """Tell of an item that the last stage yielded, if anybody wants to know."""
+        if self.events.heard(ITEM_YIELDED):
+            facts = {"stage": stage, "number": number, "item": text}
+            self.events.publish(self._event(ITEM_YIELDED, facts, kept=False))
 
     async def settle(self) -> None:
         """Wait until what was written so far is stored."""

@@ -74,6 +74,17 @@ class StreamLost(FlowdaptError):
         self.path = path
 
 
+class StageRestarted(FlowdaptError):
+    """The stage whose items a stream has begins anew, and nobody said what to do about that."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(
+            f"the last stage of run {run} begins anew, and all items come again; "
+            "give 'restarted' to be told so, and to forget those so far"
+        )
+        self.run = run
+
+
 class Unreadable(FlowdaptError):
     """A server answers what this client cannot read."""
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 
 from flowdapt_client.clients import AsyncClient, Client
-from flowdapt_client.errors import BadAddress, NoServer, Refused, RunFailed, Unreadable
+from flowdapt_client.errors import (
+    BadAddress,
+    NoServer,
+    Refused,
+    RunFailed,
+    StageRestarted,
+    Unreadable,
+)
 from flowdapt_client.plugin_records import Distribution, PluginChange, PluginNode, PluginSet
 from flowdapt_client.records import (
     Applied,
@@ -64,6 +71,7 @@ __all__ = [
     "Run",
     "RunFailed",
     "Secret",
+    "StageRestarted",
     "Status",
     "Stream",
     "Trial",

@@ -36,6 +36,24 @@ class Run(runs.Run):
         return self.result
 
 
+class ItemsFailure(Model):
+    """Why a run has no result."""
+
+    type: str
+    message: str
+    stage: str | None = None
+
+
+class ItemsEnd(Model):
+    """How a run ended whose items came as a stream."""
+
+    state: runs.RunState
+    uid: UUID
+    name: str
+    items: int
+    error: ItemsFailure | None = None
+
+
 class Event(Model):
     """Something that happened on a server.
 

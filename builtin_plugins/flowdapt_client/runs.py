@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
 from flowdapt.runs import RunState, StageRecord
-from flowdapt_client import logs, waiting
+from flowdapt_client import items, logs, waiting
 from flowdapt_client.addresses import Named, OfRun, about, about_run, path, run_path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.hearing import AWAY_SECONDS
@@ -62,6 +63,40 @@ class Runs(Group[_S]):
         """
         begun = yield from _start(workflow, input, namespace, key)
         return (yield from waiting.until_ended(begun, progress, away))
+
+    @Iterating
+    def stream(
+        self,
+        workflow: Named,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that users know
+        *,
+        namespace: str | None = None,
+        key: str | None = None,
+        cancel: bool = False,
+        begun: Callable[[UUID], object] | None = None,
+        restarted: Callable[[], object] | None = None,
+        away: float | None = AWAY_SECONDS,
+    ) -> Items[Any]:
+        """Start a run, and yield its items while it goes on; closing the stream does not stop it.
+
+        They are what its last stage yields, if that is a generator; else the elements of its
+        result, if that is a list; else the result.
+
+        :param key: as of :meth:`start`; the items that a run has yielded so far come at once. With
+            a key, a stream goes on as it is once a lost connection was made anew; without, the rest
+            comes from the result.
+        :param cancel: stop the run if the stream is closed before it has ended
+        :param begun: called with the uid of the run, before its first item
+        :param restarted: called where the stage begins anew, as after its worker was lost: forget
+            the items so far, as all come again. Without it, that is an error.
+        :param away: as of :meth:`wait`, where the connection is lost
+        :raises ResourceNotFound: there is no such workflow
+        :raises RunFailed: the run failed, or was cancelled; behind the items that there are
+        :raises StageRestarted: the stage begins anew
+        """
+        query = {"cancel_on_disconnect": "true"} if cancel else {}
+        request = _starting(workflow, input, namespace, key, query)
+        return about("workflow", workflow, items.streamed(request, begun, restarted, away))
 
     @Asking
     def wait(
@@ -188,15 +223,25 @@ class Runs(Group[_S]):
 def _start(
     workflow: Named, values: Mapping[str, Any] | None, namespace: str | None, key: str | None
 ) -> Call[Run]:
-    request = Request(
+    request = _starting(workflow, values, namespace, key, {"wait": "false"})
+    return read(Run, (yield from about("workflow", workflow, _answer(request))))
+
+
+def _starting(
+    workflow: Named,
+    values: Mapping[str, Any] | None,
+    namespace: str | None,
+    key: str | None,
+    query: Mapping[str, Any],
+) -> Request:
+    return Request(
         "POST",
         path("workflows", workflow, "run"),
         body=dict(values or {}),
-        query={"wait": "false", "namespace": namespace},
+        query={**query, "namespace": namespace},
         kind=KIND,
         headers={} if key is None else {"Idempotency-Key": key},
     )
-    return read(Run, (yield from about("workflow", workflow, _answer(request))))
 
 
 def _one(method: str, run: OfRun, *parts: str, **query: str) -> Call[Run]:

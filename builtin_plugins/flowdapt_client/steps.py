@@ -35,7 +35,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Needs a stream of server-sent events, in place of one that the call may have already."""
+    """Needs a stream of server-sent events, in place of one that the call may have already.
+
+    The answer is what stands before it, as headers.
+    """
 
     request: Request
 

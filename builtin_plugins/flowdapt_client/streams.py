@@ -124,7 +124,7 @@ class Stream(Iterator[_T]):
                 return self._listen(step)
             return next(self._bytes, None)
 
-    def _listen(self, step: Listen) -> None:
+    def _listen(self, step: Listen) -> httpx.Headers:
         exchange, http = self._shell.exchange, self._shell.http
         if self._reply:
             self._reply.close()
@@ -134,6 +134,7 @@ class Stream(Iterator[_T]):
             reply.read()
         self._bytes = reply.iter_bytes()
         exchange.check_stream(reply)
+        return reply.headers
 
 
 class Awaiting:
@@ -239,7 +240,7 @@ class AsyncStream(AsyncIterator[_T]):
                 return await self._listen(step)
             return await anext(self._bytes, None) if self._bytes else None
 
-    async def _listen(self, step: Listen) -> None:
+    async def _listen(self, step: Listen) -> httpx.Headers:
         exchange, http = self._shell.exchange, self._shell.http
         if self._reply:
             await self._reply.aclose()
@@ -249,6 +250,7 @@ class AsyncStream(AsyncIterator[_T]):
             await reply.aread()
         self._bytes = reply.aiter_bytes()
         exchange.check_stream(reply)
+        return reply.headers
 
 
 def _is_cancelled() -> bool:

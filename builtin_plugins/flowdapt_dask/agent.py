@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -41,6 +42,7 @@ from flowdapt_dask.children import ChildLost, Children, Work
 from flowdapt_dask.devices import Devices, visible
 from flowdapt_dask.handing import as_held, as_known, held_in
 from flowdapt_dask.holdings import Holdings
+from flowdapt_dask.items import Items
 from flowdapt_dask.memory import SOCKET
 from flowdapt_dask.sharing import WorkerMemory
 
@@ -265,12 +267,15 @@ class Agent(WorkerPlugin):
 
         work.defers = defers
         work.enters = lambda: self.tell("entered", order.number)
+        items = Items(partial(self.tell, "items", order.number))
+        work.tells = items.take
         kind = await self._kind(order)
         later = self._loop.call_later(SHORT_SECONDS, goes_on)
         try:
             async with self._devices.taken(order.wanted.get("gpus", 0.0)) as gpus:
                 answer = await self._children.compute(replace(kind, gpus=gpus), work)
         finally:
+            items.flush()
             later.cancel()
             if deferred:
                 self._give_cpus(order, -1)

@@ -40,6 +40,7 @@ class Work:
     :param displaced: its process was killed because of something else, and it is not at fault
     :param defers: called when it is, and no processor is needed any more
     :param enters: called when the function is called, if its time will be counted
+    :param tells: called with each item that its generator yields, a number and a text
     :param pid: of the process that was given the work
     """
 
@@ -55,6 +56,7 @@ class Work:
     displaced: bool = False
     defers: Callable[[], None] = lambda: None
     enters: Callable[[], None] = lambda: None
+    tells: Callable[[int, bytes], None] = lambda *_: None
     pid: int = 0
 
 
@@ -225,6 +227,8 @@ class Children:
             self._log(*rest)
         elif kind == "entered":
             process.units[rest[0]].enters()
+        elif kind == "item":
+            process.units[rest[0]].tells(*rest[1:])
         elif kind == "deferred":
             work: Work = process.units[rest[0]]
             work.deferred = True

@@ -305,6 +305,10 @@ class DaskCluster(Cluster):
     def _on_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         self.told.log(run, stage, lines, count)
 
+    def _on_items(self, number: int, first: int, texts: list[bytes]) -> None:
+        if (sent := self._sent.get(number)) is not None:  # else it is another attempt's
+            self.told.items(sent.order, first, texts)
+
     def _on_started(self, number: int, address: str, worker: str) -> None:
         if (sent := self._sent.get(number)) is not None:
             sent.begun = True

@@ -8,8 +8,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import replace
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.functions import (
     Arguments,
     Function,
+    Tell,
+    Told,
     brief,
     check_count,
     elements_of,
@@ -90,6 +93,7 @@ class InlineExecutor(Executor):
     def __init__(self, *, threads: int = 0) -> None:
         self.threads = threads
         self.host: Host | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._tasks: dict[UUID, set[asyncio.Task[Outcome]]] = {}
         self._trials: dict[UUID, set[Trial]] = {}  # what is computed now
@@ -101,7 +105,7 @@ class InlineExecutor(Executor):
 
     async def start(self, host: Host) -> None:
         """Get ready to take calls."""
-        self.host = host
+        self.host, self._loop = host, asyncio.get_running_loop()
         if self.threads:
             self._pool = ThreadPoolExecutor(self.threads, "flowdapt-stage")
 
@@ -219,7 +223,7 @@ class InlineExecutor(Executor):
                 )
                 self._moved(call, worker=worker)
                 outcome = await self._whole(call, function, arguments, attempts)
-            if call.final:
+            if call.final and outcome.json is None:
                 outcome = replace(outcome, json=to_json(outcome.ref))
             return replace(outcome, worker=worker, result_bytes=_size(outcome.ref))
         except StageError:
@@ -236,13 +240,15 @@ class InlineExecutor(Executor):
         attempt = 1
         while True:
             trial = Trial(call.context, attempt)
+            told = Told(functools.partial(self._tell, call)) if call.final else None
             try:
-                result = await self._call(call, function, arguments, trial)
+                result = await self._call(call, function, arguments, trial, tell=told)
             except Exception as error:
                 if not attempts.again(attempt, error):
                     raise
             else:
-                return Outcome(result, attempts=attempt)
+                json = told.text() if told is not None and told.count else None
+                return Outcome(result, json=json, attempts=attempt)
             attempt += 1
             self._moved(call, attempts=attempt)
             await asyncio.sleep(attempts.pause(attempt))
@@ -315,6 +321,7 @@ class InlineExecutor(Executor):
         trial: Trial,
         *,
         item: int | None = None,
+        tell: Tell | None = None,
     ) -> Any:
         """Call a function once, as soon as the limits of its stage let it.
 
@@ -322,7 +329,7 @@ class InlineExecutor(Executor):
         """
         limits = Limits.of(call.options)
         if not limits.any:
-            return await self._entered(call, function, arguments, trial, item)
+            return await self._entered(call, function, arguments, trial, item=item, tell=tell)
         gate, turn = Gate(limits, self._groups, f"{name_of(call)} {call.stage}"), _Turn()
         async with self._turns:
             while (wait := gate.wait()) != 0.0:
@@ -330,7 +337,7 @@ class InlineExecutor(Executor):
                     await asyncio.wait_for(self._turns.wait(), wait)
             gate.enter(turn)
         try:
-            return await self._entered(call, function, arguments, trial, item)
+            return await self._entered(call, function, arguments, trial, item=item, tell=tell)
         finally:
             gate.leave(turn)
             async with self._turns:
@@ -342,26 +349,61 @@ class InlineExecutor(Executor):
         function: Function,
         arguments: Arguments,
         trial: Trial,
+        *,
         item: int | None,
+        tell: Tell | None,
     ) -> Any:
         variables = copy_context()
         variables.run(set_run_context, trial.at(call.stage, item))
-        work: Callable[[], Any] = functools.partial(variables.run, function.enter, arguments)
         limit = Limit.of(Attempts.of(call.options), trial, call.stage, item)
         trials = self._trials.setdefault(call.run, set())
         trials.add(trial)
         try:
-            if function.is_async:
-                entered = function.enter_async(arguments)
+            if function.is_async or (function.is_generator and tell and self._pool is None):
+                entered = function.enter_async(arguments, tell)
                 task = asyncio.create_task(entered, context=variables)
                 return await (task if limit is None else limit.awaited(task))
             if self._pool is None:
+                work = functools.partial(variables.run, function.enter, arguments, tell)
                 return work() if limit is None else limit.called(work)
-            if limit is not None:
-                return await limit.in_pool(self._pool, work)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await self._in_thread(variables, function, arguments, tell, limit)
         finally:
             trials.discard(trial)
+
+    async def _in_thread(
+        self,
+        variables: Context,
+        function: Function,
+        arguments: Arguments,
+        tell: Tell | None,
+        limit: Limit | None,
+    ) -> Any:
+        """Call a function in another thread; a generator is closed once nobody waits for it."""
+        assert self._pool is not None  # noqa: S101 - asked before
+        loop, left = asyncio.get_running_loop(), Event()
+
+        def take(item: Any) -> None:
+            if left.is_set():
+                raise RunCancelled()
+            if tell is not None:
+                tell(item)
+
+        work = functools.partial(variables.run, function.enter, arguments, take)
+        try:
+            if limit is not None:
+                return await limit.in_pool(self._pool, work)
+            return await loop.run_in_executor(self._pool, work)
+        finally:
+            left.set()
+
+    def _tell(self, call: Call, number: int, text: bytes) -> None:
+        """Tell the host of an item, from whatever thread."""
+        if self.host is not None and self._loop is not None:
+            item = call.run, call.stage, number, text
+            if self._pool is None:
+                self.host.on_item(*item)
+            else:
+                self._loop.call_soon_threadsafe(self.host.on_item, *item)
 
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:

@@ -197,6 +197,11 @@ class Dispatch:
         if kind == "log":
             run, stage, lines, count = rest
             self._host.on_log(UUID(run), LogBlock(stage, lines, count))
+        elif kind == "item":
+            number, place, text = rest
+            job = process.units[number].job
+            if not job.over:
+                self._host.on_item(job.call.run, job.call.stage, place, text)
         elif kind == "found":
             future = self._lookups.get(rest[0])
             if future is not None and not future.done():

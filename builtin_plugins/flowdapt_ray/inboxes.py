@@ -76,6 +76,10 @@ class Inbox:
         del number
         self._told.log(run, stage, lines, count)
 
+    def _on_items(self, number: int, first: int, texts: list[bytes]) -> None:
+        if (expected := self._expected.get(number)) is not None:  # else it is another attempt's
+            self._told.items(expected.order, first, texts)
+
     def _on_started(self, number: int, pid: int, node: str) -> None:
         if (expected := self._expected.get(number)) is not None:
             expected.worker = pid, node

@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from flowdapt_ray.names import actor
@@ -48,18 +49,30 @@ class Post:
             if number == self._number:
                 self._post(kind, *rest)
 
-    def _post(self, kind: str, *rest: Any) -> None:
+    def deliver(self, kind: str, *rest: Any) -> None:
+        """Send a message, and wait until it is there."""
+        import ray
+
+        with self._lock:
+            sent = self._post(kind, *rest)
+        if sent is not None:
+            with suppress(ray.exceptions.RayError):  # as in _post
+                ray.get(sent)
+
+    def _post(self, kind: str, *rest: Any) -> Any:
         import ray
 
         if os.getpid() != self._pid:
-            return  # a child that a stage forked, in which Ray must not be called
+            return None  # a child that a stage forked, in which Ray must not be called
         message = pickle.dumps((kind, self._number, self._count, *rest))
         try:
             if self._actor is None:
                 self._actor = actor(self._server)
-            self._under_way.append(self._actor.post.remote(message))
+            sent = self._actor.post.remote(message)
+            self._under_way.append(sent)
             self._count += 1  # from now on it may come, whatever is raised while we wait
             if len(self._under_way) > UNDER_WAY:
                 ray.get(self._under_way.popleft())
         except (ValueError, ray.exceptions.RayError):  # the actor is gone, and so is the server
-            return
+            return None
+        return sent

@@ -26,6 +26,7 @@ from flowdapt.context import WorkflowRunContext
 from flowdapt_ray import names
 from flowdapt_ray.blocks import Block
 from flowdapt_ray.interrupts import Interrupts, broke_an_import
+from flowdapt_ray.items import Items
 from flowdapt_ray.posting import Post
 from flowdapt_ray.shelves import Shelf
 
@@ -66,6 +67,7 @@ class Worker:
         if code:
             importing.activate(*pickle.loads(code))  # noqa: S301 - written by our server
         self._post = Post(os.environ[names.SERVER])
+        self._items = Items(self._post)
         self._shelf, self._interrupts = Shelf(), Interrupts()
         self._output = Output(self._send_log, self._mask)
         self._at_work = Computing(self._shelf, self._output)
@@ -177,6 +179,7 @@ class Worker:
 
     def _flush(self) -> None:
         """Send on all that was written so far, before the answer."""
+        self._items.flush()
         end_lines()
         self._output.flush()
         if self._diversion is not None:
@@ -184,7 +187,7 @@ class Worker:
 
     def _computing(self, order: Order, trial: Trial) -> Computed | Failed:
         if order.piece is None:
-            return self._at_work.call(order.task, trial)
+            return self._at_work.call(order.task, self._items.tell, trial)
         mapping = self._mapping(order)
         if not isinstance(mapping, Mapping):
             return mapping

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import BaseRoute, Match
 
 from flowdapt.errors import FlowdaptError
+from flowdapt_rest.forms import form_of
 from flowdapt_rest.revocable import Revocable
 from flowdapt_rest.roles import ANONYMOUS, Caller, Role, role_by_method
 from flowdapt_rest.tokens import FORM, Tokens, claimed
@@ -65,7 +66,7 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its caller, or refuse it."""
         token = await self._identify(scope) if scope["type"] == "http" else None
-        if token is None or scope["method"] != "GET":  # nothing else goes on as a stream
+        if token is None or not _may_go_on(scope):
             await self.app(scope, receive, send)
             return
         ends = Revocable(receive, send, tokens=self.tokens, token=token)
@@ -108,6 +109,12 @@ class Access:
     def _route(self, scope: Scope) -> BaseRoute | None:
         found = (route for route in self.routes if route.matches(scope)[0] is Match.FULL)
         return next(found, None)
+
+
+def _may_go_on(scope: Scope) -> bool:
+    """Tell whether the reply to a request may be a stream."""
+    accepted = (value for name, value in scope["headers"] if name == b"accept")
+    return scope["method"] == "GET" or any(form_of(a.decode("latin-1")) for a in accepted)
 
 
 def _taken(scope: Scope) -> str | None:

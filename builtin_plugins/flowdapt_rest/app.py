@@ -27,6 +27,7 @@ from flowdapt_rest.run_details import RunDetailRoutes
 from flowdapt_rest.run_lists import RunListRoutes
 from flowdapt_rest.runs import RunRoutes
 from flowdapt_rest.status import StatusRoutes
+from flowdapt_rest.streams import RUN_HEADER
 from flowdapt_rest.tokens import Tokens
 from flowdapt_rest.versions import negotiate
 from flowdapt_rest.waits import Waits
@@ -68,7 +69,7 @@ def make_app(
                 allow_credentials=True,
                 allow_methods=["*"],
                 allow_headers=["*"],
-                expose_headers=["ETag", "Link", "Warning", "X-API-Version"],
+                expose_headers=["ETag", "Link", "Warning", "X-API-Version", RUN_HEADER],
             ),
             *([Middleware(Hosts, names=names(api))] if only_here and not needed else []),
             Middleware(Unforeseen),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from flowdapt.errors import InvalidInput, ResourceExists, ResourceNotFound
 from flowdapt.resources import Workflow
@@ -47,23 +47,34 @@ def key_of(request: Request) -> str | None:
     return key
 
 
+async def uid_of(engine: Engine, name: str, *, key: str | None, namespace: str | None) -> UUID:
+    """Return the uid of the run that a key stands for; without a key, a new one.
+
+    :raises ResourceNotFound: there is no such workflow
+    """
+    if key is None:
+        return uuid4()
+    workflow = await engine.get(Workflow, name)
+    return _uid(workflow.metadata.uid, namespace or engine.namespace, key)
+
+
 async def submitted(
     engine: Engine,
     name: str,
     given: dict[str, Any],
     *,
+    uid: UUID,
     key: str | None,
     namespace: str | None,
     by: str,
 ) -> tuple[Run, bool]:
     """Start a run, or find the one that was started with the same key; tell which it was.
 
+    :param uid: of the run, as :func:`uid_of` has it
     :raises KeyTaken: that one has another input
     """
     if key is None:
-        return await engine.submit(name, given, namespace=namespace, by=by), True
-    workflow = await engine.get(Workflow, name)
-    uid = _uid(workflow.metadata.uid, namespace or engine.namespace, key)
+        return await engine.submit(name, given, namespace=namespace, by=by, uid=uid), True
     try:
         return await _same(engine, uid, given, key), False  # also while no runs are accepted
     except ResourceNotFound:

@@ -15,9 +15,11 @@ from starlette.routing import BaseRoute, Route
 
 from flowdapt_rest import idempotency, query, sse
 from flowdapt_rest.access import needed_role
+from flowdapt_rest.forms import LINES
 from flowdapt_rest.operations import Operation
 from flowdapt_rest.roles import Role
-from flowdapt_rest.shapes import Refusal
+from flowdapt_rest.shapes import ItemLine, Refusal
+from flowdapt_rest.streams import RUN_HEADER
 
 #: What clients of the original were told. Of 3.1 it lacks little but `null` as a type.
 OPENAPI, TITLE, VERSION = "3.0.2", "Flowdapt", "v1"
@@ -29,6 +31,9 @@ Shape = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 IN: Mode = "validation"
 OUT: Mode = "serialization"
+
+#: The shapes of a run's items: of what an event says, and of a line.
+ITEMS: Mapping[str, Any] = {sse.MEDIA_TYPE: Any, LINES: ItemLine}
 
 #: What each status means wherever it is answered.
 MEANINGS: Mapping[int, str] = {
@@ -124,6 +129,8 @@ class _Schemas:
                 used[str(shape), OUT] = shape
             if operation.stream is not None:
                 used[str(operation.stream), OUT] = operation.stream
+            if operation.items:
+                used |= {(str(shape), OUT): shape for shape in ITEMS.values()}
             if operation.body is not None:
                 used[str(operation.body), IN] = operation.body
         made, shared = TypeAdapter.json_schemas(
@@ -255,7 +262,14 @@ def _answer(operation: Operation, schemas: _Schemas) -> Shape:
     if operation.stream is not None:
         # Of messages there is no schema in this version of OpenAPI, so it is that of their data.
         content[sse.MEDIA_TYPE] = {"schema": schemas.of(operation.stream, OUT)}
-    return {"description": "Done.", "content": content}
+    if not operation.items:
+        return {"description": "Done.", "content": content}
+    content |= {name: {"schema": schemas.of(shape, OUT)} for name, shape in ITEMS.items()}
+    uid = {
+        "description": "Of a stream: the uid of the run whose items it has.",
+        "schema": {"type": "string", "format": "uuid"},
+    }
+    return {"description": "Done.", "headers": {RUN_HEADER: uid}, "content": content}
 
 
 def _media_type(operation: Operation, version: str) -> str:

@@ -47,6 +47,7 @@ class Operation(Route):
     :param media_type: of replies that are no JSON
     :param role: what a caller needs to have; absent, reading needs ``read`` and all else ``admin``
     :param stream: the type of the JSON that messages carry, where a stream can be had as well
+    :param items: whether the items of a run can be had as a stream
     :param if_match: whether the client can say which generation it means to change
     :param idempotent: whether the client can say that a request is one that it has sent before
     :param refusals: statuses beside those that follow from the rest
@@ -70,6 +71,7 @@ class Operation(Route):
         media_type: str = "application/json",
         role: Role | None = None,
         stream: Any = None,
+        items: bool = False,
         if_match: bool = False,
         idempotent: bool = False,
         refusals: Sequence[int] = (),
@@ -82,6 +84,7 @@ class Operation(Route):
         self.media_type = media_type
         self.role, self.refusals = role or role_by_method(self.method), refusals
         self.stream, self.if_match, self.idempotent = stream, if_match, idempotent
+        self.items = items
         self.own_tokens = own_tokens
 
 

@@ -28,13 +28,19 @@ class NothingToRetry(ResourceError):
 
 
 async def retry(
-    engine: Engine, name: str | UUID, *, failed_items: bool = False, by: str = ""
+    engine: Engine,
+    name: str | UUID,
+    *,
+    failed_items: bool = False,
+    by: str = "",
+    uid: UUID | None = None,
 ) -> Run:
     """Start a new run with the workflow and the input of one that has ended.
 
     The workflow and the configs are taken as they are now.
 
     :param failed_items: compute only the elements that failed, and what depends on them
+    :param uid: of the new run, if that is to be known before it begins
     :raises ResourceNotFound: there is no such run, or its workflow was deleted
     :raises RunNotEnded: it is still in progress
     :raises NothingToRetry: no element failed, or its stage is not what it was
@@ -43,14 +49,14 @@ async def retry(
     if not first.state.final:
         raise RunNotEnded(first.name)
     workflow = await engine.get(Workflow, first.workflow_uid or first.workflow)
-    facts: dict[str, Any] = {"retry_of": first.uid}
+    facts: dict[str, Any] = {"retry_of": first.uid} | ({"uid": uid} if uid else {})
     if failed_items:
         types = {name for name, known in engine.types.items() if known.mapped}
         mapped = [stage.name for stage in workflow.spec.stages if stage.type in types]
         records = await engine.storage.list_stages(first.uid)
         facts["only"] = selections(workflow, records, first, mapped=mapped)
-    uid, namespace = workflow.metadata.uid, first.namespace
-    return await engine.submit(uid, first.input, namespace=namespace, by=by, **facts)
+    facts["namespace"] = first.namespace
+    return await engine.submit(workflow.metadata.uid, first.input, by=by, **facts)
 
 
 def selections(

@@ -5,15 +5,21 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from flowdapt.storage import StoredRun
 from flowdapt_rest import bodies, idempotency, query, render, shapes
+from flowdapt_rest.forms import Form, form_of
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.retries import retry
 from flowdapt_rest.roles import Role, actor
+from flowdapt_rest.streams import Streams
 from flowdapt_rest.versions import V1, Schema
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -35,6 +41,12 @@ class Items(StrEnum):
 
 
 WAIT = Query("wait", query.boolean, "Answer once the run has ended.", default=True)
+CANCEL = Query(
+    "cancel_on_disconnect",
+    query.boolean,
+    "Of a stream: stop the run if the caller goes away before it has ended; else it goes on.",
+    default=False,
+)
 NAMESPACE = Query("namespace", query.text, "Of the run; absent, as the settings say.")
 ITEMS = Query(
     "items",
@@ -50,6 +62,7 @@ class RunRoutes:
 
     def __init__(self, engine: Engine, waits: Waits) -> None:
         self.engine, self.waits = engine, waits
+        self.streams = Streams(engine, waits)
 
     def routes(self) -> list[Operation]:
         """Return the routes, to stand before those over workflows."""
@@ -60,10 +73,11 @@ class RunRoutes:
                 f"POST {OF_WORKFLOW}",
                 self.start,
                 name="run_workflow",
-                query=[WAIT, NAMESPACE],
+                query=[WAIT, CANCEL, NAMESPACE],
                 body=dict[str, Any],
                 optional=True,
                 idempotent=True,
+                items=True,
             ),
             reading(f"GET {ONE}", self.get, name="get_workflow_run"),
             operating(f"DELETE {ONE}", self.delete, name="delete_workflow_run"),
@@ -73,7 +87,8 @@ class RunRoutes:
                 self.retry,
                 name="retry_run",
                 versions=[V1],
-                query=[ITEMS, WAIT],
+                query=[ITEMS, WAIT, CANCEL],
+                items=True,
                 refusals=[409],
             ),
         ]
@@ -82,15 +97,33 @@ class RunRoutes:
         """Start a run and return it: once it has ended, or as it begins where ``wait`` is false.
 
         With the `Idempotency-Key` of an earlier start, it returns that run, as long as it is kept.
+
+        Where it waits, and `Accept` names `text/event-stream` or `application/x-ndjson`, the items
+        of the run are told as they are yielded: those of its result if that is a list, else the
+        result as the only one. As events they are named `item`; `restart` says that all so far are
+        void, as their stage begins anew; and `end` says how the run ended. Where `error` comes
+        instead, it goes on without this caller. A line of JSON is an object with one of these as
+        its only key, or with none at all, which shows that the connection is alive.
         """
         schema = negotiated(request)
-        wait = WAIT.of(request)
+        wait, form, cancel = WAIT.of(request), _form(request), CANCEL.of(request)
         name, namespace = _name(request), NAMESPACE.of(request)
         given = await bodies.read_input(request)
         key, by = idempotency.key_of(request), actor(request)
-        run, new = await idempotency.submitted(
-            self.engine, name, given, key=key, namespace=namespace, by=by
+        uid = await idempotency.uid_of(self.engine, name, key=key, namespace=namespace)
+        begin = partial(
+            idempotency.submitted,
+            self.engine,
+            name,
+            given,
+            uid=uid,
+            key=key,
+            namespace=namespace,
+            by=by,
         )
+        if form is not None:
+            return await self._streamed(request, form, uid, begin, cancel=cancel)
+        run, new = await begin()
         if wait or new:
             return await self._begun(request, run, schema, wait=wait)
         return _reply(schema, await self.engine.get_run(run.uid))
@@ -98,10 +131,30 @@ class RunRoutes:
     async def retry(self, request: Request) -> Response:
         """Start a run like one that has ended, with the same input, and return it as `run` does."""
         schema = negotiated(request)
-        wait, failed = WAIT.of(request), ITEMS.of(request) is Items.FAILED
-        by = actor(request)
-        run = await retry(self.engine, _name(request), failed_items=failed, by=by)
-        return await self._begun(request, run, schema, wait=wait)
+        wait, form, cancel = WAIT.of(request), _form(request), CANCEL.of(request)
+        failed, by, uid = ITEMS.of(request) is Items.FAILED, actor(request), uuid4()
+        begin = partial(retry, self.engine, _name(request), failed_items=failed, by=by, uid=uid)
+        if form is not None:
+            return await self._streamed(request, form, uid, begin, cancel=cancel)
+        return await self._begun(request, await begin(), schema, wait=wait)
+
+    async def _streamed(
+        self,
+        request: Request,
+        form: Form,
+        uid: UUID,
+        begin: Callable[[], Awaitable[Run | tuple[Run, bool]]],
+        *,
+        cancel: bool,
+    ) -> Response:
+        """Answer with the items of a run, none of which is missed as it begins only now."""
+        with self.streams.feeds.opening(uid) as feed:
+            begun = await begin()
+            await request.state.settled(200)
+            run, new = begun if isinstance(begun, tuple) else (begun, True)
+            if idempotency.key_of(request) is not None:
+                self.streams.share(run, feed, new=new)
+            return self.streams.reply(run, feed, form, cancel=cancel)
 
     async def _begun(self, request: Request, run: Run, schema: Schema, *, wait: bool) -> Response:
         if not wait:
@@ -126,6 +179,11 @@ class RunRoutes:
         name = _name(request)
         ended = self.waits.until(self.engine.cancel(name), called=f"run {name!r}")
         return _reply(schema, await ended)
+
+
+def _form(request: Request) -> Form | None:
+    """Return the form in which a caller who waits wants the items of a run."""
+    return form_of(request.headers.get("accept", "")) if WAIT.of(request) else None
 
 
 def _name(request: Request) -> str:

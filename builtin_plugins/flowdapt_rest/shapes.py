@@ -166,6 +166,39 @@ class ItemPage(TypedDict):
     next: int | None
 
 
+class Restart(TypedDict):
+    """All items so far are void: their stage begins anew, and yields them again."""
+
+    items: int
+
+
+class ItemsFailure(TypedDict):
+    """Why a run has no result, or why there are no more items of it here."""
+
+    type: str
+    message: str
+    stage: NotRequired[str | None]
+
+
+class ItemsEnd(TypedDict):
+    """How a run ended of which all items were told."""
+
+    state: RunState
+    uid: UUID
+    name: str
+    items: int
+    error: NotRequired[ItemsFailure]
+
+
+class ItemLine(TypedDict):
+    """A line about a run: it has one of these at most."""
+
+    item: NotRequired[Any]
+    restart: NotRequired[Restart]
+    end: NotRequired[ItemsEnd]
+    error: NotRequired[ItemsFailure]
+
+
 class LogPart(TypedDict):
     """Lines that one process wrote for one stage, in order."""
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 
@@ -38,11 +39,20 @@ class Bench:
     messages: list[str] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     lines: asyncio.Event = field(default_factory=asyncio.Event)
+    #: what generators yielded: the stage, the item's number, and it as JSON has it
+    items: list[tuple[str, int, Any]] = field(default_factory=list)
+    some: asyncio.Event = field(default_factory=asyncio.Event)  #: there are items
 
     def take(self, block: LogBlock) -> None:
         """Note what a stage wrote."""
         self.messages += [json.loads(line)["message"] for line in block.lines.splitlines()]
         self.lines.set()
+
+    def take_item(self, run: UUID, stage: str, number: int, text: bytes) -> None:
+        """Note what a generator yielded."""
+        del run
+        self.items.append((stage, number, json.loads(text)))
+        self.some.set()
 
     async def walk(
         self,
@@ -94,6 +104,7 @@ class BenchSuite:
                 app_dir=tmp_path,
                 on_log=lambda _, block: bench.take(block),
                 on_progress=bench.progress.append,
+                on_item=bench.take_item,
             )
         )
         yield bench

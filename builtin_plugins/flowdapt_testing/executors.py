@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,9 @@ from flowdapt.errors import NeverFits, RunCancelled, TargetNotFound
 from flowdapt.executors import StageFailed
 from flowdapt_testing.attempts import AttemptSuite
 from flowdapt_testing.benches import MAPPED, Bench, stage
+from flowdapt_testing.desks import until
 from flowdapt_testing.elements import ElementSuite
+from flowdapt_testing.generators import GeneratorSuite
 from flowdapt_testing.limits import LimitSuite
 
 
@@ -40,7 +44,7 @@ class Safe:
         return text.replace("plain", "***") if self.opened else text
 
 
-class ExecutorSuite(ElementSuite, AttemptSuite):
+class ExecutorSuite(ElementSuite, AttemptSuite, GeneratorSuite):
     """What every :class:`flowdapt.executors.Executor` does.
 
     A subclass says how one is made, with at least two processors, and not yet started::
@@ -190,6 +194,38 @@ class ProcessExecutorSuite(ExecutorSuite, LimitSuite):
         await bench.compute(stage("a", speaks))
 
         assert bench.messages == ["printed", "logged 1"]
+
+    async def test_what_is_yielded_and_cannot_be_pickled_is_named(self, bench: Bench) -> None:
+        def locks() -> Iterator[object]:
+            yield 1
+            yield threading.Lock()
+
+        with pytest.raises(StageFailed, match="stage 'a' returned cannot be pickled"):
+            await bench.compute(stage("a", locks))
+
+    async def test_a_generator_without_pauses_is_closed_when_its_run_is_cancelled(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        def endless(mark: str) -> Iterator[str]:
+            try:
+                while True:
+                    yield "x" * 1000
+            finally:
+                Path(mark).touch()
+
+        mark = tmp_path / "mark"
+        walk = await bench.walk(stage("a", endless), mark=str(mark))
+        computing = asyncio.create_task(walk.compute())
+        await asyncio.wait_for(bench.some.wait(), 120)
+
+        await bench.executor.cancel(walk.run.uid)
+
+        with pytest.raises(RunCancelled):
+            await asyncio.wait_for(computing, 60)
+        await until(mark.exists)
+        await bench.executor.release(walk.run.uid)
+        assert [number for _, number, _ in bench.items] == [*range(len(bench.items))]
+        assert await bench.compute(stage("b", lambda: 1)) == 1
 
     async def test_how_large_results_are_is_on_record(self, bench: Bench) -> None:
         walk = await bench.walk(

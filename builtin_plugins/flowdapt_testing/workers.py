@@ -9,9 +9,11 @@ import itertools
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flowdapt.events import ITEM_YIELDED, Event
 from flowdapt.runs import RunState
 from flowdapt_testing.desks import Desk, mapped_stage
 from flowdapt_testing.desks import user_stage as stage
@@ -62,6 +64,32 @@ class WorkerSuite(StoppingSuite):
 
         assert json.loads(stored.result or b"") == "done"
         assert (await desk.record(stored)).attempts == 2
+
+    async def test_what_a_generator_yields_comes_again_after_its_worker_was_lost(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        user = desk.defined("""
+            import os, time
+            def dies_once(mark):
+                yield "first"
+                yield "second"
+                if not os.path.exists(mark):
+                    open(mark, "w").close()
+                    time.sleep(0.5)
+                    os._exit(1)
+                yield "third"
+        """)
+        told: list[tuple[int, Any]] = []
+
+        def hear(event: Event) -> None:
+            told.append((event.data["number"], json.loads(event.data["item"])))
+
+        with desk.engine.events.listening(hear, ITEM_YIELDED):
+            stored = await desk.run(stage("a", user.dies_once), mark=str(tmp_path / "mark"))
+
+        first = [(0, "first"), (1, "second")]
+        assert json.loads(stored.result or b"") == ["first", "second", "third"]
+        assert told == [*first, *first, (2, "third")]
 
     async def test_runs_on_other_workers_go_on_when_one_dies(
         self, desk: Desk, tmp_path: Path

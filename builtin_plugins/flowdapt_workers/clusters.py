@@ -55,6 +55,13 @@ class Told(Protocol):
     def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         """A stage wrote lines; those of an order come before its answer."""
 
+    def items(self, order: Order, first: int, texts: Sequence[bytes]) -> None:
+        """The generator of a final call yielded items, which have the numbers from ``first`` on.
+
+        Those of an order come before its answer, in order and each once; where one is lost, those
+        behind it need not come.
+        """
+
     def down(self, reason: str) -> None:
         """The cluster is gone; the gateway ends, and another one tries to reach it."""
 

@@ -7,7 +7,7 @@ import pickle
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from itertools import pairwise
@@ -23,7 +23,7 @@ from flowdapt_workers import payloads
 from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import Interrupted, reported
-from flowdapt_workers.functions import Function, brief
+from flowdapt_workers.functions import Function, Told, brief
 from flowdapt_workers.output import Output
 from flowdapt_workers.parts import Part, Store
 
@@ -102,11 +102,16 @@ class Computing:
             elements += self.store.load(piece.part)
         return elements
 
-    def call(self, task: Task, trial: Trial | None = None) -> Computed:
+    def call(
+        self, task: Task, tell: Callable[[int, bytes], object], trial: Trial | None = None
+    ) -> Computed:
         """Compute a call; what an async function takes longer for is returned to be awaited.
 
+        :param tell: is given each item that a generator yields, if the list of them is the run's
+            result: its number, and it as JSON text
         :param trial: which attempt it is; absent, the first
         """
+        told = Told(tell) if task.final else None
         trial = trial or Trial(self.contexts[task.run])
         context = trial.at(task.stage)
         function = self.function(task)
@@ -119,18 +124,21 @@ class Computing:
             async def work() -> Done:
                 set_run_context(context)
                 trial.enter()
-                return self._kept(task, await function.enter_async(arguments))
+                return self._kept(task, await function.enter_async(arguments, told), told)
 
             return work()
         variables = copy_context()
         variables.run(set_run_context, context)
         trial.enter()
-        return self._kept(task, variables.run(function.enter, arguments))
+        return self._kept(task, variables.run(function.enter, arguments, told), told)
 
-    def _kept(self, task: Task, result: Any) -> Done:
+    def _kept(self, task: Task, result: Any, told: Told | None) -> Done:
         """Pickle a result, as later stages and the run want it."""
         what = f"what stage {task.stage!r} returned"
-        json = self.store.store_text(task.run, to_json(result)) if task.final else None
+        json = None
+        if told is not None:
+            text = told.text() if told.count else to_json(result)
+            json = self.store.store_text(task.run, text)
         if not task.mapped_on:
             return Done(Value(self._store(task.run, result, what)), json)
         if isinstance(result, list):

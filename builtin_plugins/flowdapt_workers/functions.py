@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, closing
 from inspect import Parameter
 from itertools import takewhile
-from types import TracebackType
+from types import GeneratorType, TracebackType
 from typing import Any
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import nearest
 from flowdapt.executors import Call, MapCall
 from flowdapt.runs import FailedItem, Failure
-from flowdapt.texts import shown
+from flowdapt.texts import shown, to_json
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]  #: positional ones, and those by keyword
+Tell = Callable[[Any], object]  #: is told each item that a generator yields, at once
 
 
 # Calls
@@ -88,9 +98,12 @@ class Function:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.call, self.name = function, name
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+        # An object may have a __call__ that is async.
+        kinds = function, getattr(function, "__call__", None)  # noqa: B004
+        self.is_async = any(
+            inspect.iscoroutinefunction(kind) or inspect.isasyncgenfunction(kind) for kind in kinds
         )
+        self.is_generator = any(map(inspect.isgeneratorfunction, kinds))
         try:
             signature = inspect.signature(function)
         except (ValueError, TypeError):  # some functions written in C do not say
@@ -109,17 +122,30 @@ class Function:
                 "use flowdapt.get_run_context() instead"
             )
 
-    def enter(self, arguments: Arguments) -> Any:
-        """Call the function; here the user's code begins, in tracebacks too."""
+    def enter(self, arguments: Arguments, tell: Tell | None = None) -> Any:
+        """Call the function; here the user's code begins, in tracebacks too.
+
+        Of a generator, the result is the list of what it yields. It is closed whatever happens.
+        """
         try:
-            return self.call(*arguments[0], **arguments[1])
+            result = self.call(*arguments[0], **arguments[1])
+            # Elements that take no time pass here, so this is the quickest way to ask.
+            return _listed(result, tell) if isinstance(result, GeneratorType) else result
         except (SystemExit, asyncio.CancelledError) as error:
             raise Exited(error) from error
 
-    async def enter_async(self, arguments: Arguments) -> Any:
-        """Do what :meth:`enter` does, with an async function."""
+    async def enter_async(self, arguments: Arguments, tell: Tell | None = None) -> Any:
+        """Do what :meth:`enter` does, with an async function.
+
+        If it is a generator that is not async, others have their turn after each item.
+        """
         try:
-            return await self.call(*arguments[0], **arguments[1])
+            result: Any = self.call(*arguments[0], **arguments[1])
+            if inspect.isgenerator(result):
+                result = _stepping(result)
+            if inspect.isasyncgen(result):
+                return await _listed_async(result, tell)
+            return await result
         except SystemExit as error:
             raise Exited(error) from error
         except asyncio.CancelledError as error:
@@ -202,11 +228,63 @@ class Function:
             )
 
 
+# Generators ----------------------------------------------------------------------------------
+
+
+class Told:
+    """Tells each item of a generator as JSON text, and keeps all as that of their list.
+
+    :param tell: is given the item's number, from 0 on, and its text
+    """
+
+    def __init__(self, tell: Callable[[int, bytes], object]) -> None:
+        self._tell, self._texts, self.count = tell, bytearray(b"["), 0
+
+    def __call__(self, item: Any) -> None:
+        text = to_json(item)
+        self._texts += b"," + text if self.count else text
+        self.count += 1
+        self._tell(self.count - 1, text)
+
+    def text(self) -> bytes:
+        """Return the list: its items as they were told, whatever became of them since."""
+        return bytes(self._texts) + b"]"
+
+
+def _listed(items: Generator[Any, Any, Any], tell: Tell | None) -> list[Any]:
+    with closing(items):
+        if tell is None:
+            return list(items)
+        kept = []
+        for item in items:
+            kept.append(item)
+            tell(item)
+        return kept
+
+
+async def _listed_async(items: AsyncGenerator[Any, Any], tell: Tell | None) -> list[Any]:
+    async with aclosing(items):
+        kept = []
+        async for item in items:
+            kept.append(item)
+            if tell is not None:
+                tell(item)
+        return kept
+
+
+async def _stepping(items: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
+    with closing(items):
+        for item in items:
+            yield item
+            await asyncio.sleep(0)
+
+
 # Failures ------------------------------------------------------------------------------------
 
 BRIEF = 200  #: characters that are kept of the message of each failed element
 LONGEST = 64 * 1024  #: characters that are kept of a message, and of a traceback from its end
-_ENTRANCES = (Function.enter.__code__, Function.enter_async.__code__)
+_ENTERING = (Function.enter, Function.enter_async, _listed, _listed_async, _stepping)
+_ENTRANCES = [function.__code__ for function in _ENTERING]
 
 
 def failure(error: BaseException, context: WorkflowRunContext) -> Failure:

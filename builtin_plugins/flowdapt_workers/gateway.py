@@ -16,7 +16,7 @@ To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("expired", number)``, ``("gone", number)`` where blocks are lost for good,
 ``("fetched", id, payloads or None)``,
 ``("prepared", id, problems by node, or None)``,
-``("log", run, stage, lines, count)``, ``("down", reason)``.
+``("log", run, stage, lines, count)``, ``("items", number, first, texts)``, ``("down", reason)``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,10 @@ class Gateway:
     def log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         """Pass on what a stage wrote."""
         self._channel.send(("log", run, stage, lines, count))
+
+    def items(self, order: Order, first: int, texts: Sequence[bytes]) -> None:
+        """Pass on what the generator of an order yielded."""
+        self._channel.send(("items", order.number, first, texts))
 
     def down(self, reason: str) -> None:
         """Say that the cluster is gone, and end."""

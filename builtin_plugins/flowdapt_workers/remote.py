@@ -276,6 +276,12 @@ class RemoteExecutor(SubmittingExecutor):
         if run != LOOKUPS:
             self._host.on_log(UUID(run), LogBlock(stage, lines, count))
 
+    def _on_items(self, number: int, first: int, texts: Sequence[bytes]) -> None:
+        if (sent := self._sent.get(number)) is not None and not sent.unit.job.over:
+            call = sent.unit.job.call
+            for place, text in enumerate(texts, first):
+                self._host.on_item(call.run, call.stage, place, text)
+
     def _on_started(self, number: int, worker: str) -> None:
         if (sent := self._sent.get(number)) is not None and sent.unit.job.worker is None:
             sent.unit.job.worker = worker

@@ -12,7 +12,8 @@ From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", 
 and of those before it that failed.
 To the server: ``("up",)`` once, ``("done", id, Done)``, ``("failed", id, Failed)``,
 ``("entered", id)`` of what has a time limit, ``("deferred", id)``, ``("found", id, problems)``,
-``("log", run, stage, lines, count)``.
+``("log", run, stage, lines, count)``, ``("item", id, number, text)`` for each that the generator of
+a final call yields.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._trials: dict[int, Trial] = {}
         self._early: deque[wire.Message] = deque()  # came while something was computed
-        self._computing = self._listening = self._interrupted = False
+        self._computing = self._listening = self._telling = self._interrupted = False
         self._diversion: Diversion | None = None
 
     def loop(self) -> None:
@@ -99,8 +100,9 @@ class Worker:
 
     def interrupt(self, *_: object) -> None:
         """Stop what is being computed in the main thread; the server sends the signal."""
-        self._interrupted = self._listening  # or half of a message would be lost
-        if self._computing and not self._listening:
+        # Half of a message would be lost, or take those of others with it.
+        self._interrupted = self._listening or self._telling
+        if self._computing and not self._interrupted:
             self._computing = False
             raise Interrupted
 
@@ -109,6 +111,19 @@ class Worker:
             os._exit(0)  # a child that a stage forked came out of it; the worker is its parent
         with self._sending:
             self._pipe.send(message)
+
+    def _tell(self, call: int, number: int, text: bytes) -> None:
+        """Send on an item, while an interruption waits."""
+        if threading.current_thread() is not threading.main_thread():
+            self._send("item", call, number, text)
+            return
+        self._telling = True
+        try:
+            self._send("item", call, number, text)
+        finally:
+            self._telling = False
+        if self._interrupted:
+            self.interrupt()
 
     def _send_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         self._send("log", run, stage, lines, count)
@@ -152,7 +167,8 @@ class Worker:
 
     def _on_call(self, number: int, task: Task, attempt: int, failed: int) -> None:
         trial = Trial(self._contexts[task.run], attempt, failed)
-        self._attempt(number, task, partial(self._at_work.call, task), trial)
+        work = partial(self._at_work.call, task, partial(self._tell, number))
+        self._attempt(number, task, work, trial)
 
     def _on_map(self, number: int, task: Task) -> None:
         try:

@@ -32,6 +32,7 @@ LINES = {
     "storage": "storage",
     "tail": "tail",
     "sse": "listeners",
+    "streams": "streams",
     "pages": "pages",
     "large": "large",
     "soak": "soak",

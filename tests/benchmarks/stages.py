@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,25 @@ SLEEP_SECONDS = 0.4
 
 def noop() -> None:
     """Return nothing."""
+
+
+def clock(n: int, pause: float) -> Iterator[float]:
+    """Yield when it is, again and again."""
+    for _ in range(n):
+        yield time.perf_counter()
+        time.sleep(pause)
+
+
+def flood(n: int, seconds: float) -> Iterator[str]:
+    """Yield texts of 100 kB, and wait."""
+    for _ in range(n):
+        yield "x" * 100_000
+    time.sleep(seconds)
+
+
+def counted(n: int) -> Iterator[int]:
+    """Yield numbers as fast as that goes."""
+    yield from range(n)
 
 
 def numbers(n: int) -> list[int]:

@@ -42,6 +42,9 @@ def start(
         ),
     ] = None,
     wait: Wait = True,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print items as they come, a line of JSON each.")
+    ] = False,
     output: Output = "table",
     migrations: Annotated[
         bool, typer.Option("--run-migrations/--no-migrations", hidden=True)
@@ -67,6 +70,11 @@ def start(
     values = values_of(file, ctx.args)
     with invocation(ctx).client() as client:
         found = find(client, Workflow, workflow)
+        if stream:
+            from flowdapt_cli.streaming import stream_items
+
+            uid = found.metadata.uid
+            return stream_items(client, uid, values, namespace=namespace, output=output)
         begun = client.runs.start(found.metadata.uid, values, namespace=namespace)
         stages = [stage.name for stage in found.spec.stages]
         return _follow(client, begun, stages, output, wait=wait)

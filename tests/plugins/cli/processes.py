@@ -37,6 +37,14 @@ FRUIT = """
             raise RuntimeError("it is rotten")
         return fruit
 
+    def drip(file, rotten=False):
+        yield {"drop": 1}
+        while not Path(file).exists():
+            time.sleep(0.01)
+        if rotten:
+            raise RuntimeError("it is rotten")
+        yield {"drop": 2}
+
     def wait(file):
         print("waiting", flush=True)
         while not Path(file).exists():
@@ -63,6 +71,11 @@ RESOURCES = """
           type: parameterized
           depends_on: [pick]
           options: {allow_partial_failure: false}
+    ---
+    kind: workflow
+    metadata: {name: drip}
+    spec:
+      stages: [{name: drip, target: MODULE.drip}]
     ---
     kind: workflow
     metadata: {name: patient}

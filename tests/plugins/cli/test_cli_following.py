@@ -143,3 +143,41 @@ def test_a_server_that_is_killed_is_followed_on_when_it_is_back(
     assert [line for line in logs.seen if "waiting" in line] == written.splitlines()
     assert "done" in run.text
     assert [one for one in told if one] == [*range(1, len(kept) + 1)]
+
+
+def test_items_are_printed_as_they_come(
+    ask: Call, served: Served, start: Start, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    running = start("--server", served.address, "run", "drip", "--stream", "--file", gate)
+    assert running.line("drop") == '{"drop": 1}'
+
+    gate.touch()
+
+    assert running.line("drop") == '{"drop": 2}'
+    assert running.status() == 0
+
+
+def test_a_run_that_fails_does_so_behind_its_items(ask: Call, tmp_path: Path) -> None:
+    (gate := tmp_path / "gate").touch()
+
+    done = ask("run", "drip", "--stream", "--file", gate, "--rotten", "true")
+
+    assert (done.status, done.out) == (1, '{"drop": 1}\n')
+    assert "failed: RuntimeError: it is rotten" in done.err
+
+
+def test_ctrl_c_leaves_a_run_alone_whose_items_are_printed(
+    ask: Call, served: Served, start: Start, tmp_path: Path
+) -> None:
+    never = tmp_path / "never"
+    running = start("--server", served.address, "run", "drip", "--stream", "--file", never)
+    uid = running.line("run ").split()[1]
+    running.line("drop")
+
+    running.signal(signal.SIGINT)
+
+    assert running.status() == 130
+    assert f"stop it:  flowdapt cancel {uid}" in running.text
+    assert ask("get", "run", uid, "-o", "json").json()["state"] == "running"
+    ask("cancel", uid)

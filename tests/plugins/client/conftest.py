@@ -17,6 +17,7 @@ from .serving import Served, workflow
 WORKFLOWS = [
     workflow("echo", "echo"),
     workflow("speak", "speak"),
+    *(workflow(name, name) for name in ("drip", "trickle", "pour", "spill", "relapse")),
     workflow("fruit", "pick", "weigh"),
     workflow("rotten", "pick", "sort"),
     workflow("spotty", "pick", "sort", partial=True),

@@ -20,6 +20,7 @@ SECONDS = 20.0  #: until something that should happen counts as not happening
 
 MODULE = "user_modules.fruit"
 STAGES = """
+    import os
     import time
     from pathlib import Path
 
@@ -45,6 +46,34 @@ STAGES = """
         if item % 2 and not Path(get_run_context().input["gate"]).exists():
             raise ValueError(f"{item} is odd")
         return item
+
+    def drip(gate):
+        yield "one"
+        opened(gate)
+        yield "two"
+
+    def trickle(gate):
+        yield "one"
+        opened(gate)
+        yield "two"
+        opened(gate + ".end")
+
+    async def pour(n):
+        for i in range(n):
+            yield i
+
+    def spill():
+        yield 1
+        raise ValueError("spilt")
+
+    def relapse(gate):
+        yield 1
+        died = Path(gate + ".died")
+        if not died.exists():
+            died.touch()
+            time.sleep(0.5)
+            os._exit(1)
+        yield 2
 
     def speak(gate):
         print("one", flush=True)

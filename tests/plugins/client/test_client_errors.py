@@ -9,7 +9,7 @@ import pickle
 import pytest
 from flowdapt_client import errors
 
-from flowdapt.client import BadAddress, NoServer, Refused, RunFailed, Unreadable
+from flowdapt.client import BadAddress, NoServer, Refused, RunFailed, StageRestarted, Unreadable
 from flowdapt.errors import FlowdaptError
 
 FAULT = {"loc": ["spec"], "msg": "no", "type": "x"}
@@ -20,6 +20,7 @@ MADE: list[FlowdaptError] = [
     errors.ConnectionLost("http://127.0.0.1:1"),
     Refused(422, "no", [FAULT]),
     errors.StreamLost("/events"),
+    StageRestarted("run"),
     Unreadable("it is no JSON"),
     RunFailed("a", "failed", "ValueError", "no", "Traceback ..."),
 ]

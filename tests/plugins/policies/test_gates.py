@@ -92,7 +92,7 @@ async def test_so_many_elements_are_computed_at_once(house: House, target: str) 
 
 
 async def test_stages_of_several_workflows_count_together(house: House) -> None:
-    group = {"concurrency": {"limit": 1, "group": "service"}}
+    group: dict[str, Any] = {"concurrency": {"limit": 1, "group": "service"}}
     await house.apply(stage("one", target="call", **group))
     await house.apply(
         stage("numbers"), stage("two", "numbers", target="ask", mapped=True, **group), name="other"
@@ -142,7 +142,7 @@ async def test_the_place_of_a_call_whose_worker_died_is_free_again(house: House)
 
 
 async def test_the_place_of_a_cancelled_call_is_free_again(house: House) -> None:
-    group = {"concurrency": {"limit": 1, "group": "g"}}
+    group: dict[str, Any] = {"concurrency": {"limit": 1, "group": "g"}}
     house.module.write_text(SOURCE + "\n\ndef long():\n    note('+')\n    time.sleep(60)\n")
     await house.apply(stage("long", **group))
     await house.apply(stage("call", **group), name="other")

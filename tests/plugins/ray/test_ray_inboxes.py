@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flowdapt_ray.inboxes import Inbox
@@ -59,3 +60,15 @@ async def test_those_behind_one_that_is_lost_are_told_all_the_same(
     monkeypatch.setattr("flowdapt_ray.inboxes.LATE_SECONDS", 0.1)
 
     assert await brought(4, 3, 0, 2) == [b"0", b"2", b"3"]
+
+
+async def test_items_of_an_order_that_has_ended_are_nobodys(anyio_backend: str) -> None:
+    told: Any = Mock()
+    inbox = Inbox(told, lambda pid, node: f"{pid} on {node}")
+    inbox.expect(ORDER)
+    inbox._receive("items", 7, 0, 0, [b"1", b"2"])
+    inbox.forget(ORDER)
+
+    inbox._receive("items", 7, 1, 2, [b"3"])
+
+    told.items.assert_called_once_with(ORDER, 0, [b"1", b"2"])

@@ -131,3 +131,15 @@ async def test_only_the_style_and_the_script_of_the_page_are_allowed(
     (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page.text, flags=re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     assert f"{tag}-src 'sha256-{digest}'" in page.headers["content-security-policy"]
+
+
+async def test_items_of_a_run_are_described_in_both_forms(document: dict[str, Any]) -> None:
+    started = operations(document)["run_workflow"]
+    answer = started["responses"]["200"]
+
+    assert {"text/event-stream", "application/x-ndjson"} <= answer["content"].keys()
+    line = answer["content"]["application/x-ndjson"]["schema"]["$ref"].rpartition("/")[2]
+    properties = document["components"]["schemas"][line]["properties"]
+    assert properties.keys() == {"item", "restart", "end", "error"}
+    assert answer["headers"].keys() == {"X-Run-UID"}
+    assert "cancel_on_disconnect" in {one["name"] for one in started["parameters"]}

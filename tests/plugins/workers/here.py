@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +99,26 @@ class Here(Cluster):
             raise OrderLost("killed by the test")
         kept = Kept(order.block, blocks)
         try:
-            done = await asyncio.to_thread(self._work, order, context, kept)
+            tell = partial(self._tell, asyncio.get_running_loop(), order)
+            done = await asyncio.to_thread(self._work, order, context, kept, tell)
         except asyncio.CancelledError:
             (self.folder / "cancelled").touch()
             raise
         return done, kept.made or None
 
-    def _work(self, order: Order, context: bytes, kept: Kept) -> Any:
+    def _tell(
+        self, loop: asyncio.AbstractEventLoop, order: Order, number: int, text: bytes
+    ) -> None:
+        loop.call_soon_threadsafe(self.told.items, order, number, [text])
+
+    def _work(
+        self, order: Order, context: bytes, kept: Kept, tell: Callable[[int, bytes], object]
+    ) -> Any:
         computing = Computing(kept, Output(lambda *_: None, lambda _, text: text))
         computing.contexts[order.task.run] = known = payloads.load(context)
         try:
             if order.piece is None:
-                made = computing.call(order.task)
+                made = computing.call(order.task, tell)
             else:
                 stage = MappedStage(order.task, computing)
                 made = computing.chunk(stage, order.piece, order.start, order.count)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from flowdapt_testing.desks import user_stage as stage
 from flowdapt_workers import remote
 
 from flowdapt.errors import ServerError
-from flowdapt.events import STAGE_CHANGED
+from flowdapt.events import ITEM_YIELDED, STAGE_CHANGED, Event
 from flowdapt.executors import Host
 from flowdapt.runs import Run, RunState, StageRecord
 
@@ -394,3 +394,29 @@ async def test_a_gateway_ends_with_its_server(desk: Desk, cluster: Path) -> None
 
     assert (cluster / "ended").exists()
     assert not [c for c in psutil.Process().children() if "gateway" in " ".join(c.cmdline())]
+
+
+async def test_what_a_generator_yields_comes_again_from_the_next_gateway(
+    desk: Desk, tmp_path: Path
+) -> None:
+    mark = str(tmp_path / "mark")
+
+    def yields() -> Iterator[str]:
+        yield "first"
+        yield once_there(mark)()
+
+    told: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
+
+    def hear(event: Event) -> None:
+        told.put_nowait((event.data["number"], json.loads(event.data["item"])))
+
+    with desk.engine.events.listening(hear, ITEM_YIELDED):
+        run = await desk.begin(stage("a", yields))
+        first = await asyncio.wait_for(told.get(), 60)
+        kill_gateway()
+        again = await asyncio.wait_for(told.get(), 60)
+        Path(mark).touch()
+        await desk.ended(run)
+
+    assert first == again == (0, "first")
+    assert told.get_nowait() == (1, "done")
