@@ -130,6 +130,19 @@ class Runs(Group[_S]):
         """
         return (yield from waiting.stages(run))
 
+    @Asking
+    def stage_result(self, run: OfRun, stage: str) -> Call[bytes]:
+        """Return what a stage handed on, as :func:`flowdapt.payloads.load` reads it.
+
+        That unpickles it, which may run any code: do it only with what your own server answers.
+
+        :raises ResourceNotFound: there is no such run
+        :raises Refused: with the status 404, the result is not stored, such as a large one
+        """
+        request = Request("GET", run_path(run, "stages", stage, "result"), raw=True)
+        found: bytes = yield from about_run(run, _answer(request))
+        return found
+
     @Iterating
     def items(self, run: OfRun, *, state: Literal["failed"] = "failed") -> Items[FailedItem]:
         """Yield the elements of parameterized stages that failed; more are asked for as wanted.

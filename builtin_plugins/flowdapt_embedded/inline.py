@@ -294,7 +294,8 @@ async def _numbered(call: MapCall) -> Sequence[tuple[int, Any]]:
     elements = list(over)
     # If not as many, a stage beside this one changed the list meanwhile.
     if places is not None and len(places) == len(elements):
-        return list(zip(places, elements, strict=True))
+        wanted = {*(places if call.only is None else call.only.items)}
+        return [pair for pair in zip(places, elements, strict=True) if pair[0] in wanted]
     check_count(call, len(elements))
     chosen = range(len(elements)) if call.only is None else call.only.items
     return [(place, elements[place]) for place in chosen]

@@ -7,10 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
+from starlette.responses import Response
 
+from flowdapt.errors import FlowdaptError
 from flowdapt.runs import StageRecord
 from flowdapt_rest import query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.roles import Role
 from flowdapt_rest.runs import KIND, ONE
 from flowdapt_rest.versions import V1
 
@@ -18,12 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from flowdapt.engine import Engine
 
+BYTES = "application/octet-stream"
 LISTED = 100  #: elements in one reply, where the client says nothing
 MOST = 1000  #: and at most
+
+
+class NoStoredResult(FlowdaptError):
+    """What a stage returned is not kept where a client could have it."""
+
+    def __init__(self, stage: str, run: str) -> None:
+        super().__init__(
+            f"there is no stored result of stage {stage!r} of run {run!r}: only small ones of "
+            "stages that have finished are stored, and none of lists that are kept in parts"
+        )
+        self.stage, self.run = stage, run
 
 
 class ItemState(StrEnum):
@@ -55,6 +69,14 @@ class RunDetailRoutes:
                 name="list_run_stages",
                 reply=shapes.always(list[StageRecord]),
             ),
+            Operation(
+                f"GET {ONE}/stages/{{stage:path}}/result",  # a stage's name may have slashes
+                self.result,
+                name="get_stage_result",
+                reply=shapes.always(bytes),
+                media_type=BYTES,
+                role=Role.OPERATE,
+            ),
             ours(
                 f"GET {ONE}/items",
                 self.items,
@@ -70,6 +92,17 @@ class RunDetailRoutes:
         return schema.reply(
             render.stages(await self.engine.stages(request.path_params["identifier"]))
         )
+
+    async def result(self, request: Request) -> Response:
+        """Return what a stage handed on, pickled, where it is small enough to be stored.
+
+        To load it is to run what its pickle says, so load only what your own server answers.
+        """
+        run, stage = request.path_params["identifier"], request.path_params["stage"]
+        for record in await self.engine.stages(run):
+            if record.stage == stage and record.result is not None:
+                return Response(record.result, media_type=BYTES)
+        raise NoStoredResult(stage, run)
 
     async def items(self, request: Request) -> Response:
         """Return the elements that failed, stage by stage, once their stages have ended."""

@@ -1,0 +1,73 @@
+"""What a run consists of: how its stages stand, and what they handed on."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from flowdapt import payloads
+from flowdapt.server import Server
+from tests.plugins.rest.callers import bearer
+
+pytestmark = pytest.mark.anyio
+
+V1 = {"X-API-Version": "workflow_run.v1"}
+
+
+async def ran(client: httpx.AsyncClient, name: str = "echo") -> dict[str, Any]:
+    found: dict[str, Any] = (await client.post(f"/workflows/{name}/run", headers=V1)).json()
+    return found
+
+
+async def keep(server: Server, run: str, **facts: Any) -> None:
+    """Store a stage of a run as an executor with processes would have it."""
+    (record,) = await server.engine.storage.list_stages(UUID(run))
+    await server.engine.storage.save_stage(UUID(run), record.model_copy(update=facts))
+
+
+async def test_a_stored_result_is_handed_out_as_it_was_pickled(
+    workflows: httpx.AsyncClient, server: Server
+) -> None:
+    run = await ran(workflows)
+    await keep(server, run["uid"], result=payloads.pack(payloads.dump({"n": 1})))
+
+    answer = await workflows.get(f"/workflows/run/{run['name']}/stages/only/result")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert payloads.load(answer.content) == {"n": 1}
+
+
+async def test_a_result_that_is_not_stored_is_not_found(workflows: httpx.AsyncClient) -> None:
+    run = await ran(workflows)
+
+    answer = await workflows.get(f"/workflows/run/{run['name']}/stages/only/result")
+
+    assert answer.status_code == 404
+    assert "there is no stored result of stage 'only'" in answer.json()["detail"]
+
+
+async def test_a_name_of_a_stage_may_have_slashes(
+    workflows: httpx.AsyncClient, server: Server
+) -> None:
+    run = await ran(workflows)
+    await keep(server, run["uid"], stage="a/result/b", result=b"x")
+
+    answer = await workflows.get(f"/workflows/run/{run['uid']}/stages/a%2Fresult%2Fb/result")
+
+    assert answer.content == b"x"
+
+
+async def test_results_are_for_who_may_operate(
+    workflows: httpx.AsyncClient, server: Server, texts: dict[str, str]
+) -> None:
+    run = await ran(workflows)
+    await keep(server, run["uid"], result=b"x")
+    where = f"/workflows/run/{run['uid']}/stages/only/result"
+
+    seen = [await workflows.get(where, headers=bearer(text)) for text in texts.values()]
+
+    assert [answer.status_code for answer in seen] == [403, 200, 200]
