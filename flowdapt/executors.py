@@ -133,6 +133,7 @@ class Outcome:
     :param items: how many elements a mapped call had
     :param failures: elements that were left out, the first :data:`FAILURES_KEPT` of them
     :param failed_items: all of them, in their order
+    :param used: further amounts, each under a name that ends in its unit
     :param result_bytes: the size of the result as later stages have it; absent where that is not
         known without pickling it
     """
@@ -147,6 +148,7 @@ class Outcome:
     attempts: int = 1
     worker: str | None = None
     cpu_seconds: float = 0.0
+    used: Mapping[str, float] = field(default_factory=dict)
     result_bytes: int | None = None
 
 
@@ -198,6 +200,8 @@ class Progress:
     """A call moved on: it started on a worker, or elements of it were computed.
 
     :param waiting: for what it waits, where that is not there at present
+    :param began: of an attempt that began just now, and is told once: the time ``at`` which, on
+        which ``worker`` and ``node``
     """
 
     run: UUID
@@ -208,6 +212,7 @@ class Progress:
     items_failed: int = 0
     attempts: int = 1
     waiting: str | None = None
+    began: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

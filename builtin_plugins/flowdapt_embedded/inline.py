@@ -38,6 +38,7 @@ from flowdapt.executors import (
     name_of,
 )
 from flowdapt.hooks import load
+from flowdapt.resources import now, timestamp
 from flowdapt.runs import FailedItem, Failure
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
@@ -189,7 +190,7 @@ class InlineExecutor(Executor):
                     if values is None
                     else function.by_keyword(values)
                 )
-                self._moved(call, worker=worker)
+                self._moved(call, worker=worker, began=_began(worker))
                 outcome = Outcome(await self._call(function, arguments, context))
             if call.final:
                 outcome = replace(outcome, json=payloads.to_json(outcome.ref))
@@ -209,7 +210,8 @@ class InlineExecutor(Executor):
         failures: list[Failure] = []
         failed: list[FailedItem] = []
         count = len(numbered)
-        self._moved(call, items=count)
+        worker = f"process {os.getpid()}"
+        self._moved(call, items=count, worker=worker, began=_began(worker))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         rest = iter(numbered)
         while batch := list(itertools.islice(rest, at_once)):
@@ -270,6 +272,10 @@ class InlineExecutor(Executor):
     def _moved(self, call: Call, **facts: Any) -> None:
         if self.host is not None:
             self.host.on_progress(Progress(call.run, call.stage, **facts))
+
+
+def _began(worker: str) -> dict[str, str]:
+    return {"at": timestamp(now()), "worker": worker, "node": os.uname().nodename}
 
 
 def _size(value: Any) -> int | None:

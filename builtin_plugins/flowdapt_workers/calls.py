@@ -94,6 +94,7 @@ class Done:
     :param failures: elements that were left out, the first few of them
     :param failed_items: all of them: index, type and the begin of the message
     :param seconds: wall time in the function
+    :param peak_memory_bytes: see :class:`flowdapt_workers.uses.Peak`
     :param is_async: the function was one that is awaited; told, like ``worker``, where no
         other message says it
     """
@@ -104,6 +105,7 @@ class Done:
     failed_items: tuple[tuple[int, str, str], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
     is_async: bool = False
     worker: str | None = None
 

@@ -8,14 +8,17 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from flowdapt.errors import WorkerLost
 from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, Call, Handle, MapCall, Outcome
+from flowdapt.resources import now, timestamp
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers.calls import Done, Piece, Task, Value
 from flowdapt_workers.parts import Held
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.uses import Use
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
 
@@ -60,7 +63,8 @@ class Job(ABC):
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attempts = 1
         self.worker: str | None = None
-        self.cpu_seconds = 0.0
+        self.began: dict[str, str] | None = None  #: an attempt of which nobody was told yet
+        self.use = Use.of(wanted.get("gpus", 0.0), task.args)
         self.is_async = False
         #: what an async function keeps while it waits: all but the processor
         self.held = {name: amount for name, amount in wanted.items() if name != "cpus"}
@@ -129,6 +133,7 @@ class Single(Job):
     def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """End with the result."""
         if not self.outcome.done():
+            self.use.add(done)
             self.outcome.set_result(
                 Outcome(
                     done.value,
@@ -137,6 +142,7 @@ class Single(Job):
                     attempts=unit.attempt,
                     worker=self.worker,
                     cpu_seconds=done.cpu_seconds,
+                    used=self.use.told(),
                     result_bytes=done.value.size,
                 )
             )
@@ -151,7 +157,7 @@ class Single(Job):
             self.failed(WorkerLost(self.call.stage, cause, unit.attempt))
         else:
             unit.attempt += 1
-            self.attempts = unit.attempt
+            self.attempts, self.worker = unit.attempt, None
             unit.deferred, unit.at_once = False, True
             self._unit = unit
 
@@ -201,6 +207,7 @@ class Mapped(Job):
 
     def add(self, piece: Piece, order: tuple[int, ...]) -> None:
         """Take elements to compute."""
+        self.use.argument_bytes += Value(piece.part).size
         only = self.call.only
         spans = [(0, piece.count)] if only is None else _spans(only.items, piece)
         for start, end in spans:
@@ -252,7 +259,7 @@ class Mapped(Job):
         if not unit.deferred:
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
-        self.cpu_seconds += done.cpu_seconds
+        self.use.add(done)
         self.counts.done += unit.count
         self.counts.failed += done.items_failed
         for failure, _ in done.failures[: FAILURES_KEPT - len(self.counts.failures)]:
@@ -275,7 +282,7 @@ class Mapped(Job):
         self.out -= 1
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
         if unit.attempt < LOST_ATTEMPTS:
-            self.attempts = max(self.attempts, unit.attempt + 1)
+            self.attempts, self.worker = max(self.attempts, unit.attempt + 1), None
             for i in range(unit.count):
                 order = (*unit.order[:-1], unit.start + i)
                 again = Unit(self, unit.piece, order, unit.start + i, 1, unit.attempt + 1)
@@ -305,12 +312,22 @@ class Mapped(Job):
                 failed_items=tuple(sorted(self.counts.failed_items)),
                 attempts=self.attempts,
                 worker=self.worker,
-                cpu_seconds=self.cpu_seconds,
+                cpu_seconds=self.use.cpu_seconds,
+                used=self.use.told(),
                 result_bytes=value.size,
             )
         )
         for listener in self.listeners:
             listener.close()
+
+
+def began(worker: str, node: str, *, ago: float = 0.0) -> dict[str, str]:
+    """Return when an attempt began and where, as a :class:`~flowdapt.executors.Progress` has it.
+
+    :param ago: so many seconds
+    """
+    at = now() - timedelta(seconds=ago) if ago else now()
+    return {"at": timestamp(at), "worker": worker, "node": node}
 
 
 def _spans(items: Sequence[int], piece: Piece) -> Iterator[tuple[int, int]]:

@@ -26,6 +26,7 @@ from flowdapt.runs import Failure
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS
 
 LEAST_CPUS = 0.001  #: what a call that asks for none counts as
 
@@ -35,6 +36,7 @@ class SubmittingExecutor(Executor):
 
     chunk_seconds = 0.01  #: how much work a message of a mapped stage should hold
     async_chunk = 8  #: and how many elements of an async one, at most
+    watts = CPU_WATTS, GPU_WATTS  #: of a processor and of a GPU that compute
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -82,11 +84,13 @@ class SubmittingExecutor(Executor):
         )
         if not isinstance(call, MapCall):
             single = Single(call, task, kind, wanted)
+            single.use.cpu_watts, single.use.gpu_watts = self.watts
             self.queue(single)
             return Handle(single.outcome)
         task = replace(task, map_on=call.map_on, allow_partial_failure=call.allow_partial_failure)
         job = Mapped(call, task, kind, wanted, number=next(self._numbers))
         job.chunk_seconds, job.async_chunk = self.chunk_seconds, self.async_chunk
+        job.use.cpu_watts, job.use.gpu_watts = self.watts
         try:
             _feed(job)
         except ValueError as error:

@@ -35,6 +35,7 @@ from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.lookups import problems_of
 from flowdapt_workers.output import Output, end_lines
 from flowdapt_workers.spool import Spool
+from flowdapt_workers.uses import Peak
 
 
 def serve(end: socket.socket, facts: Facts) -> None:
@@ -57,7 +58,7 @@ class Worker:
         self._sending = threading.Lock()
         self.output = Output(self._send_log, self._mask)
         self._at_work = Computing(Spool(attached(facts.memory)), self.output)
-        self._contexts = self._at_work.contexts
+        self._contexts, self._peak = self._at_work.contexts, Peak()
         self._mappings: dict[int, Mapping | Failed] = {}
         self._async: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
@@ -142,6 +143,7 @@ class Worker:
         """Do work in the main thread and answer, unless the answer comes later."""
         self.output.main = (task.run, task.stage, None)
         context = self._contexts[task.run].at(task.stage)
+        self._peak.begin()
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             self._computing = True
@@ -158,8 +160,10 @@ class Worker:
                 self._defer(number, task, done, context)
             else:
                 seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+                peak = self._peak.end()
                 self._flush()
-                self._send("done", number, replace(done, seconds=seconds, cpu_seconds=cpu))
+                used = replace(done, seconds=seconds, cpu_seconds=cpu, peak_memory_bytes=peak)
+                self._send("done", number, used)
 
     # The event loop of async functions -------------------------------------------------------
 
@@ -191,12 +195,15 @@ class Worker:
     async def _answer(
         self, number: int, work: Coroutine[Any, Any, Done], context: WorkflowRunContext
     ) -> None:
+        self._peak.wait(number)
         begun = time.perf_counter()
         try:
             done = await work
         except BaseException as error:
+            self._peak.end_of(number)
             self._flush()
             self._send("failed", number, reported(error, context))
         else:
+            seconds, peak = time.perf_counter() - begun, self._peak.end_of(number)
             self._flush()
-            self._send("done", number, replace(done, seconds=time.perf_counter() - begun))
+            self._send("done", number, replace(done, seconds=seconds, peak_memory_bytes=peak))

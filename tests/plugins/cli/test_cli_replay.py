@@ -110,7 +110,7 @@ def failed(served: Served, workflow: str) -> Run:
 
 
 def replay(served: Served, run: Run, *options: str, folder: Path | None = None) -> Done:
-    command = [*program(served), "dev", folder or served.app_dir, "--replay", run.name]
+    command = [*program(served), "dev", str(folder or served.app_dir), "--replay", run.name]
     done = subprocess.run(
         [*command, *options], input="p amount\nq\n", capture_output=True, text=True, check=False
     )
