@@ -11,7 +11,7 @@ from flowdapt_client import logs, waiting
 from flowdapt_client.addresses import Named, OfRun, about, about_run, path, run_path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.hearing import AWAY_SECONDS
-from flowdapt_client.records import FailedItem, ItemPage, LogLine, Run, RunPage, read
+from flowdapt_client.records import FailedItem, ItemPage, LogLine, Run, RunHistory, RunPage, read
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 from flowdapt_client.waiting import Progress
@@ -129,6 +129,15 @@ class Runs(Group[_S]):
         :raises ResourceNotFound: there is no such run
         """
         return (yield from waiting.stages(run))
+
+    @Asking
+    def history(self, run: OfRun) -> Call[RunHistory]:
+        """Return what happened to a run and its stages, and what they used together.
+
+        :raises ResourceNotFound: there is no such run
+        """
+        request = Request("GET", run_path(run, "history"), kind=KIND)
+        return read(RunHistory, (yield from about_run(run, _answer(request))))
 
     @Asking
     def stage_result(self, run: OfRun, stage: str) -> Call[bytes]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from flowdapt.errors import FlowdaptError
 from flowdapt.runs import StageRecord
-from flowdapt_rest import query, render, shapes
+from flowdapt_rest import histories, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role
 from flowdapt_rest.runs import KIND, ONE
@@ -69,6 +69,12 @@ class RunDetailRoutes:
                 name="list_run_stages",
                 reply=shapes.always(list[StageRecord]),
             ),
+            ours(
+                f"GET {ONE}/history",
+                self.history,
+                name="get_run_history",
+                reply=shapes.always(shapes.RunHistory),
+            ),
             Operation(
                 f"GET {ONE}/stages/{{stage:path}}/result",  # a stage's name may have slashes
                 self.result,
@@ -92,6 +98,13 @@ class RunDetailRoutes:
         return schema.reply(
             render.stages(await self.engine.stages(request.path_params["identifier"]))
         )
+
+    async def history(self, request: Request) -> Response:
+        """Return what happened to a run and its stages in order of time, and what they used."""
+        schema = negotiated(request)
+        run = await self.engine.find_run(request.path_params["identifier"])
+        records = await self.engine.stages(run.uid)
+        return schema.reply(orjson.dumps(histories.history(run, records)))
 
     async def result(self, request: Request) -> Response:
         """Return what a stage handed on, pickled, where it is small enough to be stored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from flowdapt import payloads
+from flowdapt.runs import StageRecord
 from flowdapt.server import Server
 from tests.plugins.rest.callers import bearer
 
@@ -71,3 +73,55 @@ async def test_results_are_for_who_may_operate(
     seen = [await workflows.get(where, headers=bearer(text)) for text in texts.values()]
 
     assert [answer.status_code for answer in seen] == [403, 200, 200]
+
+
+async def test_the_history_of_a_run_is_in_the_order_of_time(workflows: httpx.AsyncClient) -> None:
+    run = await ran(workflows)
+
+    history = (await workflows.get(f"/workflows/run/{run['name']}/history")).json()
+
+    happened = [(one["stage"], one["state"], one["attempt"]) for one in history["transitions"]]
+    assert happened == [
+        (None, "running", None),
+        ("only", "ready", None),
+        ("only", "running", 1),
+        ("only", "finished", 1),
+        (None, "finished", None),
+    ]
+    times = [one["at"] for one in history["transitions"]]
+    assert times == sorted(times)
+    assert history["transitions"][2]["worker"] == f"process {os.getpid()}"
+    assert history["transitions"][2]["node"] == os.uname().nodename
+
+
+async def test_a_history_has_every_attempt_and_where_it_was(
+    workflows: httpx.AsyncClient, server: Server
+) -> None:
+    run = await ran(workflows)
+    tries = [{"attempt": n, "at": run["started_at"], "worker": f"w{n}"} for n in (1, 2)]
+    await keep(server, run["uid"], history=tries, attempts=2)
+
+    history = (await workflows.get(f"/workflows/run/{run['name']}/history")).json()
+
+    begun = [one for one in history["transitions"] if one["worker"]]
+    assert [(one["attempt"], one["worker"]) for one in begun] == [(1, "w1"), (2, "w2"), (2, "w2")]
+
+
+async def test_what_stages_used_is_summed_and_of_peaks_the_highest_counts(
+    workflows: httpx.AsyncClient, server: Server
+) -> None:
+    run = await ran(workflows)
+    peaks = {"one": 5, "two": 7, "three": 6}
+    for name, peak in peaks.items():
+        facts: Any = {"used": {"peak_memory_bytes": peak, "energy_joules": 1.5}, "result_bytes": 3}
+        record = StageRecord(stage=name, cpu_seconds=0.5, **facts)
+        await server.engine.storage.save_stage(UUID(run["uid"]), record)
+
+    history = (await workflows.get(f"/workflows/run/{run['name']}/history")).json()
+
+    assert history["used"] == {
+        "cpu_seconds": 1.5,
+        "peak_memory_bytes": 7,
+        "energy_joules": 4.5,
+        "result_bytes": 9,
+    }
