@@ -95,6 +95,7 @@ class Outcome:
     :param items: how many elements a mapped call had
     :param failures: elements that were left out, the first :data:`FAILURES_KEPT` of them
     :param failed_items: all of them, in their order
+    :param used: further amounts, each under a name that ends in its unit
     :param result_bytes: the size of the result as later stages have it; absent where that is not
         known without pickling it
     :param skipped: the stage was not computed, and ``ref`` is of what stands for its result
@@ -110,6 +111,7 @@ class Outcome:
     attempts: int = 1
     worker: str | None = None
     cpu_seconds: float = 0.0
+    used: Mapping[str, float] = field(default_factory=dict)
     result_bytes: int | None = None
     skipped: bool = False
 
@@ -151,6 +153,8 @@ class Progress:
     :param waiting: for what it waits, where that is not there at present
     :param chunks: what came of elements that were computed since the last time, opaque, for a
         later :class:`MapCall` whose ``over`` is the same; what is large is left out
+    :param began: of an attempt that began just now, and is told once: the time ``at`` which, on
+        which ``worker`` and ``node``
     """
 
     run: UUID
@@ -162,6 +166,7 @@ class Progress:
     attempts: int = 1
     waiting: str | None = None
     chunks: tuple[bytes, ...] = ()
+    began: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

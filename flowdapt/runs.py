@@ -142,19 +142,21 @@ class StageRecord(Model):
     failed_items: tuple[FailedItem, ...] = Field((), exclude=True)
     failure: Failure | None = None
     cpu_seconds: float = 0.0
+    used: dict[str, float] = Field(default_factory=dict, description="More amounts, named by unit.")
+    history: tuple[dict[str, Any], ...] = Field((), description="When attempts began, and where.")
     result_bytes: int | None = Field(None, description="The size of what it hands on, if known.")
     result: bytes | None = Field(
         None, exclude=True, description="The pickled result where it is small; for resuming."
     )
 
     def facts(self) -> dict[str, Any]:
-        """Return what events tell of the stage: all but its result and the elements that failed."""
+        """Return what events tell of the stage: what is short, and not what it used."""
         ended = self.finished_at and timestamp(self.finished_at)
         times = {"started_at": timestamp(self.started_at), "finished_at": ended}
         return {k: v for k, v in self.__dict__.items() if k not in _NOT_TOLD} | times
 
 
-_NOT_TOLD = ("result", "failures", "failed_items")
+_NOT_TOLD = ("result", "failures", "failed_items", "history", "used")
 
 
 def named_values(given: object) -> dict[str, Any]:

@@ -267,6 +267,7 @@ class Walk:
             failures=outcome.failures,
             failed_items=outcome.failed_items,
             cpu_seconds=outcome.cpu_seconds,
+            used=outcome.used,
             result_bytes=outcome.result_bytes,
             result=outcome.stored,
         )
@@ -390,6 +391,8 @@ class Walk:
         facts: dict[str, Any] = {"attempts": attempts, "waiting": progress.waiting}
         if progress.worker is not None:
             facts["worker"] = progress.worker
+        if progress.began is not None:
+            facts["history"] = (*record.history, {"attempt": attempts, **progress.began})
         if progress.items is not None:
             facts["items"] = progress.items
             facts["items_done"] = progress.items_done

@@ -55,7 +55,7 @@ class Development:
         settings = self._settings(invocation)
         log(settings, Stderr())
         if self.debug and "PYTHONBREAKPOINT" not in os.environ:
-            sys.breakpointhook = _debug
+            sys.breakpointhook = debugger
         plugins = invocation.server_plugins(settings)
         return asyncio.run(self._serve(Server(settings, plugins, roots=(Root(self.folder),))))
 
@@ -139,7 +139,7 @@ async def apply(engine: Engine, folder: Path) -> bool:
     return True
 
 
-def _debug() -> None:
+def debugger() -> None:
     """Debug the calling stage; Ctrl-C does not become the debugger's for good."""
     pdb.Pdb(nosigint=True).set_trace(sys._getframe(1))  # what breakpoint() is called from
 

@@ -10,7 +10,9 @@ import typer
 from flowdapt_cli.errors import FAILED
 from flowdapt_cli.output import Form, dump, note, say
 from flowdapt_cli.sizes import size
-from flowdapt_cli.times import duration, took
+from flowdapt_cli.times import HOUR, at, duration, took
+
+SHORT = 0.005  #: seconds of waiting that nobody wants to know of
 
 Record = Mapping[str, Any]  #: a run or a stage as the server has it
 
@@ -34,15 +36,25 @@ def report(run: Record, stages: Sequence[Record], form: Form) -> int:
     return 0 if run["state"] == "finished" else FAILED
 
 
-def inspect(run: Record, stages: Sequence[Record], form: Form) -> None:
-    """Print everything that is known of a run."""
+def inspect(run: Record, stages: Sequence[Record], history: Record, form: Form) -> None:
+    """Print everything that is known of a run.
+
+    :param history: its ``transitions``, and what the stages ``used`` together
+    """
     if form != "table":
-        return dump({**run, "stages": list(stages)}, form)
-    from flowdapt_cli.render import result, table
+        known = {key: history[key] for key in ("used", "transitions")}
+        return dump({**run, "stages": list(stages), **known}, form)
+    from flowdapt_cli.render import console, result, table
+    from flowdapt_cli.timelines import short, timeline
 
     dump({key: value for key, value in run.items() if key not in ("result", "failure")}, "yaml")
     typer.echo()
-    table([_row(stage) for stage in stages])
+    out = console()
+    out.print(timeline(run, stages, columns=out.width))
+    typer.echo()
+    table(_filled([_row(stage) | {"stage": short(stage["stage"], out.width)} for stage in stages]))
+    if history["used"].get("peak_memory_bytes"):  # else nothing was measured
+        say(f"in all: {used(history['used'])}")
     left_out(stages)
     if run["state"] in ("failed", "cancelled"):
         typer.echo()
@@ -52,18 +64,65 @@ def inspect(run: Record, stages: Sequence[Record], form: Form) -> None:
 
 
 def _row(stage: Record) -> dict[str, Any]:
+    spent = stage.get("used") or {}
     return {
         "stage": stage["stage"],
         "state": stage["state"],
-        "took": took(stage),
-        "items": stage["items"],
+        "items": _items(stage),
         "failed": stage["items_failed"] or None,
-        "attempts": stage["attempts"],
+        "tries": stage["attempts"],
+        "waited": waited(stage),
         "cpu": duration(stage["cpu_seconds"]),
+        "gpu": duration(spent["gpu_seconds"]) if spent.get("gpu_seconds") else "",
+        "memory": size(spent.get("peak_memory_bytes")),
         "result": size(stage.get("result_bytes")),
-        "worker": stage["worker"],
-        **({"waits for": stage["waiting"]} if stage.get("waiting") else {}),
+        "waits for": stage.get("waiting") or "",
     }
+
+
+def _items(stage: Record) -> Any:
+    done, count = stage.get("items_done"), stage["items"]
+    return count if count is None or done == count else f"{done:,}/{count:,}"
+
+
+def _filled(rows: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the rows without the columns that say nothing in any of them."""
+    plain = {"failed": None, "tries": 1}
+    empty = (
+        {
+            name
+            for name in rows[0]
+            if all(row[name] in ("", None, plain.get(name, "")) for row in rows)
+        }
+        if rows
+        else set()
+    )
+    return [{name: value for name, value in row.items() if name not in empty} for row in rows]
+
+
+def waited(stage: Record) -> str:
+    """Return how long a stage was ready before a worker took it, if that is known and matters."""
+    history = stage.get("history") or ()
+    if not history:
+        return ""
+    seconds = (at(history[0]["at"]) - at(stage["started_at"])).total_seconds()
+    return duration(seconds) if seconds >= SHORT else ""
+
+
+def used(amounts: Mapping[str, float]) -> str:
+    """Return what the stages of a run used together."""
+    joules = amounts.get("energy_joules", 0.0)
+    energy = f"{joules / HOUR:,.1f} Wh" if joules >= HOUR else f"{joules:,.1f} J"
+    gpu = amounts.get("gpu_seconds", 0.0)
+    parts = [
+        f"cpu {duration(amounts['cpu_seconds'])}",
+        f"gpu {duration(gpu)}" if gpu else "",
+        f"memory {size(int(amounts['peak_memory_bytes']))}",
+        f"{size(int(amounts.get('argument_bytes', 0)))} in",
+        f"{size(int(amounts.get('result_bytes', 0)))} out",
+        f"about {energy}",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def failure(run: Record, tell: Callable[[str], object] = note) -> None:

@@ -96,6 +96,29 @@ class FailedItem(Model):
     attempts: int = 1
 
 
+class Transition(Model):
+    """A run, or a stage of it, became something else."""
+
+    at: Timestamp
+    stage: str | None = Field(None, description="Absent of the run itself.")
+    state: str = Field(description="Of a stage also `ready`: no worker has it yet.")
+    attempt: int | None = None
+    worker: str | None = None
+    node: str | None = Field(None, description="The machine of the worker.")
+    plugin_set: str = ""
+
+
+class RunHistory(Model):
+    """What happened to a run, in the order of time."""
+
+    run: UUID
+    used: dict[str, float] = Field(
+        default_factory=dict,
+        description="What its stages used together, each named with its unit; of peaks the most.",
+    )
+    transitions: tuple[Transition, ...] = ()
+
+
 class Applied(Model, Generic[_R]):
     """What applying a resource came to.
 

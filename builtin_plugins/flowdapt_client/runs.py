@@ -12,7 +12,7 @@ from flowdapt_client import items, logs, waiting
 from flowdapt_client.addresses import Named, OfRun, about, about_run, path, run_path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.hearing import AWAY_SECONDS
-from flowdapt_client.records import FailedItem, ItemPage, LogLine, Run, RunPage, read
+from flowdapt_client.records import FailedItem, ItemPage, LogLine, Run, RunHistory, RunPage, read
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 from flowdapt_client.waiting import Progress
@@ -164,6 +164,28 @@ class Runs(Group[_S]):
         :raises ResourceNotFound: there is no such run
         """
         return (yield from waiting.stages(run))
+
+    @Asking
+    def history(self, run: OfRun) -> Call[RunHistory]:
+        """Return what happened to a run and its stages, and what they used together.
+
+        :raises ResourceNotFound: there is no such run
+        """
+        request = Request("GET", run_path(run, "history"), kind=KIND)
+        return read(RunHistory, (yield from about_run(run, _answer(request))))
+
+    @Asking
+    def stage_result(self, run: OfRun, stage: str) -> Call[bytes]:
+        """Return what a stage handed on, as :func:`flowdapt.payloads.load` reads it.
+
+        That unpickles it, which may run any code: do it only with what your own server answers.
+
+        :raises ResourceNotFound: there is no such run
+        :raises Refused: with the status 404, the result is not stored, such as a large one
+        """
+        request = Request("GET", run_path(run, "stages", stage, "result"), raw=True)
+        found: bytes = yield from about_run(run, _answer(request))
+        return found
 
     @Iterating
     def items(self, run: OfRun, *, state: Literal["failed"] = "failed") -> Items[FailedItem]:

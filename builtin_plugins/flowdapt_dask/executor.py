@@ -25,6 +25,8 @@ KINDS: Mapping[str, tuple[type, ...]] = {
     "memory": (*NUMBER, str),
     "resources": TABLE,
     "env_vars": TABLE,
+    "cpu_watts": NUMBER,
+    "gpu_watts": NUMBER,
     "security": TABLE,
 }
 WORDS = {int: "a number", float: "a number", str: "a text", dict: "a table", bool: "true or false"}
@@ -48,6 +50,7 @@ class DaskExecutor(RemoteExecutor):
     :param dashboard_port: where its pages are, on this machine; 0 takes a free one, and ``false``
         makes it start in half the time
     :param env_vars: environment variables for stages, on every cluster
+    :param cpu_watts: see :class:`~flowdapt_workers.remote.RemoteExecutor`, as ``gpu_watts``
     :param adaptive: nodes come and go, which is what ``elastic`` means
     :param threads: of earlier releases, like ``pip`` and ``upload_plugins``, and without effect
     """

@@ -47,6 +47,7 @@ from flowdapt.executors import (
     StageFailed,
 )
 from flowdapt.hooks import load
+from flowdapt.resources import now, timestamp
 from flowdapt.runs import FailedItem, Failure
 from flowdapt.texts import to_json
 from flowdapt_embedded.elements import Element, Waiting
@@ -221,7 +222,7 @@ class InlineExecutor(Executor):
                     if values is None
                     else function.by_keyword(values)
                 )
-                self._moved(call, worker=worker)
+                self._moved(call, worker=worker, began=_began(worker))
                 outcome = await self._whole(call, function, arguments, attempts)
             if call.final and outcome.json is None:
                 outcome = replace(outcome, json=to_json(outcome.ref))
@@ -262,8 +263,8 @@ class InlineExecutor(Executor):
         results: dict[int, Any] = {}
         failures: list[Failure] = []
         failed: list[FailedItem] = []
-        count, most = len(waiting), 1
-        self._moved(call, items=count)
+        count, most, worker = len(waiting), 1, f"process {os.getpid()}"
+        self._moved(call, items=count, worker=worker, began=_began(worker))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         while batch := await waiting.take(at_once):
             answers = await _gathered(
@@ -410,6 +411,10 @@ class InlineExecutor(Executor):
             self.host.on_progress(Progress(call.run, call.stage, **facts))
 
 
+def _began(worker: str) -> dict[str, str]:
+    return {"at": timestamp(now()), "worker": worker, "node": os.uname().nodename}
+
+
 def _size(value: Any) -> int | None:
     """Return how many bytes a value has, where it is nothing but bytes, such as an array."""
     try:
@@ -432,7 +437,8 @@ async def _numbered(call: MapCall) -> Sequence[tuple[int, Any]]:
     elements = list(over)
     # If not as many, a stage beside this one changed the list meanwhile.
     if places is not None and len(places) == len(elements):
-        return list(zip(places, elements, strict=True))
+        wanted = {*(places if call.only is None else call.only.items)}
+        return [pair for pair in zip(places, elements, strict=True) if pair[0] in wanted]
     check_count(call, len(elements))
     chosen = range(len(elements)) if call.only is None else call.only.items
     return [(place, elements[place]) for place in chosen]

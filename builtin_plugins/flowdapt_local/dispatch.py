@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from flowdapt_workers.calls import Done, Facts, Failed
 from flowdapt_workers.crew import Crew
-from flowdapt_workers.jobs import Job, Mapped, Unit
+from flowdapt_workers.jobs import Job, Mapped, Unit, began
 from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.spool import Spool
@@ -66,6 +67,7 @@ class Dispatch:
         self._taken: dict[int, Taken] = {}
         self._lookups: dict[int, asyncio.Future[Problems]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._node = os.uname().nodename
         self._width = int(ledger.total["cpus"]) or 1
 
     async def stop(self) -> None:
@@ -165,6 +167,7 @@ class Dispatch:
             process.send("chunk", number, mapping, *span, unit.tried, unit.failed)
         if job.worker is None:
             job.worker = f"process {process.pid}"
+            job.began = began(job.worker, self._node)
             self.moved(job)
 
     async def fork(self, kind: Kind, *, reserved: bool = False) -> None:
@@ -356,7 +359,10 @@ class Dispatch:
 
     def moved(self, job: Job) -> None:
         """Tell how far a job is."""
-        progress = Progress(job.call.run, job.call.stage, job.worker, attempts=job.attempts)
+        begun, job.began = job.began, None
+        progress = Progress(
+            job.call.run, job.call.stage, job.worker, attempts=job.attempts, began=begun
+        )
         if isinstance(job, Mapped):
             counts = job.counts
             chunks, job.fresh = tuple(job.fresh), []

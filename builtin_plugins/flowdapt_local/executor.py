@@ -23,6 +23,7 @@ from flowdapt_workers.jobs import Job
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.submitting import SubmittingExecutor
+from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS, watts
 
 from flowdapt.context import PLACES
 from flowdapt.errors import StageError
@@ -59,6 +60,7 @@ class LocalExecutor(SubmittingExecutor):
     :param memory: bytes to give out; by default what the machine has
     :param resources: amounts of further resources, by label
     :param preload: modules that are imported once and shared by all workers
+    :param cpu_watts: of a processor that computes, to estimate energy; ``gpu_watts`` of a GPU
     """
 
     kind = "local"
@@ -71,8 +73,11 @@ class LocalExecutor(SubmittingExecutor):
         memory: float | str = "auto",
         resources: Mapping[str, float] | None = None,
         preload: Sequence[str] = (),
+        cpu_watts: float | str = CPU_WATTS,
+        gpu_watts: float | str = GPU_WATTS,
     ) -> None:
         super().__init__()
+        self.watts = watts(cpu_watts, gpu_watts)
         self._devices = _gpus() if gpus == "auto" else list(range(int(_number("gpus", gpus))))
         cpu, most = (
             float(_cpus(cpus)),

@@ -25,6 +25,7 @@ class RayExecutor(RemoteExecutor):
         ``include_dashboard``
     :param elastic: see :class:`~flowdapt_workers.remote.RemoteExecutor`; set it where an
         autoscaler adds nodes
+    :param cpu_watts: likewise, as ``gpu_watts``
     :param working_dir: for the processes of the cluster, a part of Ray's runtime environment like
         ``py_modules``, ``pip``, ``conda``, ``env_vars``, ``container`` and ``runtime_env_config``
     :param options: further arguments of ``ray.init``
@@ -39,5 +40,6 @@ class RayExecutor(RemoteExecutor):
     def __init__(self, *, elastic: bool = False, **options: Any) -> None:
         if not isinstance(elastic, bool):
             raise TypeError(f"elastic must be true or false, not {elastic!r}")
+        powers = {key: options.pop(key) for key in ("cpu_watts", "gpu_watts") if key in options}
         sorted_out(options)  # so that a mistake is known before anything is started
-        super().__init__(elastic=elastic, **options)
+        super().__init__(elastic=elastic, **powers, **options)

@@ -21,6 +21,7 @@ from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import reported
 from flowdapt_workers.output import Output, end_lines
+from flowdapt_workers.uses import Peak
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt_ray import names
@@ -68,6 +69,7 @@ class Worker:
             importing.activate(*pickle.loads(code))  # noqa: S301 - written by our server
         self._post = Post(os.environ[names.SERVER])
         self._items = Items(self._post)
+        self._peak = Peak()
         self._shelf, self._interrupts = Shelf(), Interrupts()
         self._output = Output(self._send_log, self._mask)
         self._at_work = Computing(self._shelf, self._output)
@@ -146,6 +148,7 @@ class Worker:
 
     def _attempt(self, order: Order, block: bytes) -> Done | Failed:
         trial = Trial(WorkflowRunContext())  # until the run's own is known
+        self._peak.begin()
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             trial = Trial(self._know(order.task.run, block), order.attempt, order.failed)
@@ -163,7 +166,8 @@ class Worker:
         if not isinstance(done, Done):
             return done
         seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
-        return replace(done, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
+        used = replace(done, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
+        return replace(used, peak_memory_bytes=self._peak.end())
 
     def _know(self, run: str, context: bytes) -> WorkflowRunContext:
         """Return the context of a run, as it was loaded first."""

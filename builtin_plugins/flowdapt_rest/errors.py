@@ -23,6 +23,7 @@ from flowdapt_rest.idempotency import KeyTaken
 from flowdapt_rest.query import MalformedQuery
 from flowdapt_rest.retries import NothingToRetry, RunNotEnded
 from flowdapt_rest.revisions import NoRevision
+from flowdapt_rest.run_details import NoStoredResult
 from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.versions import VersionRefused
 
@@ -47,6 +48,7 @@ STATUS: Mapping[type[BaseException], int] = {
     domain.StorageError: 503,
     domain.ServerError: 503,
     NoRevision: 404,
+    NoStoredResult: 404,
     VersionRefused: 400,
     MalformedBody: 400,
     MalformedHeader: 400,

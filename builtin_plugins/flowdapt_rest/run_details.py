@@ -7,10 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
+from starlette.responses import Response
 
+from flowdapt.errors import FlowdaptError
 from flowdapt.runs import StageRecord
-from flowdapt_rest import query, render, shapes
+from flowdapt_rest import histories, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
+from flowdapt_rest.roles import Role
 from flowdapt_rest.runs import KIND, ONE
 from flowdapt_rest.versions import V1
 
@@ -18,12 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from flowdapt.engine import Engine
 
+BYTES = "application/octet-stream"
 LISTED = 100  #: elements in one reply, where the client says nothing
 MOST = 1000  #: and at most
+
+
+class NoStoredResult(FlowdaptError):
+    """What a stage returned is not kept where a client could have it."""
+
+    def __init__(self, stage: str, run: str) -> None:
+        super().__init__(
+            f"there is no stored result of stage {stage!r} of run {run!r}: only small ones of "
+            "stages that have finished are stored, and none of lists that are kept in parts"
+        )
+        self.stage, self.run = stage, run
 
 
 class ItemState(StrEnum):
@@ -56,6 +70,20 @@ class RunDetailRoutes:
                 reply=shapes.always(list[StageRecord]),
             ),
             ours(
+                f"GET {ONE}/history",
+                self.history,
+                name="get_run_history",
+                reply=shapes.always(shapes.RunHistory),
+            ),
+            Operation(
+                f"GET {ONE}/stages/{{stage:path}}/result",  # a stage's name may have slashes
+                self.result,
+                name="get_stage_result",
+                reply=shapes.always(bytes),
+                media_type=BYTES,
+                role=Role.OPERATE,
+            ),
+            ours(
                 f"GET {ONE}/items",
                 self.items,
                 name="list_run_items",
@@ -70,6 +98,24 @@ class RunDetailRoutes:
         return schema.reply(
             render.stages(await self.engine.stages(request.path_params["identifier"]))
         )
+
+    async def history(self, request: Request) -> Response:
+        """Return what happened to a run and its stages in order of time, and what they used."""
+        schema = negotiated(request)
+        run = await self.engine.find_run(request.path_params["identifier"])
+        records = await self.engine.stages(run.uid)
+        return schema.reply(orjson.dumps(histories.history(run, records)))
+
+    async def result(self, request: Request) -> Response:
+        """Return what a stage handed on, pickled, where it is small enough to be stored.
+
+        To load it is to run what its pickle says, so load only what your own server answers.
+        """
+        run, stage = request.path_params["identifier"], request.path_params["stage"]
+        for record in await self.engine.stages(run):
+            if record.stage == stage and record.result is not None:
+                return Response(record.result, media_type=BYTES)
+        raise NoStoredResult(stage, run)
 
     async def items(self, request: Request) -> Response:
         """Return the elements that failed, stage by stage, once their stages have ended."""

@@ -199,6 +199,34 @@ class ItemLine(TypedDict):
     error: NotRequired[ItemsFailure]
 
 
+class Transition(TypedDict):
+    """A run, or a stage of it, became something else.
+
+    :ivar stage: absent of the run itself
+    :ivar state: of a stage, also `ready`: its inputs are there, and no worker has it yet
+    :ivar attempt: counts from 1; absent where none has begun, like `worker` and `node`
+    """
+
+    at: Moment
+    stage: str | None
+    state: Literal["ready", "running", "finished", "failed", "cancelled", "pending"]
+    attempt: int | None
+    worker: str | None
+    node: str | None
+    plugin_set: str
+
+
+class RunHistory(TypedDict):
+    """What happened to a run, in the order of time, and what its stages used together.
+
+    :ivar used: sums by name, each of which ends in its unit; of peaks the highest
+    """
+
+    run: UUID
+    used: dict[str, float]
+    transitions: list[Transition]
+
+
 class LogPart(TypedDict):
     """Lines that one process wrote for one stage, in order."""
 

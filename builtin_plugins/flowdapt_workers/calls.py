@@ -113,6 +113,7 @@ class Done:
         several pieces, none of which has elements from before and behind one of these
     :param durations: seconds that each element took, in their order: an ``array('f')``
     :param seconds: wall time in the function
+    :param peak_memory_bytes: see :class:`flowdapt_workers.uses.Peak`
     :param is_async: the function was one that is awaited; told, like ``worker``, where no
         other message says it
     """
@@ -125,6 +126,7 @@ class Done:
     durations: bytes = b""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
     is_async: bool = False
     worker: str | None = None
 

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from flowdapt.errors import WorkerLost
@@ -20,6 +21,7 @@ from flowdapt.executors import (
     Outcome,
     StageFailed,
 )
+from flowdapt.resources import now, timestamp
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers import stored
 from flowdapt_workers.attempts import Attempts
@@ -28,6 +30,7 @@ from flowdapt_workers.failures import raised
 from flowdapt_workers.gates import Gate
 from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.uses import Use
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
 
@@ -121,7 +124,8 @@ class Job(ABC):
         self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.attempts = 1
         self.worker: str | None = None
-        self.cpu_seconds = 0.0
+        self.began: dict[str, str] | None = None  #: an attempt of which nobody was told yet
+        self.use = Use.of(wanted.get("gpus", 0.0), task.args)
         self.is_async = False
         #: what an async function keeps while it waits: all but the processor
         self.held = {name: amount for name, amount in wanted.items() if name != "cpus"}
@@ -229,7 +233,7 @@ class Job(ABC):
     def _try_again(self, unit: Unit) -> None:
         """Have a unit computed once more, after the pause that is due."""
         again = unit.anew(failed=unit.failed + 1)
-        self.attempts = max(self.attempts, again.tried)
+        self.attempts, self.worker = max(self.attempts, again.tried), None
         pause = self.allowed.pause(again.failed + 1)
         if not pause:
             self._queue(again)
@@ -282,6 +286,7 @@ class Single(Job):
     def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """End with the result."""
         if not self.outcome.done():
+            self.use.add(done)
             self.outcome.set_result(
                 Outcome(
                     done.value,
@@ -290,6 +295,7 @@ class Single(Job):
                     attempts=unit.tried,
                     worker=self.worker,
                     cpu_seconds=done.cpu_seconds,
+                    used=self.use.told(),
                     result_bytes=done.value.size,
                 )
             )
@@ -309,7 +315,7 @@ class Single(Job):
             self.failed(WorkerLost(self.call.stage, cause, unit.attempt))
         else:
             self._unit = unit.anew(attempt=unit.attempt + 1)
-            self.attempts = self._unit.tried
+            self.attempts, self.worker = self._unit.tried, None
 
 
 @dataclass(slots=True)
@@ -361,6 +367,7 @@ class Mapped(Job):
 
     def add(self, piece: Piece, order: tuple[int, ...]) -> None:
         """Take elements to compute."""
+        self.use.argument_bytes += Value(piece.part).size
         only = self.call.only
         spans = [(0, piece.count)] if only is None else _spans(only.items, piece)
         for start, end in spans:
@@ -441,7 +448,7 @@ class Mapped(Job):
         if not unit.deferred:
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
-        self.cpu_seconds += done.cpu_seconds
+        self.use.add(done)
         self.counts.done += unit.count - len(done.again)
         self.counts.failed += done.items_failed
         self._note_failures(done.failures, done.failed_items)
@@ -518,7 +525,7 @@ class Mapped(Job):
         self.out -= 1
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
         if unit.attempt < LOST_ATTEMPTS:
-            self.attempts = max(self.attempts, unit.tried + 1)
+            self.attempts, self.worker = max(self.attempts, unit.tried + 1), None
             for i in range(unit.count):
                 again = self._element(unit, unit.start + i, attempt=unit.attempt + 1)
                 self._again.append(again)
@@ -553,12 +560,22 @@ class Mapped(Job):
                 failed_items=tuple(sorted(self.counts.failed_items)),
                 attempts=self.attempts,
                 worker=self.worker,
-                cpu_seconds=self.cpu_seconds,
+                cpu_seconds=self.use.cpu_seconds,
+                used=self.use.told(),
                 result_bytes=value.size,
             )
         )
         for listener in self.listeners:
             listener.close()
+
+
+def began(worker: str, node: str, *, ago: float = 0.0) -> dict[str, str]:
+    """Return when an attempt began and where, as a :class:`~flowdapt.executors.Progress` has it.
+
+    :param ago: so many seconds
+    """
+    at = now() - timedelta(seconds=ago) if ago else now()
+    return {"at": timestamp(at), "worker": worker, "node": node}
 
 
 def _spans(items: Sequence[int], piece: Piece) -> Iterator[tuple[int, int]]:

@@ -21,11 +21,12 @@ from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.failures import NodesUnfit, ResultsLost
-from flowdapt_workers.jobs import Job, Mapped, Single, Unit
+from flowdapt_workers.jobs import Job, Mapped, Single, Unit, began
 from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
 from flowdapt_workers.parts import Held, Part
 from flowdapt_workers.submitting import LEAST_CPUS, SubmittingExecutor
+from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS, watts
 from flowdapt_workers.wire import Message
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class RemoteExecutor(SubmittingExecutor):
     whatever needs nothing of it goes on once the cluster is there again.
 
     :param elastic: nodes may join, so that what fits on none of them waits and is not refused
+    :param cpu_watts: of a processor that computes, to estimate energy; ``gpu_watts`` of a GPU
     :param options: for the cluster
     """
 
@@ -64,8 +66,16 @@ class RemoteExecutor(SubmittingExecutor):
     chunk_seconds = 0.3  # a message costs milliseconds, most of them of a processor that computes
     async_chunk = 256  # those of one order wait side by side, and take one place
 
-    def __init__(self, *, elastic: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        elastic: bool = False,
+        cpu_watts: float = CPU_WATTS,
+        gpu_watts: float = GPU_WATTS,
+        **options: Any,
+    ) -> None:
         super().__init__()
+        self.watts = watts(cpu_watts, gpu_watts)
         self._elastic, self._options = elastic, options
         self._link: Link | None = None
         self._host = Host(app_dir=None)  # type: ignore[arg-type]  # replaced when it is started
@@ -284,7 +294,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     def _on_started(self, number: int, worker: str) -> None:
         if (sent := self._sent.get(number)) is not None and sent.unit.job.worker is None:
-            sent.unit.job.worker = worker
+            self._began(sent.unit.job, worker)
             self.moved(sent.unit.job)
 
     def _on_entered(self, number: int) -> None:
@@ -296,11 +306,16 @@ class RemoteExecutor(SubmittingExecutor):
         if self._link is not None and number in self._sent:
             self._link.send("expire", number)
 
+    def _began(self, job: Job, worker: str, ago: float = 0.0) -> None:
+        job.worker, job.began = worker, began(worker, worker.partition(" on ")[2], ago=ago)
+
     def _on_done(self, number: int, done: Done, text: bytes | None) -> None:
         if (sent := self._sent.pop(number, None)) is None:
             return
         job = sent.unit.job
-        job.worker = job.worker or done.worker
+        if job.worker is None and done.worker is not None:
+            self._began(job, done.worker, ago=done.seconds)
+            self.moved(job)
         if done.is_async:
             sent.unit.deferred = job.is_async = True
         over = job.over
@@ -358,12 +373,14 @@ class RemoteExecutor(SubmittingExecutor):
         """Tell how far a job is, and what it waits for if that is not there."""
         if job.call.run.hex not in self.contexts:
             return
+        begun, job.began = job.began, None
         progress = Progress(
             job.call.run,
             job.call.stage,
             job.worker,
             attempts=job.attempts,
             waiting=None if job.over else self._waits_for(job),
+            began=begun,
         )
         if isinstance(job, Mapped):
             counts = job.counts

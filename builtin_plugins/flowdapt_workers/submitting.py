@@ -20,6 +20,7 @@ from flowdapt_workers.gates import Gate, Group, Limits
 from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.stored import restored
+from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS
 
 LEAST_CPUS = 0.001  #: what a call that asks for none counts as
 
@@ -29,6 +30,7 @@ class SubmittingExecutor(Executor):
 
     chunk_seconds = 0.01  #: how much work a message of a mapped stage should hold
     async_chunk = 8  #: and how many elements of an async one, at most
+    watts = CPU_WATTS, GPU_WATTS  #: of a processor and of a GPU that compute
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -88,6 +90,7 @@ class SubmittingExecutor(Executor):
             single = Single(call, task, kind, wanted)
             single.gate = self._gate(call)
             single.goes_on = self.resume
+            single.use.cpu_watts, single.use.gpu_watts = self.watts
             if wrong is None:
                 self.queue(single)
             else:
@@ -97,6 +100,7 @@ class SubmittingExecutor(Executor):
         job = Mapped(call, task, kind, wanted, number=next(self._numbers))
         job.chunk_seconds, job.async_chunk = self.chunk_seconds, self.async_chunk
         job.goes_on = self.resume
+        job.use.cpu_watts, job.use.gpu_watts = self.watts
         try:
             if wrong is not None:
                 raise wrong

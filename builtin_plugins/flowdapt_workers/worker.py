@@ -41,6 +41,7 @@ from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.lookups import problems_of
 from flowdapt_workers.output import Output, end_lines
 from flowdapt_workers.spool import Spool
+from flowdapt_workers.uses import Peak
 
 
 def serve(end: socket.socket, facts: Facts) -> None:
@@ -65,7 +66,7 @@ class Worker:
         self._sending = threading.Lock()
         self.output = Output(self._send_log, self._mask)
         self._at_work = Computing(Spool(attached(facts.memory)), self.output)
-        self._contexts = self._at_work.contexts
+        self._contexts, self._peak = self._at_work.contexts, Peak()
         self._mappings: dict[int, Mapping | Failed] = {}
         self._async: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -196,6 +197,7 @@ class Worker:
         self._trials[number] = trial
         if Attempts.of(task.options).timeout is not None:
             trial.enter = partial(self._send, "entered", number)
+        self._peak.begin()
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             self._computing = True
@@ -213,9 +215,11 @@ class Worker:
                 self._defer(number, task, done, trial)
             else:
                 seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+                peak = self._peak.end()
                 self._flush()
                 del self._trials[number]
-                self._send("done", number, replace(done, seconds=seconds, cpu_seconds=cpu))
+                used = replace(done, seconds=seconds, cpu_seconds=cpu, peak_memory_bytes=peak)
+                self._send("done", number, used)
 
     # The event loop of async functions -------------------------------------------------------
 
@@ -246,14 +250,17 @@ class Worker:
     async def _answer(
         self, number: int, task: Task, work: Coroutine[Any, Any, Done], trial: Trial
     ) -> None:
+        self._peak.wait(number)
         begun = time.perf_counter()
         try:
             done = await work
         except BaseException as error:
+            self._peak.end_of(number)
             self._flush()
             del self._trials[number]
             self._send("failed", number, failed_call(task, trial, error))
         else:
+            seconds, peak = time.perf_counter() - begun, self._peak.end_of(number)
             self._flush()
             del self._trials[number]
-            self._send("done", number, replace(done, seconds=time.perf_counter() - begun))
+            self._send("done", number, replace(done, seconds=seconds, peak_memory_bytes=peak))

@@ -597,8 +597,9 @@ async def test_a_record_has_what_the_executor_knows() -> None:
     await executor.submitted("a")
     failure = Failure(type="E", message="m", item=3)
     facts = {"attempts": 2, "worker": "w1", "cpu_seconds": 0.5, "stored": b"p", "result_bytes": 1}
+    used = {"peak_memory_bytes": 7}
 
-    executor.end("a", items=5, items_failed=1, failures=(failure,), **facts)
+    executor.end("a", items=5, items_failed=1, failures=(failure,), used=used, **facts)
     await run
 
     record = walk.last
@@ -606,7 +607,7 @@ async def test_a_record_has_what_the_executor_knows() -> None:
     assert (record.state, record.attempts, record.worker) == (RunState.FINISHED, 2, "w1")
     assert (record.items, record.items_done, record.items_failed) == (5, 5, 1)
     assert (record.failures, record.cpu_seconds, record.result) == ((failure,), 0.5, b"p")
-    assert record.result_bytes == 1
+    assert (record.result_bytes, record.used) == (1, used)
     assert record.finished_at is not None
     assert record.finished_at >= record.started_at
 
@@ -629,6 +630,25 @@ async def test_progress_is_on_record_until_the_stage_ends() -> None:
     await run
     walk.on_progress(progress)
     assert walk.records["a"].state is RunState.FINISHED
+
+
+async def test_each_attempt_is_on_record_with_when_and_where_it_began() -> None:
+    executor = ByHand()
+    walk = await a_walk(executor, stage("a"), stage("b", "a"))
+    run = walk.begin()
+    await executor.submitted("a")
+    first, second = ({"at": f"t{n}", "worker": f"w{n}", "node": "mill"} for n in (1, 2))
+
+    walk.on_progress(Progress(walk.run.uid, "a", worker="w1", began=first))
+    walk.on_progress(Progress(walk.run.uid, "a", worker="w1"))
+    walk.on_progress(Progress(walk.run.uid, "a", worker="w2", attempts=2, began=second))
+    executor.end("a")
+    await executor.submitted("b")
+
+    (record,) = await walk.storage.list_stages(walk.run.uid)
+    assert record.history == ({"attempt": 1, **first}, {"attempt": 2, **second})
+    executor.end("b")
+    await run
 
 
 # Events

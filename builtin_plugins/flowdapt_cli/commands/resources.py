@@ -104,13 +104,16 @@ def inspect(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name or uid.")],
     output: Output = "table",
 ) -> None:
-    """Show one resource or run whole; a run with its stages, and why it failed."""
+    """Show one resource or run whole; a run with its stages, when each of them did what, what
+    that took, and why it failed.
+    """
     from flowdapt_cli import kinds, reports
 
     with invocation(ctx).client() as client:
         if kinds.is_run(kind):
             run, stages = client.runs.get(name), client.runs.stages(name)
-            return reports.inspect(plain(run), [*map(plain, stages)], output)
+            history = plain(client.runs.history(name))
+            return reports.inspect(plain(run), [*map(plain, stages)], history, output)
         found = kinds.find(client, kinds.kind_named(invocation(ctx).plugins, kind), name)
     return dump(plain(found), "yaml" if output == "table" else output)
 

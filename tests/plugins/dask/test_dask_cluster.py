@@ -11,9 +11,11 @@ from flowdapt_dask.executor import DaskExecutor
 from flowdapt_testing.benches import Bench
 from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
+from flowdapt_workers.uses import GPU_WATTS
 
 from flowdapt.errors import NeverFits
 from flowdapt.executors import Host
+from flowdapt.resources import timestamp
 from flowdapt.runs import RunState
 from tests import dask_clusters
 
@@ -256,3 +258,18 @@ async def test_stages_that_only_wait_take_no_processor(desk: Desk, tmp_path: Pat
     assert await desk.result(stage("b", "fine")) == 1
     mark.touch()
     assert {(await desk.ended(run)).run.state for run in runs} == {RunState.FINISHED}
+
+
+async def test_when_where_and_with_how_much_a_stage_was_computed_is_on_record(desk: Desk) -> None:
+    desk.write("import time\ndef learn(): time.sleep(0.05); return len(bytearray(200_000_000))")
+
+    stored = await desk.run(stage("learn", "learn", resources={"gpus": 0.5}))
+
+    record = await desk.record(stored)
+    (attempt,) = record.history
+    assert (attempt["attempt"], attempt["worker"], attempt["node"]) == (1, record.worker, "two")
+    assert record.finished_at is not None
+    assert timestamp(record.started_at) <= attempt["at"] <= timestamp(record.finished_at)
+    assert record.used["peak_memory_bytes"] > 200_000_000
+    assert record.used["gpu_seconds"] > 0.02
+    assert record.used["energy_joules"] > 0.02 * GPU_WATTS

@@ -156,8 +156,7 @@ def test_an_array_from_memory_lies_in_the_shared_file_and_costs_no_memory_of_its
         print(json.dumps([total, grown, file, array.flags.writeable]))
     """
     import numpy as np
-
-    from flowdapt import payloads
+    from flowdapt_workers import payloads
 
     array = np.ones(5_000_000)
     segments = payloads.dump(array)

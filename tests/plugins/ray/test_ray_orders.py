@@ -19,9 +19,11 @@ import pytest
 from flowdapt_ray import tasks
 from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
+from flowdapt_workers.uses import CPU_WATTS
 
 import flowdapt
 from flowdapt.executors import Node
+from flowdapt.resources import timestamp
 from flowdapt.runs import RunState, StageRecord
 from tests.ray_clusters import Kept, RayNodes
 
@@ -384,3 +386,21 @@ async def test_the_cluster_is_described(desk: Desk, ray_nodes: RayNodes) -> None
 
     assert facts["address"] == ray_nodes.address
     assert facts["nodes"] == [node.name for node in await desk.executor.nodes()]
+
+
+async def test_when_where_and_with_how_much_a_stage_was_computed_is_on_record(desk: Desk) -> None:
+    functions = desk.defined("""
+        def large():
+            return len(bytearray(300_000_000))
+    """)
+
+    stored = await desk.run(stage("large", functions.large, resources=ALONE))
+
+    record = await desk.record(stored)
+    (attempt,) = record.history
+    assert (attempt["attempt"], attempt["worker"]) == (1, record.worker)
+    assert attempt["node"] == (await second_node(desk)).name
+    assert record.finished_at is not None
+    assert timestamp(record.started_at) <= attempt["at"] <= timestamp(record.finished_at)
+    assert record.used["peak_memory_bytes"] > 300_000_000
+    assert record.used["energy_joules"] == pytest.approx(CPU_WATTS * record.cpu_seconds)

@@ -94,6 +94,9 @@ async def test_a_stage_began_and_ended_when_its_record_says_so(
             assert moment(span.end_time_unix_nano) == record.finished_at
             assert facts["workflow.stage.attempts"] == record.attempts == 1
             assert facts["workflow.stage.cpu_seconds"] == record.cpu_seconds
+            assert (
+                facts.items() >= {f"workflow.stage.{n}": v for n, v in record.used.items()}.items()
+            )
             assert facts.get("workflow.stage.worker") == record.worker
             assert facts["workflow.name"] == "odd"
 
