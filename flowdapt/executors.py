@@ -43,6 +43,7 @@ class Call:
     :param final: the result is the run's: give it as JSON too
     :param mapped_on: a later stage maps over the result: keep it in parts if it is a list
     :param priority: higher goes first, where an executor knows of such
+    :param durable: later servers are to have the result, too, however large it is
     """
 
     run: UUID
@@ -58,6 +59,7 @@ class Call:
     final: bool = False
     mapped_on: bool = False
     priority: int = 0
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,11 @@ class Walk:
             self.task.cancel()
 
     @property
+    def durable(self) -> bool:
+        """Whether large results are kept for later servers, too."""
+        return bool(self.workflow.spec.options.get("durable"))
+
+    @property
     def handed_over(self) -> bool:
         """Whether it was stopped, and another server is to go on with it."""
         return self.stopped and bool(self.run.definition) and recovers(self.workflow) != "fail"
@@ -301,6 +306,7 @@ class Walk:
             "resources": amounts(stage.resources),
             "code": self.run.code,
             "priority": stage.priority or 0,
+            "durable": self.durable,
             "final": stage.name == self.result,
             "mapped_on": self.is_mapped_over(stage),
         }
@@ -400,7 +406,7 @@ class Walk:
         self._record(record.model_copy(update=facts))
         for chunk in progress.chunks:
             self._chunked += len(chunk)
-            if self._chunked <= CHUNKS_BYTES:
+            if self.durable or self._chunked <= CHUNKS_BYTES:
                 write = self.storage.save_chunk(self.run.uid, progress.stage, chunk)
                 self._later("elements", write)
 

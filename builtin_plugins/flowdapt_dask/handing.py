@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from flowdapt_workers.calls import Done, Order, Piece, Task, Value
-from flowdapt_workers.parts import INLINE_BYTES, Held, Part
+from flowdapt_workers.parts import INLINE_BYTES, Archived, Held, Part
 
 ANSWER_BYTES = 4 * INLINE_BYTES  #: results up to this size travel in an answer, all together
 
@@ -42,6 +42,8 @@ def as_held(done: Done, block: int) -> tuple[Done, Sequence[Part]]:
 
     def of(part: Part) -> Part:
         nonlocal room
+        if isinstance(part, Archived):
+            return part
         if isinstance(part, bytes) and len(part) <= room:
             room -= len(part)
             return part

@@ -11,6 +11,7 @@ def flowdapt_policies() -> list[Provider]:
         Provider("targets", f"{_HERE}.targets:Targets", "Refuses targets that are mistyped."),
         Provider("attempts", f"{_HERE}.attempts:Executors", "Attempts, time limits, groups."),
         Provider("recovery", f"{_HERE}.recovery:Recovery", "What a killed server leaves behind."),
+        Provider("durable", f"{_HERE}.recovery:Durable", "Large results outlive a server."),
         Provider("retention", f"{_HERE}.recovery:Retention", "How long ended runs are kept."),
         Provider("admission", f"{_HERE}.admission:Admission", "Runs of one workflow at once."),
         Provider("limits", f"{_HERE}.limits:Limits", "How long runs and stages may take."),

@@ -100,6 +100,7 @@ class Task:
     mapped_on: bool = False
     map_on: str | None = None
     allow_partial_failure: bool = True
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

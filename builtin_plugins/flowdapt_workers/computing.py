@@ -25,7 +25,7 @@ from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.functions import Function, Told, brief
 from flowdapt_workers.output import Output
-from flowdapt_workers.parts import Part, Store
+from flowdapt_workers.parts import INLINE_BYTES, Archived, Part, Store
 
 PIECES = 128  #: a list that is mapped over is kept in about so many pieces
 
@@ -38,7 +38,7 @@ class Mapping:
     def __init__(self, task: Task, computing: Computing) -> None:
         self.task, self.function = task, computing.function(task)
         self.attempts = Attempts.of(task.options)
-        self._store, context = computing.store, computing.contexts[task.run]
+        self._load, context = computing.load, computing.contexts[task.run]
         values = context.input if task.takes_input else {}
         rest = [computing.value(arg) for arg in task.args]
         self.bind = self.function.by_element(rest, values, task.map_on)
@@ -58,7 +58,7 @@ class Mapping:
             or self._piece.first != piece.first
             or self._piece.part != piece.part
         ):
-            self._piece, self._elements = piece, self._store.load(piece.part)
+            self._piece, self._elements = piece, self._load(piece.part)
         return self._elements[start : start + count]
 
 
@@ -95,11 +95,11 @@ class Computing:
     def value(self, value: Value) -> Any:
         """Return an argument, assembled where it is kept in pieces."""
         if value.part is not None:
-            return self.store.load(value.part)
+            return self.load(value.part)
         elements: list[Any] = []
         for piece in value.pieces or ():
             assert piece.part is not None  # noqa: S101 - only the run's input comes without
-            elements += self.store.load(piece.part)
+            elements += self.load(piece.part)
         return elements
 
     def call(
@@ -140,26 +140,34 @@ class Computing:
             text = told.text() if told.count else to_json(result)
             json = self.store.store_text(task.run, text)
         if not task.mapped_on:
-            return Done(Value(self._store(task.run, result, what)), json)
+            return Done(Value(self._store(task, result, what)), json)
         if isinstance(result, list):
-            return Done(Value(pieces=self._pieces(task.run, result, what)), json)
-        whole = self._store(task.run, result, what)
+            return Done(Value(pieces=self._pieces(task, result, what)), json)
+        whole = self._store(task, result, what)
         try:
             elements = list(result)
         except TypeError:
             return Done(Value(whole), json)  # the stage that maps over it says what is wrong
-        return Done(Value(whole, self._pieces(task.run, elements, what)), json)
+        return Done(Value(whole, self._pieces(task, elements, what)), json)
 
-    def _pieces(self, run: str, elements: list[Any], what: str) -> list[Piece]:
+    def _pieces(self, task: Task, elements: list[Any], what: str) -> list[Piece]:
         step = max(1, -(-len(elements) // PIECES))
         return [
-            Piece(first, len(some), self._store(run, some, what))
+            Piece(first, len(some), self._store(task, some, what))
             for first in range(0, len(elements), step)
             if (some := elements[first : first + step])
         ]
 
-    def _store(self, run: str, value: Any, what: str) -> Part:
-        return self.store.store(run, payloads.dump(value, what), value)
+    def _store(self, task: Task, value: Any, what: str) -> Part:
+        segments, places = payloads.dump(value, what), self.contexts[task.run].objects
+        archives = places.artifacts if places is not None and task.durable else None
+        if archives is not None and payloads.size(segments) > INLINE_BYTES:
+            return Archived.of(archives, task.run, segments)
+        return self.store.store(task.run, segments, value)
+
+    def load(self, part: Part) -> Any:
+        """Return the value of a payload, wherever it is."""
+        return payloads.load(bytes(part)) if isinstance(part, Archived) else self.store.load(part)
 
     def chunk(
         self,
@@ -226,7 +234,7 @@ class Computing:
         what = f"what stage {task.stage!r} returned"
         try:
             pieces = [
-                Piece.of(places, self._store(task.run, [results[i] for i in places], what))
+                Piece.of(places, self._store(task, [results[i] for i in places], what))
                 for places in _between(list(results), again)
             ]
         except ResultNotPicklable:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
+from flowdapt.context import Address
+from flowdapt.objects import attached
 from flowdapt_workers import payloads
 from flowdapt_workers.lending import Stretch
 
@@ -51,7 +54,36 @@ class Held:
     size: int
 
 
-Part = bytes | Spooled | Woven | Held  #: a payload, wherever it is
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A payload among the artifacts, where any process finds it, and any later server.
+
+    :param place: of the artifacts
+    """
+
+    place: Address
+    namespace: str
+    key: str
+    size: int
+
+    @classmethod
+    def of(cls, place: Address, run: str, segments: payloads.Segments) -> Archived:
+        """Write a payload of a run."""
+        part = cls(place, archive(run), uuid4().hex, payloads.size(segments))
+        attached(place).save(part.namespace, part.key, payloads.pack(segments), hook=None)
+        return part
+
+    def __bytes__(self) -> bytes:
+        content: bytes = attached(self.place).load(self.namespace, self.key, hook=None)
+        return content
+
+
+def archive(run: str) -> str:
+    """Return the namespace of a run's payloads among the artifacts."""
+    return f"run-{run}"
+
+
+Part = bytes | Spooled | Woven | Held | Archived  #: a payload, wherever it is
 
 
 class Store(Protocol):

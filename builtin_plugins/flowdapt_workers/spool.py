@@ -16,7 +16,7 @@ from uuid import uuid4
 from flowdapt.objects import Memory, type_of
 from flowdapt_workers import payloads
 from flowdapt_workers.lending import Lent
-from flowdapt_workers.parts import INLINE_BYTES, Held, Part, Spooled, Woven
+from flowdapt_workers.parts import INLINE_BYTES, Archived, Held, Part, Spooled, Woven
 
 
 class Spool:
@@ -85,10 +85,10 @@ class Spool:
             segments[place] = blocks[stretch.block][stretch.start :][: stretch.size]
         return segments
 
-    def content(self, part: bytes | Spooled | Held) -> bytes | memoryview:
+    def content(self, part: bytes | Spooled | Held | Archived) -> bytes | memoryview:
         """Return the bytes of a part; those in memory can be written to, for this process alone."""
-        if isinstance(part, bytes):
-            return part
+        if isinstance(part, bytes | Archived):
+            return bytes(part)
         assert isinstance(part, Spooled)  # noqa: S101 - what is held by a cluster comes otherwise
         memory = self.memory.get(part.namespace, part.key, writable=True)
         self._lent.add(part, memory)

@@ -1,7 +1,8 @@
 """Results as bytes that outlive the server: what it stores, and goes on with once it is killed.
 
 A result as a whole is its payload, see :mod:`flowdapt_workers.payloads`. One in pieces, and what
-came of some elements, are pickles of plain data of ours, in which the payloads of users stay bytes.
+came of some elements, are pickles of plain data of ours, in which the payloads of users stay bytes;
+so is what says that a payload is among the artifacts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flowdapt_workers.calls import Failed, Piece, Value
+from flowdapt_workers.parts import Archived
 
 PIECES = b"flowdapt pieces\n"  #: begins what is no payload: as a number of segments it is too much
 PIECES_BYTES = 1024 * 1024  #: lists that are mapped over are stored up to this size
@@ -34,11 +36,13 @@ def stored(value: Value, most: int = PIECES_BYTES) -> bytes | None:
 
     :param most: bytes that one in pieces may have
     """
-    if value.pieces is None:
+    if value.pieces is None and not isinstance(value.part, Archived):
         return value.part if isinstance(value.part, bytes) else None
-    parts = [value.part, *(piece.part for piece in value.pieces)]
-    whole = all(part is None or isinstance(part, bytes) for part in parts)
-    return PIECES + pickle.dumps(value) if whole and value.size <= most else None
+    parts = [value.part, *(piece.part for piece in value.pieces or ())]
+    if not all(part is None or isinstance(part, bytes | Archived) for part in parts):
+        return None
+    small = sum(len(part) for part in parts if isinstance(part, bytes)) <= most
+    return PIECES + pickle.dumps(value) if small else None
 
 
 def restored(block: bytes) -> Value:
@@ -51,7 +55,7 @@ def restored(block: bytes) -> Value:
 
 def chunk(elements: Elements) -> bytes | None:
     """Return what came of some elements as bytes, unless it lies elsewhere."""
-    if not all(isinstance(piece.part, bytes) for piece in elements.pieces):
+    if not all(isinstance(piece.part, bytes | Archived) for piece in elements.pieces):
         return None
     return pickle.dumps(elements)
 

@@ -80,6 +80,7 @@ class SubmittingExecutor(Executor):
             takes_input=call.takes_input,
             final=call.final,
             mapped_on=call.mapped_on,
+            durable=call.durable,
         )
         wrong = None
         try:

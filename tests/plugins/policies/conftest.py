@@ -13,6 +13,7 @@ import pytest
 from flowdapt_local.executor import LocalExecutor
 from flowdapt_sqlite.storage import SqliteStorage
 
+from flowdapt.context import Address, Places
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
 from flowdapt.plugins import Plugins
@@ -88,8 +89,14 @@ def wait(*args, gate="go", **values):
     return "waited"
 
 
-class Own:
-    count = 3
+def large(*args, **values):
+    note("large")
+    return ["x" * 300_000 for _ in range(8)]
+
+
+def length(text):
+    note("length")
+    return len(text)
 """
 
 
@@ -108,7 +115,10 @@ class House:
         storage = SqliteStorage(app_dir=self.app_dir)
         await storage.start()
         snapshots = Snapshots([Root(self.app_dir)], self.app_dir / "code")
-        host = Host(app_dir=self.app_dir, snapshots=snapshots)
+        artifacts = {"protocol": "file", "base_path": str(self.app_dir), "parameters": {}}
+        (offered,) = PLUGINS.providers("artifacts").values()
+        places = Places(None, Address(offered.target, json.dumps(artifacts)))
+        host = Host(app_dir=self.app_dir, snapshots=snapshots, places=places)
         self.engine = Engine(storage, LocalExecutor(cpus=4), host, types=kernel_types())
         self.engine.govern(PLUGINS)
         await self.engine.start()
