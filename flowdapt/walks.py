@@ -364,13 +364,19 @@ class Walk:
         facts |= {"state": state, "finished_at": now(), "waiting": None}
         record = self.records[stage].model_copy(update=facts)
         event = self._told(record)
-        if state in (RunState.FINISHED, RunState.SKIPPED) and len(self._outcomes) + 1 == len(
-            self.stages
-        ):
+        good = state in (RunState.FINISHED, RunState.SKIPPED)
+        if good and len(self._outcomes) + 1 == len(self.stages):
             self.last, self.last_told = record, (event,)
             return
+        # Of its own, because a stage beside this one may fail and take everything with it.
+        saving = asyncio.create_task(self._save(record, event))
+        self._writes.add(saving)
+        saving.add_done_callback(self._writes.discard)
+        await asyncio.shield(saving)
+
+    async def _save(self, record: StageRecord, event: Event) -> None:
         await self.storage.save_stage(self.run.uid, record, events=[event])
-        self.records[stage] = record
+        self.records[record.stage] = record
         self.events.publish(event)
 
     def tell_last(self) -> None:
@@ -449,7 +455,7 @@ class Walk:
     async def settle(self) -> None:
         """Wait until what was written so far is stored."""
         if self._writes:
-            await asyncio.gather(*self._writes)
+            await asyncio.gather(*self._writes, return_exceptions=True)
 
     def seen(self, result: bytes | memoryview | None = None) -> StoredRun:
         """Return the run as it stands."""

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 BAR_COLUMNS = 30
-FINAL = ("finished", "failed", "cancelled")  #: states of runs and stages that do not change
+FINAL = (
+    "finished",
+    "failed",
+    "cancelled",
+    "skipped",
+)  #: states of runs and stages that do not change
 
-_COLOURS = {"finished": "green", "failed": "red", "cancelled": "yellow"}
+_COLOURS = {"finished": "green", "failed": "red", "cancelled": "yellow", "skipped": "blue"}
 
 
 class Stages:
@@ -108,7 +113,7 @@ class _Facts(ProgressColumn):
         if not record:
             return Text("waiting", style="dim")
         text = Text(f"{took(record) or duration(time.monotonic() - task.fields['since']):>8}")
-        if record["state"] in ("failed", "cancelled"):
+        if record["state"] in ("failed", "cancelled", "skipped"):
             text.append(f"  {record['state']}", style=_COLOURS[record["state"]])
         for amount, style in zip(_amounts(record), ("", "red", ""), strict=True):
             if amount:

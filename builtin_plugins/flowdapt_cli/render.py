@@ -24,6 +24,7 @@ _STYLES = {
     **dict.fromkeys(("failed", "quarantined", "NOT_OK"), "red"),
     **dict.fromkeys(("cancelled", "incompatible", "disabled", "deleted"), "yellow"),
     **dict.fromkeys(("running", "changed"), "cyan"),
+    "skipped": "blue",
 }
 
 

@@ -17,7 +17,13 @@ WIDEST, NARROWEST = 72, 12  #: columns of the axis
 NARROW, ROOMY = 100, 120  #: columns below which names are short, and from which on they are whole
 SHORT, LONG = 16, 24  #: characters of names then, and between
 
-_COLOURS = {"finished": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+_COLOURS = {
+    "finished": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "skipped": "blue",
+}
 WAITING, LOST, COMPUTED = "┄", "\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}", "━"
 
 

@@ -209,7 +209,7 @@ class Transition(TypedDict):
 
     at: Moment
     stage: str | None
-    state: Literal["ready", "running", "finished", "failed", "cancelled", "pending"]
+    state: Literal["ready", "running", "finished", "failed", "cancelled", "pending", "skipped"]
     attempt: int | None
     worker: str | None
     node: str | None

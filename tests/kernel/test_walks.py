@@ -482,6 +482,33 @@ async def test_the_executor_is_told_to_stop_the_rest() -> None:
     assert executor.cancelled == [walk.run.uid]
 
 
+async def test_what_ended_is_on_record_though_a_sibling_fails_while_it_is_stored() -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStorage):
+        async def save_stage(self, run: UUID, record: StageRecord, **facts: Any) -> None:
+            if record.stage == "done":
+                reached.set()
+                await go.wait()
+            await super().save_stage(run, record, **facts)
+
+    executor = ByHand()
+    walk = await a_walk(executor, stage("done"), stage("failing"), stage("c"), storage=Slow())
+    run = walk.begin()
+    await executor.submitted("failing")
+    executor.end("done")
+    await reached.wait()
+    executor.fail("failing", NeverFits("failing", "cpus", 2, 1))
+    with pytest.raises(NeverFits):
+        await run
+
+    go.set()
+    await walk.settle()
+
+    stored = {r.stage: r.state.value for r in await walk.storage.list_stages(walk.run.uid)}
+    assert stored["done"] == "finished"
+
+
 async def test_of_two_failures_the_first_counts_and_cancelled_siblings_do_not() -> None:
     executor = ByHand()
     walk = await a_walk(executor, stage("a"), stage("b"))
