@@ -6,6 +6,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from uuid import UUID, uuid5
 
 if TYPE_CHECKING:
     from flowdapt.resources import Workflow
@@ -99,6 +100,14 @@ class WorkflowRunContext:
         seen = object.__new__(type(self))
         vars(seen).update(vars(self), stage=stage, item=item)
         return seen
+
+    @property
+    def idempotency_key(self) -> str:
+        """A text that is the same at each attempt of this stage and element, within this run.
+
+        Give it to services outside, so that they know what comes again.
+        """
+        return str(uuid5(UUID(str(self.run_data["uid"])), f"{self.stage} {self.item}"))
 
     def mask(self, text: str) -> str:
         """Return ``text`` without the secrets that stages of the run were given here."""

@@ -139,3 +139,18 @@ def test_asking_for_the_context_imports_none_of_the_models() -> None:
     )
 
     assert answer.stdout == "False\n"
+
+
+def test_the_key_for_services_outside_is_the_same_for_one_stage_and_element_of_a_run() -> None:
+    context = WorkflowRunContext(run_data={"uid": "6f1c1f5e-6d5c-4f0e-8f5b-0d6f0a4b7c11"})
+    other = WorkflowRunContext(run_data={"uid": "6f1c1f5e-6d5c-4f0e-8f5b-0d6f0a4b7c12"})
+
+    keys = [
+        one.at(stage, item).idempotency_key
+        for one in (context, other)
+        for stage in ("a", "b")
+        for item in (None, 0, 1)
+    ]
+
+    assert len({*keys}) == len(keys)
+    assert context.at("b", 1).idempotency_key == keys[5]
