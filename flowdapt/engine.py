@@ -33,6 +33,7 @@ from flowdapt.walks import Seal, Type, Walk, failure_of
 
 logger = logging.getLogger(__name__)
 
+RESUMED_AT_ONCE = 200  #: runs that a starting server goes on with in one turn
 RETRY_SECONDS = 0.2  #: pause before the final state of a run is tried to be stored once more
 
 
@@ -89,8 +90,10 @@ class Engine(Catalog):
         states = (RunState.PENDING, RunState.RUNNING)
         left = await self.storage.list_runs(RunQuery(states=states, newest_first=False))
         self.snapshots.clean({stored.run.code for stored in left})
-        for stored in left:
-            await self._resume(stored.run)
+        known: dict[str, Workflow] = {}
+        for first in range(0, len(left), RESUMED_AT_ONCE):  # their writes share transactions
+            some = left[first : first + RESUMED_AT_ONCE]
+            await asyncio.gather(*(self._resume(stored.run, known) for stored in some))
 
     async def stop(self) -> None:
         """Stop what runs, for the next server to go on with, and stop the executor."""
@@ -106,13 +109,16 @@ class Engine(Catalog):
         while self._ends:
             await asyncio.wait(list(self._ends.values()))
 
-    async def _resume(self, run: Run) -> None:
-        """Go on with a run of an earlier server, or end it where that is not possible."""
+    async def _resume(self, run: Run, known: dict[str, Workflow]) -> None:
+        """Go on with a run of an earlier server, or end it where that is not possible.
+
+        :param known: definitions, which many runs have in common
+        """
         try:
             code = self.snapshots.file(run.code)
             if code is not None and not code.exists():
                 raise ServerStopped(f"the source that this run began with, {code}, is gone")
-            workflow, earlier = await recover(self.storage, run)
+            workflow, earlier = await recover(self.storage, run, known)
         except ServerStopped as error:
             ended = run.to(RunState.FAILED, failure=error.failure)
             text = _said(error.failure)

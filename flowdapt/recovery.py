@@ -68,16 +68,19 @@ async def definition(storage: Storage, run: Run) -> Workflow:
     return Workflow.model_validate(json.loads(text))
 
 
-async def recover(storage: Storage, run: Run) -> tuple[Workflow, Earlier]:
+async def recover(
+    storage: Storage, run: Run, known: dict[str, Workflow]
+) -> tuple[Workflow, Earlier]:
     """Return with what to go on with a run.
 
+    :param known: definitions that were read before
     :raises ServerStopped: it is not gone on with
     """
     try:
-        workflow = await definition(storage, run)
+        workflow = known.get(run.definition) or await definition(storage, run)
     except ResourceNotFound:
         raise ServerStopped from None
-    how = recovers(workflow)
+    known[run.definition], how = workflow, recovers(workflow)
     if how == "fail":
         raise ServerStopped
     if run.resumed >= MOST_RESUMED:

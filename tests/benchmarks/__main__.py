@@ -44,6 +44,8 @@ LINES = {
     "clusters": "clusters",
     "triggers": "triggers",
     "plugins": "plugins",
+    "resume": "resume",
+    "records": "records",
 }
 
 
