@@ -400,6 +400,7 @@ async def test_a_run_without_its_source_fails_and_says_so(house: House) -> None:
         await waiting
     for file in (house.app_dir / "code").iterdir():
         file.unlink()
+    (house.app_dir / "farm_again.py").write_text("edited = True")  # or it would be there again
 
     second = await house.server()
 
