@@ -139,8 +139,9 @@ class ClusterMemorySuite(MemorySuite):
     async def test_stages_replace_remove_and_write_to_copies_of_their_own(self, desk: Desk) -> None:
         def use() -> list[Any]:
             import numpy as np
+            from flowdapt_workers import payloads
 
-            from flowdapt import get_run_context, payloads
+            from flowdapt import get_run_context
 
             places = get_run_context().objects
             assert places is not None

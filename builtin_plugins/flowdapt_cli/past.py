@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,8 @@ def workflow_of(client: Client, run: Run) -> Workflow:
 
     :raises ResourceNotFound: it is gone
     """
+    with suppress(ResourceNotFound):  # as of a run of an earlier release
+        return client.runs.definition(run)
     named = run.workflow_uid or run.workflow
     try:
         changes = client.workflows.history(named)

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowdapt import payloads
+from flowdapt_workers import stored
+
 from flowdapt.errors import StageError
 from flowdapt.executors import Host, StageFailed
 from flowdapt.runs import Run, RunState
+from flowdapt.texts import shown as as_text
+from flowdapt.texts import to_json
 from flowdapt.walks import Walk, stage_types
 from flowdapt_cli.development import debugger
 from flowdapt_cli.errors import FAILED, CommandError
@@ -117,11 +120,11 @@ class Replay:
                 raise CommandError(f"there is no item {plan.item} of stage {plan.stage!r}")
             value = value[0]
         note(f"{_where(plan)} went well, and returned {_kind(value)}")
-        text = payloads.to_json(value)
+        text = to_json(value)
         if self.form != "table":
             return dump({**self._facts(past, plan), "result": json.loads(text)}, self.form)
         if len(text) > LONGEST:
-            shown = payloads.shown(value)
+            shown = as_text(value)
             return say(shown[:LONGEST] + (" ..." if len(shown) > LONGEST else ""))
         from flowdapt_cli.render import result
 
@@ -156,7 +159,7 @@ class _Stored:
                 raise
             return []
         try:
-            return [payloads.load(block)]
+            return [stored.loaded(block)]
         except Exception as error:  # such as a class that is not there, or is another one now
             note(f"the stored result of stage {stage} cannot be loaded here: {error!r}")
             return []

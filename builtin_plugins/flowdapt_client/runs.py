@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
+from flowdapt.resources import Workflow
 from flowdapt.runs import RunState, StageRecord
 from flowdapt_client import items, logs, waiting
 from flowdapt_client.addresses import Named, OfRun, about, about_run, path, run_path
@@ -175,8 +176,17 @@ class Runs(Group[_S]):
         return read(RunHistory, (yield from about_run(run, _answer(request))))
 
     @Asking
+    def definition(self, run: OfRun) -> Call[Workflow]:
+        """Return the workflow as a run began with it.
+
+        :raises ResourceNotFound: there is no such run, or it was not kept
+        """
+        request = Request("GET", run_path(run, "definition"), kind="workflow")
+        return read(Workflow, (yield from about_run(run, _answer(request))))
+
+    @Asking
     def stage_result(self, run: OfRun, stage: str) -> Call[bytes]:
-        """Return what a stage handed on, as :func:`flowdapt.payloads.load` reads it.
+        """Return what a stage handed on, as :func:`flowdapt_workers.stored.loaded` reads it.
 
         That unpickles it, which may run any code: do it only with what your own server answers.
 

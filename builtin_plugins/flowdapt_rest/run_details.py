@@ -10,6 +10,8 @@ import orjson
 from starlette.responses import Response
 
 from flowdapt.errors import FlowdaptError
+from flowdapt.recovery import definition
+from flowdapt.resources import Workflow
 from flowdapt.runs import StageRecord
 from flowdapt_rest import histories, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
@@ -35,7 +37,7 @@ class NoStoredResult(FlowdaptError):
     def __init__(self, stage: str, run: str) -> None:
         super().__init__(
             f"there is no stored result of stage {stage!r} of run {run!r}: only small ones of "
-            "stages that have finished are stored, and none of lists that are kept in parts"
+            "stages that have finished are stored"
         )
         self.stage, self.run = stage, run
 
@@ -69,6 +71,14 @@ class RunDetailRoutes:
                 name="list_run_stages",
                 reply=shapes.always(list[StageRecord]),
             ),
+            Operation(
+                f"GET {ONE}/definition",
+                self.definition,
+                name="get_run_definition",
+                kind="workflow",
+                versions=[V1],
+                reply=partial(shapes.resource, Workflow),
+            ),
             ours(
                 f"GET {ONE}/history",
                 self.history,
@@ -98,6 +108,13 @@ class RunDetailRoutes:
         return schema.reply(
             render.stages(await self.engine.stages(request.path_params["identifier"]))
         )
+
+    async def definition(self, request: Request) -> Response:
+        """Return the workflow as a run began with it."""
+        schema = negotiated(request)
+        run = await self.engine.find_run(request.path_params["identifier"])
+        workflow = await definition(self.engine.storage, run)
+        return schema.reply(render.resource(workflow, schema.version))
 
     async def history(self, request: Request) -> Response:
         """Return what happened to a run and its stages in order of time, and what they used."""

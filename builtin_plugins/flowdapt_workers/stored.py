@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from flowdapt_workers import payloads
 from flowdapt_workers.calls import Failed, Piece, Value
 from flowdapt_workers.parts import Archived
 
@@ -51,6 +52,18 @@ def restored(block: bytes) -> Value:
         return Value(block)
     value: Value = pickle.loads(block[len(PIECES) :])  # noqa: S301 - of our own database
     return value
+
+
+def loaded(block: bytes) -> Any:
+    """Return the value of a result that was stored, unpickled; only for the user's own processes.
+
+    :raises Exception: whatever unpickling raises
+    """
+    value = restored(block)
+    if value.part is not None:
+        return payloads.load(bytes(value.part))  # type: ignore[arg-type]  # nothing else is stored
+    parts = (bytes(piece.part) for piece in value.pieces or ())  # type: ignore[arg-type]
+    return [element for part in parts for element in payloads.load(part)]
 
 
 def chunk(elements: Elements) -> bytes | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from uuid import UUID, uuid4
 
 from flowdapt_sqlite.storage import SqliteStorage
 
@@ -26,7 +27,7 @@ async def measure(repeat: int) -> list[Figure]:
     with app_dir() as small, app_dir() as large:
         last = [await fill(folder, count) for folder, count in ((small, FEW), (large, MANY))]
         async with engine(NOOP, folder=small) as few, engine(NOOP, folder=large) as many:
-            asked = {
+            asked: dict[str, list[Callable[[], Awaitable[object]]]] = {
                 "stages of a run": [
                     partial(e.storage.list_stages, uid)
                     for e, uid in zip((few, many), last, strict=True)
@@ -41,19 +42,19 @@ async def measure(repeat: int) -> list[Figure]:
                 "a run": [partial(run, e, "noop") for e in (few, many)],
             }
             return [
-                await _compared(f"records, {name}", *ways, repeat=repeat)
-                for name, ways in asked.items()
+                await _compared(f"records, {name}", *two, repeat=repeat)
+                for name, two in asked.items()
             ]
 
 
-async def fill(folder: Path, count: int) -> object:
+async def fill(folder: Path, count: int) -> UUID:
     """Store runs with so many stages in all; return the uid of the last."""
     storage = SqliteStorage(app_dir=folder)
     await storage.start()
     record = StageRecord(stage="", state=RunState.FINISHED, result=b"x" * 50)
     records = [record.model_copy(update={"stage": f"stage-{n}"}) for n in range(STAGES)]
 
-    async def one(number: int) -> object:
+    async def one(number: int) -> UUID:
         begun = Run(workflow=f"w{number % 10}").to(RunState.RUNNING)
         await storage.add_run(begun)
         for one_record in records[:-1]:
@@ -62,7 +63,7 @@ async def fill(folder: Path, count: int) -> object:
         await storage.save_run(end, was=begun.state, result=b"1", last=records[-1])
         return begun.uid
 
-    last: object = None
+    last = uuid4()
     for first in range(0, count // STAGES, 100):
         last = (await asyncio.gather(*(one(n) for n in range(first, first + 100))))[-1]
     await storage.stop()

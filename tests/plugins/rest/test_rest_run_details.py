@@ -8,8 +8,8 @@ from uuid import UUID
 
 import httpx
 import pytest
+from flowdapt_workers import payloads
 
-from flowdapt import payloads
 from flowdapt.runs import StageRecord
 from flowdapt.server import Server
 from tests.plugins.rest.callers import bearer
@@ -125,3 +125,28 @@ async def test_what_stages_used_is_summed_and_of_peaks_the_highest_counts(
         "energy_joules": 4.5,
         "result_bytes": 9,
     }
+
+
+async def test_the_workflow_is_as_the_run_began_with_it(workflows: httpx.AsyncClient) -> None:
+    run = await ran(workflows)
+    workflow = (await workflows.get("/workflows/echo")).json()
+    before = workflow["spec"]["stages"][0]["target"]
+    workflow["spec"]["stages"][0]["target"] = "rest_stages.total"
+    assert (await workflows.put("/workflows/echo", json=workflow)).status_code == 200
+
+    answer = await workflows.get(f"/workflows/run/{run['name']}/definition")
+
+    assert answer.status_code == 200
+    assert answer.json()["metadata"]["name"] == "echo"
+    assert answer.json()["spec"]["stages"][0]["target"] == before
+
+
+async def test_a_workflow_that_was_not_kept_is_not_found(
+    workflows: httpx.AsyncClient, server: Server
+) -> None:
+    run = await ran(workflows)
+    await server.engine.storage.delete_blobs("definition/")
+
+    answer = await workflows.get(f"/workflows/run/{run['name']}/definition")
+
+    assert answer.status_code == 404
