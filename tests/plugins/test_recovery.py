@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,13 +15,13 @@ from flowdapt_local.executor import LocalExecutor
 from flowdapt_sqlite.storage import SqliteStorage
 
 from flowdapt.engine import Engine
-from flowdapt.errors import Draining
+from flowdapt.errors import Draining, StorageError
 from flowdapt.executors import Host
 from flowdapt.recovery import MOST_RESUMED
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState
 from flowdapt.snapshots import Root, Snapshots
-from flowdapt.storage import StoredRun
+from flowdapt.storage import RunQuery, StoredRun
 from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
@@ -407,3 +408,67 @@ async def test_a_run_without_its_source_fails_and_says_so(house: House) -> None:
     end = await second.get_run(run.uid)
     assert end.run.failure is not None
     assert "is gone" in end.run.failure.message
+
+
+def limit(engine: Engine, pages: int) -> None:
+    """Have the database be as large as it may be, or let it grow again."""
+    storage = engine.storage
+    assert isinstance(storage, SqliteStorage)
+    assert storage._db is not None
+    storage._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+async def test_a_run_whose_result_finds_no_room_on_the_disk_has_failed_and_says_so(
+    house: House,
+) -> None:
+    engine = await house.server()
+    given = {"folder": str(house.app_dir), "size": 5000}  # more than pages that are free already
+    run = await begun(engine, stage("load"), stage("again", "load"), **given)
+    await stages_stored(engine, run, 1)
+    limit(engine, 1)
+    house.go("again")
+
+    end = await ended(engine, run)
+    assert end.run.failure is not None
+    assert end.run.failure.type == "StorageError"
+    assert "the disk is full" in end.run.failure.message
+    with pytest.raises(StorageError, match="the disk is full"):
+        await engine.submit("farm", {**given, "text": "x" * 100_000})
+    assert len(await engine.list_runs(RunQuery())) == 1
+
+    limit(engine, 1_000_000)
+    again = await engine.submit("farm", given)
+    assert (await ended(engine, again)).run.state is RunState.FINISHED
+
+
+LOCK = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.readline()
+db.execute("ROLLBACK")
+"""
+
+
+async def test_a_run_waits_for_whoever_holds_the_database(house: House) -> None:
+    engine = await house.server()
+    run = await begun(engine, stage("load"), stage("again", "load"), folder=str(house.app_dir))
+    await house.until("load")
+    locker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LOCK, str(house.app_dir / "flowdapt.db")),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert locker.stdout is not None
+    assert locker.stdin is not None
+    assert await locker.stdout.readline() == b"locked\n"
+    house.go("again")
+    await house.until("again")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(engine.wait(run.uid), 0.2)
+
+    locker.stdin.write(b"\n")
+    await locker.wait()
+
+    assert (await ended(engine, run)).run.state is RunState.FINISHED
