@@ -34,7 +34,8 @@ from flowdapt.walks import Seal, Type, Walk, failure_of
 logger = logging.getLogger(__name__)
 
 RESUMED_AT_ONCE = 200  #: runs that a starting server goes on with in one turn
-RETRY_SECONDS = 0.2  #: pause before the final state of a run is tried to be stored once more
+#: pauses, the first and the longest, before the final state of a run is tried to be stored again
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.2, 2.0
 
 
 class Engine(Catalog):
@@ -288,24 +289,27 @@ class Engine(Catalog):
         failure: Failure | None,
         result: bytes | memoryview | None,
     ) -> StoredRun:
-        was, open_run = walk.run.state, walk.run
-        walk.run = open_run.to(state, failure=failure)
-        text = _said(failure) if failure is not None else result
-        seen = walk.seen(text)
-        told = [*walk.last_told, _told(events.RUN_FINISHED, seen)]
-        try:
-            await self.storage.save_run(walk.run, was=was, result=text, last=walk.last, events=told)
-        except ResourceNotFound:
-            walk.log.info("run %s was deleted while it was in progress", walk.run.name)
-        except FlowdaptError as error:
-            # Such as a full disk. The result may have been too much for it; the end is not.
-            walk.log.exception("the end of run %s could not be stored; once more", walk.run.name)
-            await asyncio.sleep(RETRY_SECONDS)
-            failure = failure_of(error)
-            walk.run, text = open_run.to(RunState.FAILED, failure=failure), _said(failure)
+        was, open_run, pause = walk.run.state, walk.run, RETRY_SECONDS
+        while True:
+            walk.run = open_run.to(state, failure=failure)
+            text = _said(failure) if failure is not None else result
             seen = walk.seen(text)
             told = [*walk.last_told, _told(events.RUN_FINISHED, seen)]
-            await self.storage.save_run(walk.run, was=was, result=text, last=walk.last, events=told)
+            facts: dict[str, Any] = {"result": text, "last": walk.last, "events": told}
+            try:
+                await self.storage.save_run(walk.run, was=was, **facts)
+                break
+            except ResourceNotFound:
+                walk.log.info("run %s was deleted while it was in progress", walk.run.name)
+                break
+            except FlowdaptError as error:
+                if walk.stopped:  # the next server goes on with it
+                    raise
+                # Such as a full disk. The result may be too much for it; the end is not.
+                walk.log.exception("the end of run %s is not stored; once more", walk.run.name)
+                state, failure = RunState.FAILED, failure_of(error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_RETRY_SECONDS)
         if not self.keep_runs:
             await self.storage.delete_run(walk.run.uid)
         walk.tell_last()

@@ -683,12 +683,12 @@ async def test_the_last_stages_end_is_kept_with_the_runs_or_not_at_all(
     make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch, *, ends: bool
 ) -> None:
     monkeypatch.setattr(engine_module, "RETRY_SECONDS", 0)
-    storage = Failing(0 if ends else 2)
+    storage = Failing(0 if ends else 1_000_000)
     engine = await make_engine(storage=storage)
     await engine.create(Workflow, a_workflow())
 
     run = await engine.submit("farm", {"n": 4})
-    await asyncio.gather(engine.wait(run.uid), return_exceptions=True)
+    await (engine.wait(run.uid) if ends else storage.refused.wait())
 
     told = [event["type"] for event in await kept(storage, run)]
     whole = [events.RUN_STARTED, events.STAGE_CHANGED, events.RUN_FINISHED]
@@ -1061,11 +1061,12 @@ class Failing(MemoryStorage):
 
     def __init__(self, times: int) -> None:
         super().__init__()
-        self.times = times
+        self.times, self.refused = times, asyncio.Event()
 
     async def save_run(self, run: Run, **facts: Any) -> None:
         self.times -= 1
         if self.times >= 0:
+            self.refused.set()
             raise StorageError("the disk is full")
         await super().save_run(run, **facts)
 
@@ -1081,22 +1082,41 @@ async def test_an_end_that_cannot_be_stored_is_tried_once_more_as_a_failure(
 
     assert ended.run.state is RunState.FAILED
     assert json.loads(ended.result or b"") == ["StorageError", "the disk is full"]
-    assert "could not be stored; once more" in caplog.text
+    assert "is not stored; once more" in caplog.text
 
 
-async def test_a_run_whose_end_is_refused_twice_leaves_nothing_open(
+async def test_an_end_is_tried_to_be_stored_until_it_is(
     make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "RETRY_SECONDS", 0)
-    engine = await make_engine(storage=Failing(2))
+    engine = await make_engine(storage=Failing(5))
+    await engine.create(Workflow, a_workflow())
+
+    ended = await engine.wait((await engine.submit("farm", {"n": 4})).uid)
+
+    assert ended.run.state is RunState.FAILED
+    assert (await engine.get_run(ended.run.uid)).run == ended.run
+
+
+async def test_a_run_whose_end_is_not_stored_when_the_server_stops_is_left_to_the_next(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "RETRY_SECONDS", 0)
+    storage = Failing(1_000_000)
+    engine = await make_engine(storage=storage)
     await engine.create(Workflow, a_workflow())
     run = await engine.submit("farm", {"n": 4})
+    waiting = asyncio.ensure_future(engine.wait(run.uid))
+    await storage.refused.wait()
+
+    await engine.stop()
 
     with pytest.raises(StorageError, match="the disk is full"):
-        await engine.wait(run.uid)
-
-    await asyncio.wait_for(engine.drained(), 5)
-    assert (await engine.get_run(run.uid)).run.state is RunState.RUNNING
+        await waiting
+    assert (await storage.get_run(run.uid)).run.state is RunState.RUNNING
+    storage.times = 0
+    ended = await (await make_engine(storage=storage)).wait(run.uid)
+    assert (ended.run.state, ended.result) == (RunState.FINISHED, b"8")
 
 
 async def test_a_fault_of_flowdapt_itself_fails_the_run_and_is_logged(

@@ -427,16 +427,17 @@ async def test_a_run_whose_result_finds_no_room_on_the_disk_has_failed_and_says_
     await stages_stored(engine, run, 1)
     limit(engine, 1)
     house.go("again")
-
-    end = await ended(engine, run)
-    assert end.run.failure is not None
-    assert end.run.failure.type == "StorageError"
-    assert "the disk is full" in end.run.failure.message
+    await house.until("again")
     with pytest.raises(StorageError, match="the disk is full"):
         await engine.submit("farm", {**given, "text": "x" * 100_000})
     assert len(await engine.list_runs(RunQuery())) == 1
 
     limit(engine, 1_000_000)
+
+    end = await ended(engine, run)
+    assert end.run.failure is not None
+    assert end.run.failure.type == "StorageError"
+    assert "the disk is full" in end.run.failure.message
     again = await engine.submit("farm", given)
     assert (await ended(engine, again)).run.state is RunState.FINISHED
 
