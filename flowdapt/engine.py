@@ -17,13 +17,14 @@ from flowdapt.errors import (
     InvalidResource,
     ResourceExists,
     ResourceNotFound,
+    ResultsLost,
     RunCancelled,
 )
 from flowdapt.events import ACTOR, Event
-from flowdapt.executors import Executor, Host, Outcome, Progress
+from flowdapt.executors import LOST_ATTEMPTS, Executor, Host, Outcome, Progress
 from flowdapt.plugins import Plugins
 from flowdapt.policies import Policy, around
-from flowdapt.recovery import ServerStopped, define, recover
+from flowdapt.recovery import ServerStopped, define, earlier, recover
 from flowdapt.resources import KINDS, Config, Resource, Workflow, merged_data
 from flowdapt.runs import Failure, Run, RunState, StageRecord, named_values
 from flowdapt.snapshots import Snapshots
@@ -119,7 +120,7 @@ class Engine(Catalog):
             code = self.snapshots.file(run.code)
             if code is not None and not code.exists():
                 raise ServerStopped(f"the source that this run began with, {code}, is gone")
-            workflow, earlier = await recover(self.storage, run, known)
+            workflow, before = await recover(self.storage, run, known)
         except ServerStopped as error:
             ended = run.to(RunState.FAILED, failure=error.failure)
             text = _said(error.failure)
@@ -130,7 +131,7 @@ class Engine(Catalog):
             event = _told(events.RUN_RESUMED, StoredRun(again))
             await self.storage.save_run(again, was=run.state, events=[event])
             walk = self._walk(again, workflow)
-            walk.earlier = earlier
+            walk.earlier = before
             self._go(walk)
         self.events.publish(event)
 
@@ -260,7 +261,7 @@ class Engine(Catalog):
         uid, result = walk.run.uid, None
         try:
             try:
-                result = (await computing).json
+                result = (await self._computed(walk, computing)).json
                 end, failure = RunState.FINISHED, None
             except (asyncio.CancelledError, RunCancelled):
                 await self.executor.cancel(uid)
@@ -281,6 +282,18 @@ class Engine(Catalog):
             await self.executor.release(uid)
             self._walks.pop(uid, None)
             self._ends.pop(uid, None)
+
+    async def _computed(self, walk: Walk, computing: asyncio.Task[Outcome]) -> Outcome:
+        """Wait until a run is computed; what is lost with a cluster is, if need be, once more."""
+        for _ in range(1, LOST_ATTEMPTS):
+            try:
+                return await computing
+            except ResultsLost as error:
+                walk.log.warning("run %s is computed again in part: %s", walk.run.name, error)
+            await walk.settle()
+            walk.earlier = await earlier(self.storage, walk.run)
+            computing = walk.begin()
+        return await computing
 
     async def _end(
         self,

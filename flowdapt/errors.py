@@ -164,6 +164,10 @@ class WorkerLost(StageError):
         self.stage, self.cause, self.times = stage, cause, times
 
 
+class ResultsLost(StageError):
+    """Results that a stage takes are gone with what computed them, such as a cluster."""
+
+
 class NeverFits(StageError):
     """A stage asks for more of a resource than the executor will ever have."""
 

@@ -89,5 +89,10 @@ async def recover(
         )
     if how == "restart":
         return workflow, Earlier()
+    return workflow, await earlier(storage, run)
+
+
+async def earlier(storage: Storage, run: Run) -> Earlier:
+    """Return what is stored of a run."""
     records = {record.stage: record for record in await storage.list_stages(run.uid)}
-    return workflow, Earlier(records, await storage.list_chunks(run.uid))
+    return Earlier(records, await storage.list_chunks(run.uid))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from flowdapt.context import Places, Sealed, WorkflowRunContext
-from flowdapt.errors import RunCancelled, StageError
+from flowdapt.errors import ResultsLost, RunCancelled, StageError
 from flowdapt.events import ITEM_YIELDED, LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, Ref, StageFailed
 from flowdapt.hooks import load
@@ -88,6 +88,7 @@ class Walk:
     _writes: set[asyncio.Task[None]] = field(default_factory=set)
     _logged: int = 0
     _chunked: int = 0
+    _lost: bool = False  # results are gone, and what is not stored is to be computed again
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -174,6 +175,9 @@ class Walk:
         :raises StageError: a stage had failed, or the run been cancelled, and only the end of the
             run was not stored
         """
+        for state in (self._started, self._handles, self._outcomes):  # it may be once more
+            state.clear()
+        self.last, self.last_told, self._lost = None, (), False
         ended = {n: r for n, r in self.earlier.records.items() if n in self.stages}
         self.records |= ended
         for name, record in ended.items():
@@ -228,11 +232,12 @@ class Walk:
             outcome = await compute()
         except StageError as error:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
-            if not (self.handed_over and state is RunState.CANCELLED):
+            self._lost = self._lost or isinstance(error, ResultsLost)
+            if not (self._lost or (self.handed_over and state is RunState.CANCELLED)):
                 await self._ended(stage.name, state, failure=failure_of(error, stage.name))
             raise
         except asyncio.CancelledError:
-            if not self.handed_over:
+            if not (self._lost or self.handed_over):
                 await self._ended(stage.name, RunState.CANCELLED)
             raise
         await self._finished(stage, outcome)

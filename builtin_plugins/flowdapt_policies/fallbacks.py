@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from flowdapt.errors import RunCancelled, StageError
+from flowdapt.errors import ResultsLost, RunCancelled, StageError
 from flowdapt.executors import Outcome
 from flowdapt.policies import Compute
 from flowdapt.resources import Stage, now, timestamp
@@ -38,7 +38,7 @@ class Fallbacks(OptionPolicy):
         """Compute a stage, or what stands in for it; if that fails, the stage does."""
         try:
             return await compute()
-        except RunCancelled:
+        except (RunCancelled, ResultsLost):  # which is computed again
             raise
         except StageError as error:
             failure = failure_of(error, stage.name)

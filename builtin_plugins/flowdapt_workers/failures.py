@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from flowdapt.context import WorkflowRunContext
 
 
-class ResultsLost(StageError):
-    """Results that a stage takes were on a cluster that is gone."""
-
-
 class NodesUnfit(StageError):
     """There are nodes, and none of them can compute for this server."""
 

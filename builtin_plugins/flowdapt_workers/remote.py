@@ -13,14 +13,14 @@ from uuid import UUID
 
 import flowdapt
 from flowdapt.context import PLACES, WorkflowRunContext
-from flowdapt.errors import NeverFits, RunCancelled, ServerError, StageError
+from flowdapt.errors import NeverFits, ResultsLost, RunCancelled, ServerError, StageError
 from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
 from flowdapt_workers import capacities, payloads
 from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import Surroundings
-from flowdapt_workers.failures import NodesUnfit, ResultsLost
+from flowdapt_workers.failures import NodesUnfit
 from flowdapt_workers.jobs import Job, Mapped, Single, Unit, began
 from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
