@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -43,8 +44,9 @@ class Terminal:
 
     def wait_for(self, *words: str) -> None:
         """Read until all words were drawn since the last call."""
-        seen = ""
+        seen, end = "", time.monotonic() + 10 * SECONDS
         while not all(word in seen for word in words):
+            assert time.monotonic() < end, f"not drawn: {words}\n{seen[-3000:]}"
             assert select.select([self._ours], [], [], SECONDS)[0], f"not drawn: {words}\n{seen}"
             seen += os.read(self._ours, 100_000).decode()
 
@@ -131,7 +133,9 @@ def test_a_server_that_is_away_is_said_to_be_until_it_is_back(
         # The context ends with a SIGKILL.
     top.wait_for("is away; runs are as they were", name)
     with serving(folder, *at):
-        top.wait_for("0 in progress", name, "failed")
+        top.wait_for("1 in progress", name, "running")
+        (tmp_path / "no").touch()
+        top.wait_for("0 in progress", name, "finished")
         assert top.interrupt() == 130
 
 
