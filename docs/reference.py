@@ -39,10 +39,12 @@ from flowdapt import (
     errors,
     executors,
     hooks,
+    policies,
     resources,
     settings,
     storage,
     triggers,
+    walks,
 )
 from flowdapt.plugins import Plugins
 
@@ -65,6 +67,7 @@ def pages() -> dict[str, str]:
         "storage": _storage,
         "executors": _executors,
         "triggers": _triggers,
+        "policies": _policies,
         "artifacts": _artifacts,
         "errors": _errors,
         "client": _client,
@@ -183,6 +186,12 @@ def _triggers() -> Iterator[str]:
     yield from _head("Triggers", triggers)
     contract = (triggers.Rule, triggers.TimeRule, triggers.EventRule, triggers.WatchingRule)
     for one in (*contract, triggers.Occasion, Firing):
+        yield from _class(one)
+
+
+def _policies() -> Iterator[str]:
+    yield from _head("Policies", policies)
+    for one in (policies.Policy, walks.Walk):
         yield from _class(one)
 
 
