@@ -55,7 +55,7 @@ _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 _LITERAL = re.compile(r"``(.+?)``")
 _QUOTED = re.compile(r"""(: |-> )(['"])(.*?)\2""")  # annotations are texts
 _CALL, _ITEMS = re.compile(r"-> Call\[(.*)\]$"), re.compile(r"-> Items\[(.*)\]$")
-_FIELD = re.compile(r"^:(param|return|raises)\s*([\w. |]*):\s*(.*)$")
+_FIELD = re.compile(r"^:(param|ivar|return|raises)\s*([\w. |]*):\s*(.*)$")
 
 
 def pages() -> dict[str, str]:
@@ -353,7 +353,7 @@ def _prose(thing: Any) -> list[str]:
     for line in (inspect.getdoc(thing) or "").splitlines():
         if match := _FIELD.match(line):
             what, name, text = match.groups()
-            label = {"param": f"`{name}`", "return": "Returns", "raises": f"Raises `{name}`"}[what]
+            label = {"return": "Returns", "raises": f"Raises `{name}`"}.get(what, f"`{name}`")
             lines.append(f"- {label}: {_plain(text)}")
         else:
             lines.append(_plain(line))

@@ -11,10 +11,10 @@ def flowdapt_exports() -> list[Provider]:
 @hookimpl
 def flowdapt_executors() -> list[Provider]:
     return [
-        Provider("threads", "flowdapt_embedded.inline:threads", "Threads of the server."),
+        Provider("threads", "flowdapt_workers.inline:threads", "Threads of the server."),
         Provider(
             "inline",
-            "flowdapt_embedded.inline:InlineExecutor",
+            "flowdapt_workers.inline:InlineExecutor",
             "The server's own thread, one stage after another, for debuggers.",
         ),
     ]

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from flowdapt_workers.failures import original
+from flowdapt_workers.inline import InlineExecutor
 
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
@@ -23,7 +24,6 @@ from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
 from flowdapt.walks import Walk, kernel_types, stage_types
-from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 
 

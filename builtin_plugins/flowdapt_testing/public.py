@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowdapt_embedded.inline import InlineExecutor
     from flowdapt_embedded.memory import MemoryStorage
+    from flowdapt_workers.inline import InlineExecutor
 
     from flowdapt_testing.artifacts import ArtifactsSuite
     from flowdapt_testing.clocks import SimulatedClock

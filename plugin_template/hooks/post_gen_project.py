@@ -6,7 +6,7 @@ from pathlib import Path
 MODULE = Path("{{ cookiecutter.module }}")
 TESTS = Path("tests")
 OWN = {
-    "executor": [MODULE / "executor.py", MODULE / "elements.py", TESTS / "test_executor.py"],
+    "executor": [MODULE / "executor.py", TESTS / "test_executor.py"],
     "storage": [MODULE / "storage.py", TESTS / "test_storage.py"],
     "trigger": [MODULE / "workdays.py", TESTS / "test_workdays.py"],
     "service": [MODULE / "run_log.py", TESTS / "test_run_log.py"],

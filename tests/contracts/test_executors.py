@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from flowdapt_embedded.inline import InlineExecutor, threads
 from flowdapt_local.executor import LocalExecutor
+from flowdapt_workers.inline import InlineExecutor, threads
 
 from flowdapt.executors import Executor
 from flowdapt.testing import ExecutorSuite, ProcessExecutorSuite, WorkerSuite

@@ -11,9 +11,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_policies.targets import Targets
+from flowdapt_workers.inline import InlineExecutor
 
 from flowdapt import engine as engine_module
 from flowdapt import events

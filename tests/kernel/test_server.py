@@ -24,7 +24,7 @@ from tests.sites import Site
 pytestmark = pytest.mark.anyio
 
 PLUGIN = """
-from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_workers.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt.services import Service
 

@@ -12,8 +12,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
+from flowdapt_workers.inline import InlineExecutor
 
 from flowdapt.context import Sealed
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flowdapt_cli.reading.errors import UnreadableFile
-from flowdapt_embedded.inline import InlineExecutor
+from flowdapt_workers.inline import InlineExecutor
 
 import flowdapt
 from flowdapt import get_run_context

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from flowdapt_embedded.inline import AT_ONCE, InlineExecutor
+from flowdapt_workers.inline import AT_ONCE, InlineExecutor
 
 from flowdapt.context import WorkflowRunContext, get_run_context
 from flowdapt.errors import RunCancelled, TargetNotFound

@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_local import dispatch
 from flowdapt_local.executor import LocalExecutor, local
@@ -26,6 +25,7 @@ from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
 from flowdapt_testing.stopping import SLEEPS
 from flowdapt_workers.crew import Crew
+from flowdapt_workers.inline import InlineExecutor
 from flowdapt_workers.parts import Woven
 from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.spool import Spool

@@ -18,7 +18,6 @@ from uuid import UUID
 
 from flowdapt.errors import FlowdaptError, StorageError
 from flowdapt.events import Event
-from flowdapt.texts import to_json
 from flowdapt.plugins import offered
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.storage import (
@@ -30,6 +29,7 @@ from flowdapt.storage import (
     Storage,
     StoredRun,
 )
+from flowdapt.texts import to_json
 
 Change = tuple[str, tuple[Any, ...], dict[str, Any]]  #: a method's name, and its arguments
 
@@ -116,8 +116,17 @@ class JournalStorage(Storage):
     ) -> None:
         await self._change("save_stage", run, record, events=events)
 
+    async def save_chunk(self, run: UUID, stage: str, chunk: bytes | None) -> None:
+        await self._change("save_chunk", run, stage, chunk)
+
     async def append_log(self, run: UUID, block: LogBlock) -> None:
         await self._change("append_log", run, block)
+
+    async def save_blob(self, key: str, blob: bytes, *, seconds: float | None = None) -> None:
+        await self._change("save_blob", key, blob, seconds=seconds)
+
+    async def delete_blobs(self, prefix: str) -> None:
+        await self._change("delete_blobs", prefix)
 
     async def append_event(self, event: Event) -> None:
         await self._change("append_event", _plain_event(event))
@@ -148,6 +157,12 @@ class JournalStorage(Storage):
 
     async def list_stages(self, run: UUID) -> Sequence[StageRecord]:
         return await self._held.list_stages(run)
+
+    async def list_chunks(self, run: UUID) -> Mapping[str, Sequence[bytes]]:
+        return await self._held.list_chunks(run)
+
+    async def load_blob(self, key: str) -> bytes | None:
+        return await self._held.load_blob(key)
 
     async def read_log(
         self, run: UUID, *, after: int = 0, limit: int = 100

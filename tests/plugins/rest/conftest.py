@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 import httpx
 import pytest
 from flowdapt_cli.reading import settings
-from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.app import make_app
 from flowdapt_rest.roles import Role
 from flowdapt_rest.service import RestService
 from flowdapt_rest.tokens import Tokens
+from flowdapt_workers.inline import InlineExecutor
 
 from flowdapt.engine import Engine
 from flowdapt.executors import Host

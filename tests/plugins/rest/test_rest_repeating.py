@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flowdapt_embedded.inline import InlineExecutor
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.retries import NothingToRetry, RunNotEnded, retry, selections
+from flowdapt_workers.inline import InlineExecutor
 
 from flowdapt.context import get_run_context
 from flowdapt.engine import Engine

@@ -66,7 +66,7 @@ async def test_status_names_the_services_that_the_dashboard_reads(
     assert before["TriggerService"] == {"status": "NOT_OK"}
     assert before["ComputeService"] == {
         "status": "OK",
-        "executor": "flowdapt_embedded.inline.InlineExecutor",
+        "executor": "flowdapt_workers.inline.InlineExecutor",
         "environment": server.executor.describe(),
     }
     assert after["TriggerService"] == {"status": "OK"}

@@ -46,7 +46,7 @@ def test_only_what_belongs_to_its_kind_is_rendered(kind: str, tmp_path: Path) ->
     found = {path.stem for path in (project / "orchard").glob("*.py")}
     own = {
         "stages": set[str](),
-        "executor": {"executor", "elements"},
+        "executor": {"executor"},
         "storage": {"storage"},
         "trigger": {"workdays"},
         "service": {"run_log"},

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor as Pool
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +54,12 @@ class Limit:
             raise self.late
         return result
 
-    async def in_pool(self, pool: Pool, work: Callable[[], Any]) -> Any:
-        """Call a function in a thread of a pool; the time begins when a thread is free.
+    async def elsewhere(
+        self, called: Callable[[Callable[[], Any]], asyncio.Future[Any]], work: Callable[[], Any]
+    ) -> Any:
+        """Have a function called beside the event loop; the time begins when that begins.
 
+        :param called: has it called, such as in a thread of a pool
         :raises TimeoutError: it took longer, and perhaps goes on in its thread
         """
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
@@ -66,7 +68,7 @@ class Limit:
             loop.call_soon_threadsafe(begun.set)
             return work()
 
-        computing = loop.run_in_executor(pool, begin)
+        computing = called(begin)
         try:
             await begun.wait()
         finally:

@@ -15,20 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from flowdapt_sets.paths import SETS
-from flowdapt_workers import importing
-from flowdapt_workers.attempts import Attempts, Trial
-from flowdapt_workers.functions import (
-    Arguments,
-    Function,
-    Tell,
-    Told,
-    brief,
-    check_count,
-    elements_of,
-    failure,
-    name_of,
-)
-from flowdapt_workers.gates import Gate, Group, Limits
 
 from flowdapt import stages
 from flowdapt.context import set_run_context
@@ -50,8 +36,22 @@ from flowdapt.hooks import load
 from flowdapt.resources import now, timestamp
 from flowdapt.runs import FailedItem, Failure
 from flowdapt.texts import to_json
-from flowdapt_embedded.elements import Element, Waiting
-from flowdapt_embedded.limits import Limit
+from flowdapt_workers import importing
+from flowdapt_workers.attempts import Attempts, Trial
+from flowdapt_workers.elements import Element, Waiting
+from flowdapt_workers.functions import (
+    Arguments,
+    Function,
+    Tell,
+    Told,
+    brief,
+    check_count,
+    elements_of,
+    failure,
+    name_of,
+)
+from flowdapt_workers.gates import Gate, Group, Limits
+from flowdapt_workers.limits import Limit
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
 
@@ -371,6 +371,10 @@ class InlineExecutor(Executor):
         finally:
             trials.discard(trial)
 
+    def called(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Have a function called beside the event loop: the one method that another place needs."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
     async def _in_thread(
         self,
         variables: Context,
@@ -380,8 +384,7 @@ class InlineExecutor(Executor):
         limit: Limit | None,
     ) -> Any:
         """Call a function in another thread; a generator is closed once nobody waits for it."""
-        assert self._pool is not None  # noqa: S101 - asked before
-        loop, left = asyncio.get_running_loop(), Event()
+        left = Event()
 
         def take(item: Any) -> None:
             if left.is_set():
@@ -392,8 +395,8 @@ class InlineExecutor(Executor):
         work = functools.partial(variables.run, function.enter, arguments, take)
         try:
             if limit is not None:
-                return await limit.in_pool(self._pool, work)
-            return await loop.run_in_executor(self._pool, work)
+                return await limit.elsewhere(self.called, work)
+            return await self.called(work)
         finally:
             left.set()
 
