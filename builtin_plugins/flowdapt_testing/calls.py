@@ -254,7 +254,7 @@ class CallSuite(AsyncCallSuite):
     async def test_elements_call_workflows_that_map_themselves(self, desk: Desk) -> None:
         each = mapped_stage("a", "fans_out", map_on="n", chunk_size=1)
 
-        assert await desk.result(each, n=[1, 2, 3, 4]) == [0, 2, 6, 12]
+        assert await desk.result(each, n=[2, 3]) == [2, 6]
 
     async def test_elements_of_one_chunk_each_have_a_child(self, desk: Desk, folder: Path) -> None:
         each = mapped_stage("a", "calls", map_on="n", chunk_size=3)
