@@ -354,6 +354,7 @@ class Dispatch:
             units = {n: unit for n, unit in process.units.items() if meant(unit.job)}
             for unit in units.values():
                 unit.job.failed(RunCancelled())
+                unit.ask_no_more()
             if units:
                 self._stop(process, [*units])
 

@@ -199,13 +199,13 @@ class RayCluster(Cluster):
         return done, block if answered.held else None
 
     def _forget(self, order: Order) -> None:
-        if self._inbox.has_asked(order) and not self._lost:
+        if self._inbox.has_asked(order.number) and not self._lost:
             self._actor.close.remote(order.number)
         self._inbox.forget(order)
 
     def answer(self, order: int, question: int, text: bytes) -> None:
         """Answer what the code of an order asked."""
-        if not self._lost:
+        if self._inbox.has_asked(order) and not self._lost:
             self._actor.give.remote(order, question, text)
 
     async def _prepare_late(self, order: Order, lacking: Lacking) -> None:

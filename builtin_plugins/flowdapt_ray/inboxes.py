@@ -96,9 +96,9 @@ class Inbox:
             expected.asked = True
             self._told.ask(expected.order, question, asked)
 
-    def has_asked(self, order: Order) -> bool:
-        """Tell whether the code of an order asked something."""
-        expected = self._expected.get(order.number)
+    def has_asked(self, number: int) -> bool:
+        """Tell whether the code of an order asked something, that is not forgotten yet."""
+        expected = self._expected.get(number)
         return expected is not None and expected.asked
 
     def expect(self, order: Order) -> None:

@@ -94,10 +94,14 @@ class Unit:
     def end(self) -> None:
         """Note that it is not computed any more."""
         self._stop_clock()
-        if self.answering is not None:
-            self.answering.close()
+        self.ask_no_more()
         if self.job.gate is not None:
             self.job.gate.leave(self)
+
+    def ask_no_more(self) -> None:
+        """Have nobody wait any more for answers to what its code asked."""
+        if self.answering is not None:
+            self.answering.close()
 
     def ask(
         self, host: Host, number: int, asked: Asked | None, tell: Callable[[bytes], None]
