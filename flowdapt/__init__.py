@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowdapt_artifacts import models as models
+    from flowdapt_calls.calling import call_workflow as call_workflow
+    from flowdapt_calls.calling import call_workflow_async as call_workflow_async
+    from flowdapt_calls.calling import start_workflow as start_workflow
+    from flowdapt_calls.calling import start_workflow_async as start_workflow_async
+    from flowdapt_calls.errors import WorkflowFailed as WorkflowFailed
     from flowdapt_embedded.run import run as run
 
     from flowdapt.context import get_run_context as get_run_context
@@ -18,11 +23,15 @@ for _folder in getattr(PathFinder.find_spec("flowdapt_compat"), "submodule_searc
     __path__.append(f"{_folder}/modules")
 
 
+_CALLS = ("call_workflow", "call_workflow_async", "start_workflow", "start_workflow_async")
+_EXPORTS = (*_CALLS, "WorkflowFailed", "models", "run")
+
+
 # Looked up on first use, so that `flowdapt --help` and workers import only what they need.
 def __getattr__(name: str) -> Any:
     if name == "get_run_context":
         from flowdapt.context import get_run_context as found
-    elif name in ("models", "run"):
+    elif name in _EXPORTS:
         from flowdapt.plugins import offered
 
         found = offered("exports", name)

@@ -79,6 +79,7 @@ class WorkflowRunContext:
     :param cancelled: it is to end: the run was cancelled, or the attempt took as long as it may;
         becomes true while the stage is computed, a moment before that is interrupted
     :param objects: where its objects are; absent, where those of any process are
+    :param asks: how its code asks the server, see :mod:`flowdapt_workers.asking`
     :param run_data: the run as plain data; :attr:`run` is the same as a model
     :param definition_data: the workflow as plain data; :attr:`definition` is the same as a model
     """
@@ -92,6 +93,7 @@ class WorkflowRunContext:
     attempt: int = 1
     cancelled: bool = False
     objects: Places | None = None
+    asks: object = None
     run_data: dict[str, Any] = field(default_factory=dict)
     definition_data: dict[str, Any] = field(default_factory=dict)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -19,9 +20,10 @@ from flowdapt.errors import (
     ResourceNotFound,
     ResultsLost,
     RunCancelled,
+    StageError,
 )
 from flowdapt.events import ACTOR, Event
-from flowdapt.executors import LOST_ATTEMPTS, Executor, Host, Outcome, Progress
+from flowdapt.executors import LOST_ATTEMPTS, Ask, Executor, Host, Outcome, Progress
 from flowdapt.plugins import Plugins
 from flowdapt.policies import Policy, around
 from flowdapt.recovery import ServerStopped, define, earlier, recover
@@ -68,6 +70,8 @@ class Engine(Catalog):
         self.executor, self.types = executor, types
         self.namespace, self.keep_runs, self.log_limit = namespace, keep_runs, log_limit
         self.seal: Seal | None = None  #: to be set where a plugin keeps secrets
+        #: who answers what stages ask, by kind; to be added to by plugins
+        self.answers: dict[str, Callable[[Ask], Awaitable[bytes]]] = {}
         self.policies: list[Policy] = []  #: the outermost first, see :meth:`govern`
         self.draining = False
         self.snapshots: Snapshots = host.snapshots
@@ -85,10 +89,8 @@ class Engine(Catalog):
 
     async def start(self) -> None:
         """Start the executor, and go on with the runs that an earlier server left unfinished."""
-        host = replace(
-            self._host, on_progress=self._on_progress, on_log=self._on_log, on_item=self._on_item
-        )
-        await self.executor.start(host)
+        host = replace(self._host, on_progress=self._on_progress, on_log=self._on_log)
+        await self.executor.start(replace(host, on_item=self._on_item, on_ask=self._on_ask))
         states = (RunState.PENDING, RunState.RUNNING)
         left = await self.storage.list_runs(RunQuery(states=states, newest_first=False))
         self.snapshots.clean({stored.run.code for stored in left})
@@ -96,6 +98,12 @@ class Engine(Catalog):
         for first in range(0, len(left), RESUMED_AT_ONCE):  # their writes share transactions
             some = left[first : first + RESUMED_AT_ONCE]
             await asyncio.gather(*(self._resume(stored.run, known) for stored in some))
+        for walk in list(self._walks.values()):  # such as those whose parent ended just before
+            parent = walk.run.parent
+            if parent is not None and parent not in self._walks:
+                with suppress(ResourceNotFound):
+                    if (await self.find_run(parent)).state is not RunState.FINISHED:
+                        walk.cancel()
 
     async def stop(self) -> None:
         """Stop what runs, for the next server to go on with, and stop the executor."""
@@ -170,14 +178,14 @@ class Engine(Catalog):
         :param input: an object of named values; absent means none
         :param by: who asked for it
         :param told: what is to be told, and stored with the run or not at all
-        :param facts: further ones of the :class:`Run`
+        :param facts: further ones of the :class:`Run`; with a ``parent``, it ends with that, unless
+            that finishes
         :raises ResourceNotFound: there is no such workflow
         :raises InvalidInput: the input is no object
         :raises Draining: no runs are accepted at present
         :raises ResourceExists: a run has the ``uid`` that is among the facts; none was started
         """
-        if self.draining:
-            raise Draining()
+        self._accept(facts.get("parent"))
         workflow = await self.get(Workflow, name)
         facts |= {"namespace": namespace or self.namespace, "source": source}
         facts["config"] = merged_data(await self.list(Config), workflow)
@@ -193,8 +201,7 @@ class Engine(Catalog):
         **facts: Any,
     ) -> Run:
         """Do what :meth:`submit` does, with a workflow and a config that need not be stored."""
-        if self.draining:
-            raise Draining()
+        self._accept(facts.get("parent"))
         names = {"workflow": workflow.name, "workflow_uid": workflow.metadata.uid}
         given = named_values(input)
         namespace = facts.get("namespace", self.namespace)
@@ -215,6 +222,15 @@ class Engine(Catalog):
         beginning.add_done_callback(self._beginning.discard)
         await asyncio.shield(beginning)
         return run
+
+    def _accept(self, parent: UUID | None) -> None:
+        """Refuse runs while the server drains, but for what a run in progress needs to end.
+
+        :raises Draining: saying so
+        """
+        walk = self._walks.get(parent) if parent is not None else None
+        if self.draining and (walk is None or walk.stopped):
+            raise Draining()
 
     async def _defined(self, workflow: Workflow) -> str:
         """Keep a workflow as runs begin with it, once."""
@@ -276,6 +292,10 @@ class Engine(Catalog):
                 if not isinstance(error, FlowdaptError):
                     said = "run %s ended by a fault of flowdapt itself"
                     walk.log.exception(said, walk.run.name)
+            if end is not RunState.FINISHED:
+                for child in list(self._walks.values()):
+                    if child.run.parent == uid:
+                        child.cancel()
             await walk.settle()
             return await self._end(walk, end, failure, result)
         finally:
@@ -396,6 +416,11 @@ class Engine(Catalog):
     def _on_log(self, run: UUID, block: LogBlock) -> None:
         if (walk := self._walks.get(run)) is not None:
             walk.on_log(block)
+
+    async def _on_ask(self, ask: Ask) -> bytes:
+        if ask.kind not in self.answers:
+            raise StageError(f"no plugin of this server answers {ask.kind!r}")
+        return await self.answers[ask.kind](ask)
 
     def _on_item(self, run: UUID, stage: str, number: int, text: bytes) -> None:
         if (walk := self._walks.get(run)) is not None:

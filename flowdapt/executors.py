@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -172,6 +172,23 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """A question that the code of a stage has for the server.
+
+    :param kind: names who answers, see :attr:`flowdapt.engine.Engine.answers`
+    :param item: the element that is computed, in a mapped call
+    :param about: what it is about, as JSON text
+    """
+
+    kind: str
+    run: UUID
+    stage: str
+    item: int | None
+    attempt: int
+    about: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """What an executor is told of the server it belongs to.
 
@@ -183,6 +200,9 @@ class Host:
     :param on_item: to be called, in the event loop, with each item that the generator of a final
         call yields: run, stage, the item's number, and it as JSON text. From 0 on and in order;
         what comes again from 0 on is of another attempt.
+    :param on_ask: to be awaited, in the event loop, for the answer to a question, as JSON text;
+        what it raises is raised where it was asked. It is cancelled when nobody waits for the
+        answer any more, but not when who waited is lost and will ask again.
     :param log_level: of the records of the logging module that are captured
     """
 
@@ -192,6 +212,7 @@ class Host:
     on_progress: Callable[[Progress], None] = lambda _: None
     on_log: Callable[[UUID, LogBlock], None] = lambda _run, _block: None
     on_item: Callable[[UUID, str, int, bytes], None] = lambda *_: None
+    on_ask: Callable[[Ask], Awaitable[bytes]] | None = None
     log_level: int = 20
 
 

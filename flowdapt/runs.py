@@ -108,6 +108,7 @@ class Run(Model):
     definition: str = Field("", description="Names the workflow as the run began with it.")
     resumed: int = Field(0, description="How often a server went on with it that was started anew.")
     retry_of: UUID | None = Field(None, description="The run that this one repeats.")
+    parent: UUID | None = Field(None, description="The run of which a stage started this one.")
     only: dict[str, Selection] = Field(
         default_factory=dict, exclude=True, description="What stages compute, if not everything."
     )

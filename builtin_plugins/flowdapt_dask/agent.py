@@ -25,6 +25,7 @@ from distributed.worker_state_machine import SecedeEvent, UnpauseEvent
 from flowdapt_sets import paths, preparing
 from flowdapt_sets.errors import SetUnusable
 from flowdapt_sets.sets import PluginSet
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Facts, Failed, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.lacking import located
@@ -37,6 +38,7 @@ from flowdapt.objects import Memory
 from flowdapt.plugins import offered
 from flowdapt.runs import Failure
 from flowdapt_dask.amounts import CPUS, declared, restrictions
+from flowdapt_dask.asking import Asking
 from flowdapt_dask.blocks import Block
 from flowdapt_dask.children import ChildLost, Children, Work
 from flowdapt_dask.devices import Devices, visible
@@ -75,6 +77,7 @@ class Agent(WorkerPlugin):
         self._starting = asyncio.Lock()
         self._started = False
         self._orders: dict[str, asyncio.Task[Block | None]] = {}
+        self._asking: dict[int, Asking] = {}
         self._things: OrderedDict[str, bytes] = OrderedDict()  # that orders have in common
         self._awaited: dict[str, asyncio.Future[bytes]] = {}
         self._codes: dict[str, float] = {}  # when one was last asked for
@@ -267,6 +270,14 @@ class Agent(WorkerPlugin):
 
         work.defers = defers
         work.enters = lambda: self.tell("entered", order.number)
+        asking = Asking(work, partial(self._waits, key, order))
+
+        def asks(question: int, asked: Asked | None) -> None:
+            self.tell("ask", order.number, self.worker.address, question, asked)
+            asking.note(question, asked)
+
+        work.asks = asks
+        self._asking[order.number] = asking
         items = Items(partial(self.tell, "items", order.number))
         work.tells = items.take
         kind = await self._kind(order)
@@ -277,6 +288,8 @@ class Agent(WorkerPlugin):
         finally:
             items.flush()
             later.cancel()
+            del self._asking[order.number]
+            asking.end()
             if deferred:
                 self._give_cpus(order, -1)
         answer = located(answer, node_name(self.worker))
@@ -304,6 +317,19 @@ class Agent(WorkerPlugin):
         self.worker.state.available_resources[CPUS] += sign * taken
         if sign > 0 and self.worker.status is Status.running:  # look what can be computed now
             self.worker.handle_stimulus(UnpauseEvent(stimulus_id=f"deferred-{time.time()}"))
+
+    def _waits(self, key: str, order: Order, idle: bool) -> None:
+        """Let others have the processors of an order that waits for them; take them back after."""
+        if idle:
+            self._let_go(key)
+        self._give_cpus(order, 1 if idle else -1)
+        self.tell("idle", order.number, idle)
+
+    def answer(self, number: int, question: int, text: bytes) -> None:
+        """Answer what the code of an order asked."""
+        if (asking := self._asking.get(number)) is not None:
+            self._children.answer(asking.work, question, text)
+            asking.note(question, None)
 
     async def _kind(self, order: Order) -> Kind:
         """Return which processes may compute an order, once its source is here."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.crew import Crew
 from flowdapt_workers.jobs import ASYNC_AT_ONCE
@@ -41,6 +42,8 @@ class Work:
     :param defers: called when it is, and no processor is needed any more
     :param enters: called when the function is called, if its time will be counted
     :param tells: called with each item that its generator yields, a number and a text
+    :param asks: called with what its code asks: a number, and nothing for it where it does not
+        wait any more
     :param pid: of the process that was given the work
     """
 
@@ -57,6 +60,7 @@ class Work:
     defers: Callable[[], None] = lambda: None
     enters: Callable[[], None] = lambda: None
     tells: Callable[[int, bytes], None] = lambda *_: None
+    asks: Callable[[int, Asked | None], None] = lambda *_: None
     pid: int = 0
 
 
@@ -162,6 +166,12 @@ class Children:
         if answer.done() and not answer.cancelled():
             answer.exception()  # nobody else asks
 
+    def answer(self, work: Work, question: int, text: bytes) -> None:
+        """Answer what the code of some work asked."""
+        for process in self._crew.all:
+            if any(one is work for one in process.units.values()):
+                process.answer(question, text)
+
     def _ended(self, process: Process, number: int) -> None:
         """Note that a process is not asked for something any more."""
         work = process.units.pop(number)
@@ -227,6 +237,9 @@ class Children:
             self._log(*rest)
         elif kind == "entered":
             process.units[rest[0]].enters()
+        elif kind == "ask":
+            if (asking := process.units.get(rest[0])) is not None:  # or it left a thread behind
+                asking.asks(*rest[1:])
         elif kind == "item":
             process.units[rest[0]].tells(*rest[1:])
         elif kind == "deferred":

@@ -17,6 +17,7 @@ import dask
 from dask.base import annotate
 from flowdapt_sets.errors import SetUnusable
 from flowdapt_sets.paths import WHEELS
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -323,6 +324,21 @@ class DaskCluster(Cluster):
     def _on_deferred(self, number: int) -> None:
         if (sent := self._sent.get(number)) is not None:
             sent.defer()
+
+    def _on_idle(self, number: int, idle: bool) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.defer(idle)
+
+    def _on_ask(self, number: int, address: str, question: int, asked: Asked | None) -> None:
+        if (sent := self._sent.get(number)) is not None:
+            sent.begun, sent.asked_at = True, address
+            self.told.ask(sent.order, question, asked)
+
+    def answer(self, order: int, question: int, text: bytes) -> None:
+        """Answer what the code of an order asked."""
+        if (sent := self._sent.get(order)) is not None and sent.asked_at:
+            given = self._about.server, order, question, text
+            self._do(self._client.run(entry.answer, *given, workers=[sent.asked_at]))
 
     def _on_done(
         self, number: int, answer: Done | Failed, has_block: bool, address: str, processes: int

@@ -88,6 +88,15 @@ async def give(server: str, kind: str, name: str, thing: bytes, *, dask_worker: 
         agent.give(kind, name, thing)
 
 
+async def answer(
+    server: str, number: int, question: int, text: bytes, *, dask_worker: Any = None
+) -> None:
+    """Answer what the code of an order asked."""
+    agent: Agent | None = dask_worker.plugins.get(name_of(server))
+    if agent is not None:
+        agent.answer(number, question, text)
+
+
 async def leave(server: str, *, dask_worker: Any = None) -> None:
     """End the agent of a server that is gone."""
     if name_of(server) in dask_worker.plugins:

@@ -36,6 +36,7 @@ class Sent:
     :param blocks: what it takes
     :param place: where it is computed, as far as that is known
     :param begun: it is computed now, so it has what it takes
+    :param asked_at: the address of the worker where its code asked something
     """
 
     order: Order
@@ -46,6 +47,7 @@ class Sent:
     place: Place | None = None
     begun: bool = False
     deferred: bool = False
+    asked_at: str = ""
 
     def move(self, place: Place | None) -> None:
         """Note where it is computed, and takes room."""
@@ -63,11 +65,11 @@ class Sent:
         wanted = self.order.wanted
         return {n: wanted[n] for n in wanted if n != "cpus"} if self.deferred else wanted
 
-    def defer(self) -> None:
-        """Note that it only waits from now on."""
+    def defer(self, waits: bool = True) -> None:
+        """Note that it only waits from now on, or does so no more."""
         place = self.place
         self.move(None)
-        self.deferred = True
+        self.deferred = waits
         self.move(place)
 
     def fail(self, error: Exception) -> None:

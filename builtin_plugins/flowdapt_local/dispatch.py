@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Facts, Failed
 from flowdapt_workers.crew import Crew
 from flowdapt_workers.jobs import Job, Mapped, Unit, began
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 0.25  #: how long a function that is told to stop may take before it is interrupted
 INTERRUPT_SECONDS = 0.35  #: how long an interrupted one may take before its worker is killed
+IDLE_MOST = 16  #: units of one job that wait for others to be computed, each in a worker of its own
 
 Problems = dict[str, StageError]  #: what is wrong with targets, by target
 
@@ -65,6 +67,7 @@ class Dispatch:
         self._jobs: deque[Job] = deque()
         self._spooled: set[str] = set()
         self._taken: dict[int, Taken] = {}
+        self._idle: set[Unit] = set()  # that wait for others to be computed
         self._lookups: dict[int, asyncio.Future[Problems]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._node = os.uname().nodename
@@ -125,6 +128,8 @@ class Dispatch:
     def _give(self, job: Job) -> bool:
         """Give one unit to a worker; tell whether there was room and a worker for it."""
         if not job.admitted():
+            return False
+        if self._idle and sum(unit.job is job for unit in self._idle) >= IDLE_MOST:
             return False
         if job.is_async and (waiter := self.crew.idle(job.kind)) is not None:
             held = self._ledger.take(job.held)
@@ -209,6 +214,8 @@ class Dispatch:
             future = self._lookups.get(rest[0])
             if future is not None and not future.done():
                 future.set_result(rest[1])
+        elif kind == "ask":
+            self._asked(process, *rest)
         elif kind == "entered":
             process.units[rest[0]].begin(lambda: self._stop(process, [rest[0]]))
         elif kind == "deferred":
@@ -221,8 +228,40 @@ class Dispatch:
             drain(process, self._printed)
             self._answered(process, rest[0], rest[1])
 
+    def _asked(self, process: Process, number: int, question: int, asked: Asked | None) -> None:
+        """Have a question of a unit answered."""
+        if number not in process.units:
+            return  # a thread asks that the stage left behind
+        unit: Unit = process.units[number]
+
+        def tell(text: bytes) -> None:
+            if process.units.get(number) is unit:
+                process.answer(question, text)
+                self._waits(number, unit)
+
+        unit.ask(self._host, question, asked, tell)
+        self._waits(number, unit)
+
+    def _waits(self, number: int, unit: Unit) -> None:
+        """Have a unit give back its processors while it waits for others to be computed.
+
+        Then it takes them again at once, though others may have them by now: for a while they are
+        more than the machine has. To wait for them would be of no use, as it holds its memory.
+        """
+        taken = self._taken[number]
+        if unit.deferred or unit.idle == (unit in self._idle):
+            return
+        if unit.idle:
+            self._idle.add(unit)
+            self._taken[number] = self._ledger.give_cpus(taken)
+            self.pump()
+        else:
+            self._idle.remove(unit)
+            self._taken[number] = self._ledger.take_cpus(taken, unit.job.wanted["cpus"])
+
     def _answered(self, process: Process, number: int, answer: Done | Failed) -> None:
         unit = process.units.pop(number)
+        self._idle.discard(unit)
         job = unit.job
         if not isinstance(answer, Done) or answer.spooled:  # what failed may have written, too
             self._wrote(job.task.run)
@@ -260,6 +299,9 @@ class Dispatch:
             if (taken := self._taken.pop(number, None)) is not None:
                 self._ledger.give(taken)
             job = unit.job
+            self._idle.discard(unit)
+            if not (job.over or unit.late):
+                unit.answering = None  # whoever computes it again asks again
             unit.end()
             if job.over:
                 continue
@@ -312,6 +354,7 @@ class Dispatch:
             units = {n: unit for n, unit in process.units.items() if meant(unit.job)}
             for unit in units.values():
                 unit.job.failed(RunCancelled())
+                unit.ask_no_more()
             if units:
                 self._stop(process, [*units])
 

@@ -88,6 +88,11 @@ class Ledger:
         self.free["cpus"] += taken.amounts.get("cpus", 0.0)
         return replace(taken, amounts={k: v for k, v in taken.amounts.items() if k != "cpus"})
 
+    def take_cpus(self, taken: Taken, amount: float) -> Taken:
+        """Take processors again whose owner had given them back, though others may have them."""
+        self.free["cpus"] -= amount
+        return replace(taken, amounts={**taken.amounts, "cpus": amount})
+
     @property
     def exhausted(self) -> bool:
         """Whether no call fits, however little it needs."""

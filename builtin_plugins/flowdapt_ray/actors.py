@@ -25,6 +25,7 @@ class ServerActor:
         self._bytes = 0
         self._some, self._room = asyncio.Event(), asyncio.Event()
         self._room.set()
+        self._answers: dict[tuple[int, int], asyncio.Future[bytes]] = {}
         self._index = Index(lambda *when: asyncio.get_running_loop().call_later(*when))
 
     # Messages --------------------------------------------------------------------------------
@@ -48,6 +49,29 @@ class ServerActor:
         self._some.clear()
         self._room.set()
         return taken
+
+    # Answers ---------------------------------------------------------------------------------
+
+    async def answer(self, order: int, question: int) -> bytes:
+        """Return the answer to what the code of an order asked, once it is there."""
+        key = order, question
+        future = self._answers.setdefault(key, asyncio.get_running_loop().create_future())
+        try:
+            return await future
+        finally:
+            self._answers.pop(key, None)
+
+    async def give(self, order: int, question: int, text: bytes) -> None:
+        """Take an answer, perhaps before anybody waits for it here."""
+        key = order, question
+        future = self._answers.setdefault(key, asyncio.get_running_loop().create_future())
+        if not future.done():
+            future.set_result(text)
+
+    async def close(self, order: int) -> None:
+        """Forget an order that has ended, and whoever waits for its sake."""
+        for key in [key for key in self._answers if key[0] == order]:
+            self._answers.pop(key).cancel()
 
     # Objects ---------------------------------------------------------------------------------
 

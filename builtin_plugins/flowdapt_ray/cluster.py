@@ -192,11 +192,21 @@ class RayCluster(Cluster):
                 elif not await self._learns_more_than(unfit):
                     raise OrderLost(answered)
             finally:
-                self._inbox.forget(order)
+                self._forget(order)
         done = located(answered.answer, self._listing.name(answered.node))
         if isinstance(done, Done):
             done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
         return done, block if answered.held else None
+
+    def _forget(self, order: Order) -> None:
+        if self._inbox.has_asked(order.number) and not self._lost:
+            self._actor.close.remote(order.number)
+        self._inbox.forget(order)
+
+    def answer(self, order: int, question: int, text: bytes) -> None:
+        """Answer what the code of an order asked."""
+        if self._inbox.has_asked(order) and not self._lost:
+            self._actor.give.remote(order, question, text)
 
     async def _prepare_late(self, order: Order, lacking: Lacking) -> None:
         """Have nodes prepare what one of them lacks, such as one that has just joined.

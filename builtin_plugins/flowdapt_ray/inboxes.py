@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Order
 from flowdapt_workers.clusters import Told
 
@@ -37,6 +38,7 @@ class _Expected:
     early: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     more: asyncio.Event = field(default_factory=asyncio.Event)
     worker: tuple[int, str] | None = None
+    asked: bool = False
 
 
 class Inbox:
@@ -88,6 +90,16 @@ class Inbox:
     def _on_entered(self, number: int) -> None:
         if (expected := self._expected.get(number)) is not None:
             self._told.entered(expected.order)
+
+    def _on_ask(self, number: int, question: int, asked: Asked | None) -> None:
+        if (expected := self._expected.get(number)) is not None:
+            expected.asked = True
+            self._told.ask(expected.order, question, asked)
+
+    def has_asked(self, number: int) -> bool:
+        """Tell whether the code of an order asked something, that is not forgotten yet."""
+        expected = self._expected.get(number)
+        return expected is not None and expected.asked
 
     def expect(self, order: Order) -> None:
         """Count messages of an order from now on."""

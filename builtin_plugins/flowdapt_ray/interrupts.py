@@ -79,17 +79,18 @@ class Interrupts:
     def cancelling(
         self,
         loop: asyncio.AbstractEventLoop,
-        task: asyncio.Task[Any],
+        stop: Callable[[], object],
         tell: Callable[[], None] = lambda: None,
     ) -> Any:
-        """Have it cancel a task instead, whatever the event loop waits for.
+        """Have it stop something in an event loop instead, whatever that waits for.
 
+        :param stop: is called in the loop
         :param tell: is called before that
         """
 
         def cancel() -> None:
             tell()
-            loop.call_soon_threadsafe(task.cancel)
+            loop.call_soon_threadsafe(stop)
 
         return self._by(cancel)
 

@@ -49,6 +49,13 @@ class Post:
             if number == self._number:
                 self._post(kind, *rest)
 
+    def answer(self, order: int, question: int) -> Any:
+        """Return the reference to the answer to a question that was sent."""
+        with self._lock:
+            if self._actor is None:
+                self._actor = actor(self._server)
+            return self._actor.answer.remote(order, question)
+
     def deliver(self, kind: str, *rest: Any) -> None:
         """Send a message, and wait until it is there."""
         import ray

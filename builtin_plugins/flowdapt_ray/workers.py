@@ -25,9 +25,11 @@ from flowdapt_workers.uses import Peak
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt_ray import names
+from flowdapt_ray.asking import OrderAsks
 from flowdapt_ray.blocks import Block
 from flowdapt_ray.interrupts import Interrupts, broke_an_import
 from flowdapt_ray.items import Items
+from flowdapt_ray.loops import Doing
 from flowdapt_ray.posting import Post
 from flowdapt_ray.shelves import Shelf
 
@@ -152,20 +154,22 @@ class Worker:
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             trial = Trial(self._know(order.task.run, block), order.attempt, order.failed)
+            trial.asks = asks = OrderAsks(self._post, order.number)
             if order.limited:
                 trial.enter = partial(self._post.send_of, order.number, "entered")
             with self._interrupts.raised(trial.cancel):
                 done = self._computing(order, trial)
             is_async = asyncio.iscoroutine(done)
             if asyncio.iscoroutine(done):
-                done = self._awaited(done, trial, order)
+                done = self._awaited(done, trial, order, asks)
         except BaseException as error:
             if broke_an_import(error):
                 os._exit(1)  # what is computed here next would find them; nobody waits for this
             return failed_call(order.task, trial, error)
         if not isinstance(done, Done):
             return done
-        seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
+        seconds = time.perf_counter() - begun
+        cpu = done.cpu_seconds if is_async else time.thread_time() - cpu
         used = replace(done, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
         return replace(used, peak_memory_bytes=self._peak.end())
 
@@ -212,15 +216,22 @@ class Worker:
             self._mappings.popitem(last=False)
         return found
 
-    def _awaited(self, work: Coroutine[Any, Any, Done], trial: Trial, order: Order) -> Done:
-        """Do async work in the event loop of this process."""
+    def _awaited(
+        self, work: Coroutine[Any, Any, Done], trial: Trial, order: Order, asks: OrderAsks
+    ) -> Done:
+        """Do async work in the event loop of this process, which another thread runs.
+
+        The main thread waits: for Ray, where the work does nothing else, see :class:`OrderAsks`.
+        """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True, name="async").start()
         variables = copy_context()
         variables.run(self._output.belongs_to, (order.task.run, order.task.stage, None))
-        doing = self._loop.create_task(work, context=variables)
-        with self._interrupts.cancelling(self._loop, doing, trial.cancel):
-            return self._loop.run_until_complete(doing)
+        doing = Doing(self._loop, work, variables, asks.done)
+        with self._interrupts.cancelling(self._loop, doing.cancel, trial.cancel):
+            asks.stand_by(doing.done)
+        return replace(doing.result(), cpu_seconds=doing.cpu_seconds)
 
 
 def _anchor() -> Any:

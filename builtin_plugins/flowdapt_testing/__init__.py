@@ -11,6 +11,9 @@ _SUITES = {
     "ExecutorSuite": ("executors", "Computing stages."),
     "ProcessExecutorSuite": ("executors", "Computing stages in other processes."),
     "WorkerSuite": ("workers", "Workers that import user modules, die, and are told to stop."),
+    "AsyncCallSuite": ("calls", "Async stages that call other workflows."),
+    "CallSuite": ("calls", "Stages that call other workflows."),
+    "ProcessCallSuite": ("calls", "Stages that do so in other processes."),
     "StorageSuite": ("resources", "Keeping resources, runs and events."),
     "DurableStorageSuite": ("resources", "Keeping them beyond the process."),
 }

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from flowdapt_workers.inline import InlineExecutor
 
     from flowdapt_testing.artifacts import ArtifactsSuite
+    from flowdapt_testing.calls import AsyncCallSuite, CallSuite, ProcessCallSuite
     from flowdapt_testing.clocks import SimulatedClock
     from flowdapt_testing.event_rules import EventRuleSuite
     from flowdapt_testing.executors import ExecutorSuite, ProcessExecutorSuite
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactsSuite",
+    "AsyncCallSuite",
+    "CallSuite",
     "DurableStorageSuite",
     "EventRuleSuite",
     "ExecutorSuite",
     "InlineExecutor",
     "MemoryStorage",
     "MemorySuite",
+    "ProcessCallSuite",
     "ProcessExecutorSuite",
     "SimulatedClock",
     "StorageSuite",

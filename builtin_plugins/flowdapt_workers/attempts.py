@@ -11,6 +11,7 @@ from typing import Any
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import nearest
+from flowdapt_workers.asking import Asks
 from flowdapt_workers.functions import Exited, entered
 
 _LONGEST = 366 * 24 * 3600.0  #: seconds; a longer pause or limit is a mistake
@@ -148,6 +149,7 @@ class Trial:
         self._context, self.attempt, self.failed = context, attempt, failed
         self._seen: list[WorkflowRunContext] = []
         self.cancelled = False
+        self.asks: Asks | None = None  #: to be set where its code may ask the server
         self.stage = ""
         #: called when everything is there and the function is called, from when its time counts
         self.enter: Callable[[], None] = lambda: None
@@ -156,7 +158,7 @@ class Trial:
         """Return what code of that stage and element is to see."""
         self.stage = stage
         seen = self._context.at(stage, item)
-        seen.attempt, seen.cancelled = self.attempt, self.cancelled
+        seen.attempt, seen.cancelled, seen.asks = self.attempt, self.cancelled, self.asks
         self._seen.append(seen)
         return seen
 
@@ -165,6 +167,8 @@ class Trial:
         self.cancelled = True
         for context in self._seen:
             context.cancelled = True
+        if self.asks is not None:
+            self.asks.close()
 
 
 def _is(kind: type, name: str) -> bool:

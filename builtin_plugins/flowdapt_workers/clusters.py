@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from flowdapt.executors import Node
 from flowdapt.objects import Entry
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.parts import Held
 
@@ -60,6 +61,12 @@ class Told(Protocol):
 
         Those of an order come before its answer, in order and each once; where one is lost, those
         behind it need not come.
+        """
+
+    def ask(self, order: Order, question: int, asked: Asked | None) -> None:
+        """The code of an order asks something; nothing, where it does not wait any more.
+
+        The answer comes by :meth:`Cluster.answer`, also where the order is computed once more.
         """
 
     def down(self, reason: str) -> None:
@@ -124,6 +131,15 @@ class Cluster(ABC):
         :raises OrderLost: its worker or its node died
         :raises BlocksLost: some of the blocks are gone
         """
+
+    def answer(self, order: int, question: int, text: bytes) -> None:
+        """Answer what the code of an order asked; without effect where nobody waits for it.
+
+        Who waits for what others compute is to keep no processor meanwhile.
+
+        :param order: its number
+        """
+        del order, question, text  # of a cluster that does not ask
 
     @abstractmethod
     async def fetch(self, block: Block, parts: Sequence[Held]) -> Sequence[bytes | memoryview]:

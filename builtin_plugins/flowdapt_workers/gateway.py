@@ -7,8 +7,8 @@ costs the gateway; the server starts another one.
 From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
 ``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``, ``("cancel", numbers)``,
 ``("expire", number)``, which is answered like a submitted order unless its answer is on its way,
-``("release", run)``, ``("fetch", id, parts)``, ``("prepare", id, plugins, wheels, look)``; it ends
-with the connection.
+``("release", run)``, ``("answer", number, question, text)``, ``("fetch", id, parts)``,
+``("prepare", id, plugins, wheels, look)``; it ends with the connection.
 To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("nodes", [Node])`` whenever they changed,
 ``("started", number, worker)``, ``("entered", number)``,
@@ -16,7 +16,8 @@ To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("expired", number)``, ``("gone", number)`` where blocks are lost for good,
 ``("fetched", id, payloads or None)``,
 ``("prepared", id, problems by node, or None)``,
-``("log", run, stage, lines, count)``, ``("items", number, first, texts)``, ``("down", reason)``.
+``("log", run, stage, lines, count)``, ``("items", number, first, texts)``,
+``("ask", number, question, Asked, run, stage, attempt)``, ``("down", reason)``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 from flowdapt.executors import LOST_ATTEMPTS
 from flowdapt.hooks import load
 from flowdapt_workers import wire
+from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -164,6 +166,15 @@ class Gateway:
     def items(self, order: Order, first: int, texts: Sequence[bytes]) -> None:
         """Pass on what the generator of an order yielded."""
         self._channel.send(("items", order.number, first, texts))
+
+    def ask(self, order: Order, question: int, asked: Asked | None) -> None:
+        """Pass on what the code of an order asks."""
+        of = order.task.run, order.task.stage, order.attempt + order.failed
+        self._channel.send(("ask", order.number, question, asked, *of))
+
+    def _on_answer(self, number: int, question: int, text: bytes) -> None:
+        if self._cluster is not None:
+            self._cluster.answer(number, question, text)
 
     def down(self, reason: str) -> None:
         """Say that the cluster is gone, and end."""

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context, copy_context
 from dataclasses import replace
@@ -52,6 +51,8 @@ from flowdapt_workers.functions import (
 )
 from flowdapt_workers.gates import Gate, Group, Limits
 from flowdapt_workers.limits import Limit
+from flowdapt_workers.pool import Pool
+from flowdapt_workers.server_asks import ServerAsks
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
 
@@ -95,7 +96,7 @@ class InlineExecutor(Executor):
         self.threads = threads
         self.host: Host | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: Pool | None = None
         self._tasks: dict[UUID, set[asyncio.Task[Outcome]]] = {}
         self._trials: dict[UUID, set[Trial]] = {}  # what is computed now
         self._code = ""
@@ -108,7 +109,7 @@ class InlineExecutor(Executor):
         """Get ready to take calls."""
         self.host, self._loop = host, asyncio.get_running_loop()
         if self.threads:
-            self._pool = ThreadPoolExecutor(self.threads, "flowdapt-stage")
+            self._pool = Pool(self.threads)
 
     async def stop(self) -> None:
         """Cancel what is computed and wait for its end."""
@@ -355,6 +356,8 @@ class InlineExecutor(Executor):
         tell: Tell | None,
     ) -> Any:
         variables = copy_context()
+        if self.host is not None:
+            trial.asks = ServerAsks(self.host, call, trial.attempt, self._pool)
         variables.run(set_run_context, trial.at(call.stage, item))
         limit = Limit.of(Attempts.of(call.options), trial, call.stage, item)
         trials = self._trials.setdefault(call.run, set())
@@ -394,6 +397,8 @@ class InlineExecutor(Executor):
 
         work = functools.partial(variables.run, function.enter, arguments, take)
         try:
+            if self._pool is not None:
+                await self._pool.take()
             if limit is not None:
                 return await limit.elsewhere(self.called, work)
             return await self.called(work)

@@ -17,6 +17,7 @@ from flowdapt.executors import (
     LOST_ATTEMPTS,
     Call,
     Handle,
+    Host,
     MapCall,
     Outcome,
     StageFailed,
@@ -24,6 +25,7 @@ from flowdapt.executors import (
 from flowdapt.resources import now, timestamp
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers import stored
+from flowdapt_workers.asking import Answering, Asked
 from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Done, Failed, Piece, Task, Value
 from flowdapt_workers.failures import raised
@@ -45,6 +47,8 @@ class Unit:
     :param at_once: it is computed in the worker's main thread, which does nothing else meanwhile
     :param clock: what stops it when its time is over, while it is computed
     :param late: its time is over: whatever is answered, it has failed
+    :param answering: of what its code asks; who computes it once more asks again, so it is let
+        go of where the worker is lost
     """
 
     job: Job
@@ -58,11 +62,17 @@ class Unit:
     deferred: bool = False
     clock: asyncio.TimerHandle | None = None
     late: bool = False
+    answering: Answering | None = None
 
     @property
     def over(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.job.over
+
+    @property
+    def idle(self) -> bool:
+        """Whether its code does nothing but wait for others to be computed."""
+        return self.answering is not None and self.answering.idle
 
     @property
     def tried(self) -> int:
@@ -84,8 +94,23 @@ class Unit:
     def end(self) -> None:
         """Note that it is not computed any more."""
         self._stop_clock()
+        self.ask_no_more()
         if self.job.gate is not None:
             self.job.gate.leave(self)
+
+    def ask_no_more(self) -> None:
+        """Have nobody wait any more for answers to what its code asked."""
+        if self.answering is not None:
+            self.answering.close()
+
+    def ask(
+        self, host: Host, number: int, asked: Asked | None, tell: Callable[[bytes], None]
+    ) -> None:
+        """Have something answered that its code asks."""
+        call = self.job.call
+        if self.answering is None:
+            self.answering = Answering(host, call.run, call.stage, self.tried)
+        self.answering.ask(number, asked, tell)
 
     def _stop_clock(self) -> None:
         if self.clock is not None:
@@ -94,7 +119,7 @@ class Unit:
     def anew(self, **changes: Any) -> Unit:
         """Return the same, to be computed once more."""
         fresh = {"at_once": True, "deferred": False, "clock": None, "late": False}
-        return replace(self, **fresh | changes)
+        return replace(self, **fresh | {"answering": None} | changes)
 
 
 class Job(ABC):

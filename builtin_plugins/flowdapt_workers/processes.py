@@ -81,6 +81,11 @@ class Process:
         self.send("stop", number)
         self.signal(wire.LISTEN)
 
+    def answer(self, question: int, text: bytes) -> None:
+        """Answer what one of its units asked."""
+        self.send("answer", question, text)
+        self.signal(wire.LISTEN)
+
     def interrupt(self) -> None:
         """Interrupt what the worker computes in its main thread."""
         self.stopping = True  # or the signal might reach what it is given next

@@ -17,6 +17,7 @@ from flowdapt.errors import NeverFits, ResultsLost, RunCancelled, ServerError, S
 from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
 from flowdapt_workers import capacities, payloads
+from flowdapt_workers.asking import Answering, Asked
 from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import Surroundings
@@ -164,6 +165,8 @@ class RemoteExecutor(SubmittingExecutor):
     def _give_back(self, sent: _Sent) -> None:
         """Queue what a gateway had and cannot answer any more."""
         job = sent.unit.job
+        if not (job.over or sent.unit.late):
+            sent.unit.answering = None  # whoever computes it again asks again
         sent.unit.end()
         if job.over:
             return
@@ -292,6 +295,19 @@ class RemoteExecutor(SubmittingExecutor):
             for place, text in enumerate(texts, first):
                 self._host.on_item(call.run, call.stage, place, text)
 
+    def _on_ask(self, number: int, question: int, asked: Asked | None, *of: Any) -> None:
+        def tell(text: bytes) -> None:
+            if self._link is not None:
+                self._link.send("answer", number, question, text)
+
+        if (sent := self._sent.get(number)) is not None:
+            if not sent.unit.job.over:
+                sent.unit.ask(self._host, question, asked, tell)
+            return
+        run, stage, attempt = of
+        if run in self.contexts:  # what was lost is made again, for which nobody waits here
+            Answering(self._host, UUID(run), stage, attempt).ask(question, asked, tell)
+
     def _on_started(self, number: int, worker: str) -> None:
         if (sent := self._sent.get(number)) is not None and sent.unit.job.worker is None:
             self._began(sent.unit.job, worker)
@@ -355,6 +371,7 @@ class RemoteExecutor(SubmittingExecutor):
         job = sent.unit.job
         trace = {"trace_id": job.call.run.hex}
         logger.warning("stage %r lost a worker: %s", job.call.stage, cause, extra=trace)
+        sent.unit.answering = None  # whoever computes it again asks again
         job.lost(sent.unit, cause)
         self.moved(job)
         self._enqueue(job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import select
 import signal
 import socket
 import struct
@@ -99,17 +100,27 @@ class Pipe:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._buffer = bytearray()
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
 
     def receive(self) -> Message | None:
         """Wait for the next message; ``None`` once the server is gone."""
         return self._receive(0)
 
     def received(self) -> Message | None:
-        """Return the next message that is there already, if there is one."""
+        """Return the next message that is there already, or has begun to come."""
         try:
             return self._receive(socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return None
+            return self._receive(0) if self._buffer else None
+
+    def wait(self) -> bool:
+        """Wait until there is more to be received; tell whether there is, or the server is gone."""
+        self._poll.poll()
+        try:
+            return bool(self._end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:  # another thread took it
+            return True
 
     def _receive(self, flags: int) -> Message | None:
         while True:

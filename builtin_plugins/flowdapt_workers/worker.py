@@ -3,17 +3,19 @@
 A sync function is computed in the main thread. An async one is handed to an event loop in a second
 thread, where hundreds may wait at once, and the main thread goes on to the next call.
 
-A message that something is to stop comes with a signal, so that it is read although something is
-computed: whoever asks its context knows it then. What goes on is interrupted by another signal.
+A message that something is to stop comes with a signal, like an answer to what the code of a stage
+asked, so that it is read although something is computed: whoever asks its context knows it then.
+What goes on is interrupted by another signal.
 
 From the server: ``("context", run, block)``, ``("call", id, Task)``, ``("map", id, Task)``,
 ``("chunk", id, map, Piece, start, count)``, ``("forget", run)``, ``("unmap", map)``,
-``("stop", id)``, ``("lookup", id, targets)``. Calls and chunks end with the number of the attempt,
-and of those before it that failed.
+``("stop", id)``, ``("lookup", id, targets)``, ``("answer", question, text)``. Calls and chunks end
+with the number of the attempt, and of those before it that failed.
 To the server: ``("up",)`` once, ``("done", id, Done)``, ``("failed", id, Failed)``,
 ``("entered", id)`` of what has a time limit, ``("deferred", id)``, ``("found", id, problems)``,
 ``("log", run, stage, lines, count)``, ``("item", id, number, text)`` for each that the generator of
-a final call yields.
+a final call yields, ``("ask", id, question, Asked)``, with nothing for the last where nobody waits
+for the answer any more.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import replace
 from functools import partial
@@ -33,6 +36,7 @@ from typing import Any
 
 from flowdapt.objects import attached
 from flowdapt_workers import importing, payloads, wire
+from flowdapt_workers.asking import Asked, Asks, Questions
 from flowdapt_workers.attempts import Attempts, Trial
 from flowdapt_workers.calls import Done, Facts, Failed, Piece, Task
 from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
@@ -42,6 +46,8 @@ from flowdapt_workers.lookups import problems_of
 from flowdapt_workers.output import Output, end_lines
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.uses import Peak
+
+THREAD_SECONDS = 0.05  #: after which a thread of a stage that waits looks for messages itself
 
 
 def serve(end: socket.socket, facts: Facts) -> None:
@@ -63,7 +69,7 @@ class Worker:
     def __init__(self, end: socket.socket, facts: Facts) -> None:
         self._pipe = wire.Pipe(end)
         self._pid = os.getpid()
-        self._sending = threading.Lock()
+        self._sending, self._reading = threading.Lock(), threading.Lock()
         self.output = Output(self._send_log, self._mask)
         self._at_work = Computing(Spool(attached(facts.memory)), self.output)
         self._contexts, self._peak = self._at_work.contexts, Peak()
@@ -72,7 +78,9 @@ class Worker:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._trials: dict[int, Trial] = {}
         self._early: deque[wire.Message] = deque()  # came while something was computed
+        self._questions = Questions(partial(self._say, "ask"))
         self._computing = self._listening = self._telling = self._interrupted = False
+        self._waiting, self._heard = False, True
         self._diversion: Diversion | None = None
 
     def loop(self) -> None:
@@ -83,21 +91,70 @@ class Worker:
             getattr(self, f"_on_{kind}")(*rest)
 
     def _next(self) -> wire.Message | None:
-        return self._early.popleft() if self._early else self._pipe.receive()
+        if self._early:
+            return self._early.popleft()
+        with self._reading:
+            return self._pipe.receive()
 
     def listen(self, *_: object) -> None:
         """Take messages while something is computed: what is to stop hears of it at once."""
-        if not self._computing or self._listening or os.getpid() != self._pid:
-            return
-        self._listening = True
+        self._heard = False
+        busy = self._listening or self._waiting
+        if self._computing and not busy and os.getpid() == self._pid:
+            self._hear()
+
+    def _hear(self) -> None:
+        while not self._heard:  # or a signal came when it was too late to look again
+            self._listening = True
+            here = self._reading.acquire(blocking=False)  # or a thread takes them
+            if here:
+                self._heard = True
+                self._take()
+                self._reading.release()
+            self._listening = False
+            if self._interrupted:
+                self.interrupt()
+            if not here:
+                return
+
+    def _take(self) -> None:
         while (message := self._pipe.received()) is not None:
-            if message[0] == "stop":
-                self._on_stop(*message[1:])
+            if message[0] in ("stop", "answer"):
+                getattr(self, f"_on_{message[0]}")(*message[1:])
             else:
                 self._early.append(message)
-        self._listening = False
-        if self._interrupted:
-            self.interrupt()
+
+    def wait_for(self, answer: Future[bytes]) -> bytes:
+        """Wait for the answer to something that the code of a stage asked."""
+        if threading.current_thread() is not threading.main_thread():
+            return self._wait_beside(answer)
+        with self._reading:
+            self._waiting = True  # from now on nobody else takes the answer
+        try:
+            while not answer.done():
+                if not self._pipe.wait():
+                    os._exit(0)
+                self._heard = False
+                self._hear()
+        finally:
+            self._waiting = False
+        self.listen()
+        if answer.cancelled():
+            raise Interrupted
+        return answer.result()
+
+    def _wait_beside(self, answer: Future[bytes]) -> bytes:
+        """Wait in a thread that a stage started; the main thread may wait for it, and not listen.
+
+        No signal wakes it then: what a stage waits for in the system goes on behind one.
+        """
+        while True:
+            try:
+                return answer.result(THREAD_SECONDS)
+            except TimeoutError:
+                with self._reading:
+                    if self._computing and not self._waiting:
+                        self._take()
 
     def interrupt(self, *_: object) -> None:
         """Stop what is being computed in the main thread; the server sends the signal."""
@@ -113,14 +170,14 @@ class Worker:
         with self._sending:
             self._pipe.send(message)
 
-    def _tell(self, call: int, number: int, text: bytes) -> None:
-        """Send on an item, while an interruption waits."""
+    def _say(self, *message: Any) -> None:
+        """Send what code has to say that is computed, while an interruption waits."""
         if threading.current_thread() is not threading.main_thread():
-            self._send("item", call, number, text)
+            self._send(*message)
             return
         self._telling = True
         try:
-            self._send("item", call, number, text)
+            self._send(*message)
         finally:
             self._telling = False
         if self._interrupted:
@@ -158,6 +215,9 @@ class Worker:
             if self._async is not None:
                 self._async.call_soon_threadsafe(self._cancel_task, number)
 
+    def _on_answer(self, question: int, text: bytes) -> None:
+        self._questions.answered(question, text)
+
     def _cancel_task(self, number: int) -> None:
         if (task := self._tasks.get(number)) is not None:
             assert self._async is not None  # noqa: S101 - in which we are
@@ -168,7 +228,7 @@ class Worker:
 
     def _on_call(self, number: int, task: Task, attempt: int, failed: int) -> None:
         trial = Trial(self._contexts[task.run], attempt, failed)
-        work = partial(self._at_work.call, task, partial(self._tell, number))
+        work = partial(self._at_work.call, task, partial(self._say, "item", number))
         self._attempt(number, task, work, trial)
 
     def _on_map(self, number: int, task: Task) -> None:
@@ -195,6 +255,7 @@ class Worker:
         """Do work in the main thread and answer, unless the answer comes later."""
         self.output.main = (task.run, task.stage, None)
         self._trials[number] = trial
+        trial.asks = _Asks(self, self._questions, number)
         if Attempts.of(task.options).timeout is not None:
             trial.enter = partial(self._send, "entered", number)
         self._peak.begin()
@@ -206,7 +267,7 @@ class Worker:
         except BaseException as error:
             self._computing = False
             self._flush()
-            del self._trials[number]
+            self._end(number)
             self._send("failed", number, failed_call(task, trial, error))
             if isinstance(error, MemoryError):
                 raise SystemExit(1) from None  # what is left of this process cannot be trusted
@@ -217,9 +278,13 @@ class Worker:
                 seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
                 peak = self._peak.end()
                 self._flush()
-                del self._trials[number]
+                self._end(number)
                 used = replace(done, seconds=seconds, cpu_seconds=cpu, peak_memory_bytes=peak)
                 self._send("done", number, used)
+
+    def _end(self, number: int) -> None:
+        del self._trials[number]
+        self._questions.forget(number)
 
     # The event loop of async functions -------------------------------------------------------
 
@@ -257,10 +322,43 @@ class Worker:
         except BaseException as error:
             self._peak.end_of(number)
             self._flush()
-            del self._trials[number]
+            self._end(number)
             self._send("failed", number, failed_call(task, trial, error))
         else:
             seconds, peak = time.perf_counter() - begun, self._peak.end_of(number)
             self._flush()
-            del self._trials[number]
+            self._end(number)
             self._send("done", number, replace(done, seconds=seconds, peak_memory_bytes=peak))
+
+
+class _Asks(Asks):
+    """How the code of one attempt asks, in a worker.
+
+    :param number: under which it is computed
+    """
+
+    def __init__(self, worker: Worker, questions: Questions, number: int) -> None:
+        super().__init__()
+        self._worker, self._questions, self._number = worker, questions, number
+        self._pid = os.getpid()
+
+    def wait(self, asked: Asked) -> bytes:
+        """Ask; in the main thread, messages are taken meanwhile."""
+        self._check()
+        _, answer = self._questions.ask(self._number, asked)
+        return self._worker.wait_for(answer)
+
+    async def answer(self, asked: Asked) -> bytes:
+        """Ask; the main thread takes the answer, whatever it does."""
+        self._check()
+        return await self._questions.awaited(self._number, asked)
+
+    def close(self) -> None:
+        """Have nobody wait any more."""
+        self._questions.forget(self._number)
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "the server is asked by a stage, and not by processes that it starts"
+            )

@@ -7,7 +7,14 @@ from flowdapt_local.executor import LocalExecutor
 from flowdapt_workers.inline import InlineExecutor, threads
 
 from flowdapt.executors import Executor
-from flowdapt.testing import ExecutorSuite, ProcessExecutorSuite, WorkerSuite
+from flowdapt.testing import (
+    AsyncCallSuite,
+    CallSuite,
+    ExecutorSuite,
+    ProcessCallSuite,
+    ProcessExecutorSuite,
+    WorkerSuite,
+)
 
 
 class TestInlineExecutor(ExecutorSuite):
@@ -32,3 +39,21 @@ class TestLocalWorkers(WorkerSuite):
     @pytest.fixture
     def executor(self) -> Executor:
         return LocalExecutor(cpus=2)
+
+
+class TestInlineCalls(AsyncCallSuite):
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return InlineExecutor()
+
+
+class TestCallsInThreads(CallSuite):
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return threads(cpus=1)
+
+
+class TestLocalCalls(ProcessCallSuite):
+    @pytest.fixture
+    def executor(self) -> Executor:
+        return LocalExecutor(cpus=1)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 from flowdapt_dask.executor import DaskExecutor
 
-from flowdapt.testing import ProcessExecutorSuite, WorkerSuite
+from flowdapt.testing import ProcessCallSuite, ProcessExecutorSuite, WorkerSuite
 from tests import dask_clusters
 from tests.staying import OneConnection, Staying
 
@@ -36,3 +36,7 @@ class TestDaskExecutor(OneConnection, ProcessExecutorSuite):
 
 class TestDaskWorkers(OneConnection, WorkerSuite):
     alone: ClassVar[dict[str, float]] = {"field": 1}
+
+
+class TestDaskCalls(OneConnection, ProcessCallSuite):
+    pass

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from flowdapt.testing import ProcessExecutorSuite, WorkerSuite
+from flowdapt.testing import ProcessCallSuite, ProcessExecutorSuite, WorkerSuite
 from tests.ray_clusters import Kept, RayNodes
 from tests.staying import OneConnection, Staying
 
@@ -22,3 +22,7 @@ class TestRayExecutor(OneConnection, ProcessExecutorSuite):
 
 class TestRayWorkers(OneConnection, WorkerSuite):
     alone: ClassVar[dict[str, float]] = {"node1": 1}
+
+
+class TestRayCalls(OneConnection, ProcessCallSuite):
+    pass

@@ -14,7 +14,9 @@ import pytest
 from flowdapt.compute import cluster_memory, object_store
 from flowdapt.compute.artifacts import Artifact
 from flowdapt.compute.artifacts.misc import json_from_artifact, json_to_artifact
+from flowdapt.compute.executor.local import LocalExecutor
 from flowdapt.compute.object_store import Strategy
+from flowdapt.compute.resources.workflow.execute import execute_workflow
 
 from flowdapt import artifacts, context, objects
 from flowdapt.context import WorkflowRunContext
@@ -199,3 +201,52 @@ def test_the_memory_is_an_object_as_well(run: WorkflowRunContext, name: str) -> 
     assert (memory.exists("a"), memory.exists("b", namespace="other")) == (False, True)
     memory.delete("b", namespace="other")
     assert not memory.exists("b", namespace="other")
+
+
+# Workflows in tests of others
+
+
+def a_workflow(*targets: Any) -> dict[str, Any]:
+    """Return stages of functions, each of which takes the result of the one before."""
+    names = [f"s{n}" for n in range(len(targets))]
+    stages = [
+        {"name": name, "target": target, "depends_on": names[n - 1 : n] if n else []}
+        for n, (name, target) in enumerate(zip(names, targets, strict=True))
+    ]
+    return {"metadata": {"name": "theirs"}, "spec": {"stages": stages}}
+
+
+def asked() -> Any:
+    """Return the config of the run."""
+    return context.get_run_context().config
+
+
+@pytest.mark.anyio
+async def test_a_workflow_is_executed_and_the_run_says_what_came_of_it() -> None:
+    run = await execute_workflow(a_workflow(lambda n: n + 1, lambda n: 2 * n), {"n": 1})
+
+    assert (run.state, run.result, run.source) == ("finished", 4, "manual")
+    assert run.workflow == "theirs"
+
+
+@pytest.mark.anyio
+async def test_a_workflow_that_fails_is_a_run_or_raises_what_the_stage_raised() -> None:
+    failing = a_workflow(lambda: dict[str, int]()["nothing"])
+
+    run = await execute_workflow(failing)
+
+    assert (run.state, run.result) == ("failed", ["KeyError", "'nothing'"])
+    with pytest.raises(KeyError, match="nothing"):
+        await execute_workflow(failing, return_result=True)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("processes", [False, True])
+async def test_an_executor_that_runs_serves_several_workflows(processes: bool) -> None:
+    async with LocalExecutor(use_processes=processes, cpus=1) as executor:
+        given: dict[str, Any] = {"executor": executor, "return_result": True}
+        first = await execute_workflow(a_workflow(lambda: {1, 2}), **given)
+        second = await execute_workflow(a_workflow(asked), config={"key": "value"}, **given)
+        assert (executor.running, executor.kind) == (True, "local")
+
+    assert (first, second, executor.running) == ({1, 2}, {"key": "value"}, False)

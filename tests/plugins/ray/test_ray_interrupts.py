@@ -28,7 +28,7 @@ time.sleep(0.01)
 AWAITED = """
     loop = asyncio.new_event_loop()
     task = loop.create_task(asyncio.sleep(60))
-    with interrupts.cancelling(loop, task): loop.run_until_complete(task)
+    with interrupts.cancelling(loop, task.cancel): loop.run_until_complete(task)
 """
 
 

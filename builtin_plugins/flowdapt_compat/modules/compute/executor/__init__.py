@@ -1,0 +1,1 @@
+"""Where stages are computed, as in earlier releases; see ``flowdapt.executors``."""
