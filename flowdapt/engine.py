@@ -21,6 +21,7 @@ from flowdapt.errors import (
     ResultsLost,
     RunCancelled,
     StageError,
+    UnlawfulTransition,
 )
 from flowdapt.events import ACTOR, Event
 from flowdapt.executors import LOST_ATTEMPTS, Ask, Executor, Host, Outcome, Progress
@@ -73,7 +74,7 @@ class Engine(Catalog):
         #: who answers what stages ask, by kind; to be added to by plugins
         self.answers: dict[str, Callable[[Ask], Awaitable[bytes]]] = {}
         self.policies: list[Policy] = []  #: the outermost first, see :meth:`govern`
-        self.draining = False
+        self.draining = self._stopping = False
         self.snapshots: Snapshots = host.snapshots
         self._host = host
         self._beginning: set[asyncio.Task[None]] = set()
@@ -107,7 +108,7 @@ class Engine(Catalog):
 
     async def stop(self) -> None:
         """Stop what runs, for the next server to go on with, and stop the executor."""
-        self.draining = True
+        self.draining = self._stopping = True
         await asyncio.gather(*self._beginning, return_exceptions=True)
         for walk in self._walks.values():
             walk.stop()
@@ -143,9 +144,9 @@ class Engine(Catalog):
             self._go(walk)
         self.events.publish(event)
 
-    def in_progress(self, run: UUID) -> bool:
-        """Tell whether a run was accepted and has not ended."""
-        return run in self._walks
+    def in_progress(self, workflow: UUID | None) -> list[UUID]:
+        """Return the runs of a workflow that were accepted and have not ended, in their order."""
+        return [uid for uid, walk in self._walks.items() if walk.run.workflow_uid == workflow]
 
     async def check(self, resource: Resource, where: str) -> None:
         """Refuse unknown stage types, and what policies refuse."""
@@ -209,12 +210,12 @@ class Engine(Catalog):
         facts["plugin_set"] = self.snapshots.plugins(namespace).id
         code = self.snapshots.take(namespace)
         run = Run(**names, **facts, input=given, code=code)
-        if self.in_progress(run.uid):
+        if run.uid in self._walks:
             await asyncio.gather(*self._beginning, return_exceptions=True)  # it is found then
             raise ResourceExists(RUN_KIND, run.name)
         known = around(self.policies, workflow.spec.options, "admit")
-        if all(policy.admit(workflow, run) for policy in known):
-            run = run.to(RunState.RUNNING)
+        verdicts = [policy.admit(workflow, run) for policy in known]  # each may refuse it
+        run = run.to(RunState.RUNNING) if all(verdicts) else run
         walk = self._walks[run.uid] = self._walk(run, workflow)
         # A task of its own: what is stored is begun too, even if whoever asked for it has gone.
         beginning = asyncio.create_task(self._begin(walk, by, told), name=f"{run.name}/begin")
@@ -266,6 +267,8 @@ class Engine(Catalog):
 
         :raises Draining: the server stops before; the next one goes on with the run
         """
+        if run in self._walks and run not in self._ends:  # it is just being stored
+            await asyncio.gather(*self._beginning, return_exceptions=True)
         end = self._ends.get(run)
         return await (self.storage.get_run(run) if end is None else asyncio.shield(end))
 
@@ -311,7 +314,9 @@ class Engine(Catalog):
             except ResultsLost as error:
                 walk.log.warning("run %s is computed again in part: %s", walk.run.name, error)
             await walk.settle()
-            walk.earlier = await earlier(self.storage, walk.run)
+            walk.earlier = await earlier(self.storage, walk.run, walk.workflow)
+            if walk.cancelled or walk.stopped:
+                raise RunCancelled
             computing = walk.begin()
         return await computing
 
@@ -323,6 +328,8 @@ class Engine(Catalog):
         result: bytes | memoryview | None,
     ) -> StoredRun:
         was, open_run, pause = walk.run.state, walk.run, RETRY_SECONDS
+        if was is RunState.PENDING and state is RunState.FINISHED:  # a policy computed nothing
+            open_run = open_run.to(RunState.RUNNING)
         while True:
             walk.run = open_run.to(state, failure=failure)
             text = _said(failure) if failure is not None else result
@@ -332,11 +339,11 @@ class Engine(Catalog):
             try:
                 await self.storage.save_run(walk.run, was=was, **facts)
                 break
-            except ResourceNotFound:
-                walk.log.info("run %s was deleted while it was in progress", walk.run.name)
+            except (ResourceNotFound, UnlawfulTransition) as error:
+                walk.log.info("run %s has ended already: %s", walk.run.name, error)
                 break
             except FlowdaptError as error:
-                if walk.stopped:  # the next server goes on with it
+                if self._stopping:  # the next server goes on with it
                     raise
                 # Such as a full disk. The result may be too much for it; the end is not.
                 walk.log.exception("the end of run %s is not stored; once more", walk.run.name)
@@ -393,6 +400,8 @@ class Engine(Catalog):
         :raises ResourceNotFound: there is none
         """
         run = await self.find_run(name)
+        if run.uid in self._walks and run.uid not in self._ends:  # it is just being stored
+            await asyncio.gather(*self._beginning, return_exceptions=True)
         if (walk := self._walks.get(run.uid)) is not None:
             walk.cancel()
         return await self.wait(run.uid)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from pydantic import ValidationError
+
 from flowdapt.errors import ResourceNotFound, StageError
 from flowdapt.resources import Workflow
 from flowdapt.runs import Failure, Run, StageRecord
@@ -39,7 +41,7 @@ class Earlier:
     """
 
     records: Mapping[str, StageRecord] = field(default_factory=dict)
-    chunks: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    chunks: dict[str, Sequence[bytes]] = field(default_factory=dict)
 
 
 def recovers(workflow: Workflow) -> str:
@@ -78,21 +80,26 @@ async def recover(
     """
     try:
         workflow = known.get(run.definition) or await definition(storage, run)
+        known[run.definition] = workflow
+        if recovers(workflow) == "fail":
+            raise ServerStopped
+        if run.resumed >= MOST_RESUMED:
+            raise ServerStopped(
+                f"the server ended {run.resumed + 1} times while this run was in progress"
+            )
+        return workflow, await earlier(storage, run, workflow)
     except ResourceNotFound:
         raise ServerStopped from None
-    known[run.definition], how = workflow, recovers(workflow)
-    if how == "fail":
-        raise ServerStopped
-    if run.resumed >= MOST_RESUMED:
-        raise ServerStopped(
-            f"the server ended {run.resumed + 1} times while this run was in progress"
-        )
-    if how == "restart":
-        return workflow, Earlier()
-    return workflow, await earlier(storage, run)
+    except ValidationError as error:  # of a release that knew more, or less
+        raise ServerStopped(f"what is stored of this run cannot be understood: {error}") from None
 
 
-async def earlier(storage: Storage, run: Run) -> Earlier:
-    """Return what is stored of a run."""
-    records = {record.stage: record for record in await storage.list_stages(run.uid)}
-    return Earlier(records, await storage.list_chunks(run.uid))
+async def earlier(storage: Storage, run: Run, workflow: Workflow) -> Earlier:
+    """Return what is stored of a run, unless it is to be begun anew."""
+    chunks = dict(await storage.list_chunks(run.uid))
+    if recovers(workflow) != "restart":
+        records = {record.stage: record for record in await storage.list_stages(run.uid)}
+        return Earlier(records, chunks)
+    for stage in chunks:
+        await storage.save_chunk(run.uid, stage, None)
+    return Earlier()

@@ -123,10 +123,10 @@ class Snapshots:
         return name
 
     def clean(self, wanted: Collection[str]) -> None:
-        """Remove the source that no run has: all but what is named."""
+        """Remove the source that no run has: all but what is named, and what was just taken."""
         if self.folder is not None and self.folder.is_dir():
             for path in self.folder.iterdir():
-                if path.name not in wanted:
+                if path.name not in {*wanted, *self._names.values()}:
                     path.unlink(missing_ok=True)
 
     def file(self, name: str) -> Path | None:

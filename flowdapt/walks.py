@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,6 +76,7 @@ class Walk:
     places: Places | None = None
     earlier: Earlier = field(default_factory=Earlier)
     stopped: bool = False
+    cancelled: bool = False
     #: of the stage that ended last: nothing follows but the run's end, and it is stored with that
     last: StageRecord | None = None
     last_told: tuple[Event, ...] = ()  #: that event
@@ -105,14 +106,16 @@ class Walk:
 
     def cancel(self) -> None:
         """Stop what is computed; without effect once all of it is."""
+        self.cancelled = True
         if self.task is not None:
             self.task.cancel()
 
     def stop(self) -> None:
         """Stop what is computed, because the server stops; without effect on what was cancelled."""
-        if self.task is not None and not self.task.cancelling():
+        if not self.cancelled:
             self.stopped = True
-            self.task.cancel()
+            if self.task is not None:
+                self.task.cancel()
 
     @property
     def durable(self) -> bool:
@@ -131,8 +134,7 @@ class Walk:
         :raises StageError: a stage failed; what else was under way is stopped
         """
         if self.run.state is RunState.PENDING:
-            self.run = self.run.to(RunState.RUNNING)
-            await self.storage.save_run(self.run, was=RunState.PENDING)
+            await self._shielded(self._leave_queue())
         graph = self.workflow.spec.graph()
         self.stages = {stage.name: stage for stage in self.workflow.spec.stages}
         self.dependents = graph.dependents
@@ -183,7 +185,7 @@ class Walk:
         for name, record in ended.items():
             if record.state is RunState.FAILED and record.failure is not None:
                 raise StageFailed(record.failure)
-            if record.state is RunState.CANCELLED:
+            if record.state is RunState.CANCELLED and "timeout" not in self.workflow.spec.options:
                 raise RunCancelled
             if record.result is not None:
                 with suppress(ValueError):  # it is computed again
@@ -199,6 +201,7 @@ class Walk:
         for name in ended.keys() - self._again - self._outcomes.keys():
             self._outcomes[name] = Outcome(None)  # which nobody takes any more
         self._started.update(self._outcomes)
+        self._forget_elements()
 
     async def _as_json(self, outcome: Outcome) -> Outcome:
         """Have the run's result put as JSON, which is all that was left to do."""
@@ -230,7 +233,8 @@ class Walk:
             for policy in self._around(stage):
                 compute = partial(policy.stage, self, stage, compute)
             outcome = await compute()
-        except StageError as error:
+            self._check_handle(stage.name, outcome)
+        except Exception as error:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
             self._lost = self._lost or isinstance(error, ResultsLost)
             if not (self._lost or (self.handed_over and state is RunState.CANCELLED)):
@@ -250,6 +254,12 @@ class Walk:
 
     def _around(self, stage: Stage) -> list[Policy]:
         return around(self.policies, stage.options, "stage")
+
+    def _check_handle(self, name: str, outcome: Outcome) -> None:
+        """Forget a handle whose outcome a policy has exchanged for another one."""
+        handle = self._handles.get(name)
+        if handle is not None and handle.outcome.result().ref is not outcome.ref:
+            del self._handles[name]
 
     async def _computed(self, stage: Stage) -> Outcome:
         handle = self.executor.submit(self._call(stage))
@@ -345,17 +355,21 @@ class Walk:
         )
 
     def _known(self, stage: Stage) -> tuple[bytes, ...]:
-        """Return what is known of elements, unless the list that they are of is made again."""
-        chunks = tuple(self.earlier.chunks.get(stage.name, ()))
-        over = stage
-        while chunks and self._maps_over_dependency(over):
-            over = self.stages[over.depends_on[0]]
-            if not self.types[over.type].mapped:
+        """Return what is known of elements."""
+        return tuple(self.earlier.chunks.get(stage.name, ()))
+
+    def _forget_elements(self) -> None:
+        """Forget what is known of elements of lists that are made anew, and may be others."""
+        for name in [*self.earlier.chunks]:
+            over = self.stages.get(name)
+            while over is not None and self._maps_over_dependency(over):
+                over = self.stages[over.depends_on[0]]
+                if self.types[over.type].mapped:
+                    continue
                 if over.name in self._again or over.name not in self.earlier.records:
-                    self._later("elements", self.storage.save_chunk(self.run.uid, stage.name, None))
-                    return ()
+                    del self.earlier.chunks[name]
+                    self._later("elements", self.storage.save_chunk(self.run.uid, name, None))
                 break
-        return chunks
 
     # Records ---------------------------------------------------------------------------------
 
@@ -373,11 +387,19 @@ class Walk:
         if good and len(self._outcomes) + 1 == len(self.stages):
             self.last, self.last_told = record, (event,)
             return
-        # Of its own, because a stage beside this one may fail and take everything with it.
-        saving = asyncio.create_task(self._save(record, event))
+        await self._shielded(self._save(record, event))
+
+    async def _shielded(self, write: Coroutine[Any, Any, None]) -> None:
+        """Store something whatever becomes of others: of a sibling that fails, of the whole run."""
+        saving = asyncio.create_task(write)
         self._writes.add(saving)
         saving.add_done_callback(self._writes.discard)
         await asyncio.shield(saving)
+
+    async def _leave_queue(self) -> None:
+        begun = self.run.to(RunState.RUNNING)
+        await self.storage.save_run(begun, was=RunState.PENDING)
+        self.run = begun
 
     async def _save(self, record: StageRecord, event: Event) -> None:
         await self.storage.save_stage(self.run.uid, record, events=[event])

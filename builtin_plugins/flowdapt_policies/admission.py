@@ -37,10 +37,6 @@ class Admission(OptionPolicy):
 
     engine: Engine
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self._runs: dict[UUID | None, list[UUID]] = {}  # by workflow, in the order of acceptance
-
     def read(self, key: str, value: Any, stage: Stage | None) -> str:
         """Return the word."""
         del stage
@@ -48,31 +44,28 @@ class Admission(OptionPolicy):
 
     def admit(self, workflow: Workflow, run: Run) -> bool:
         """Refuse a run, or have it wait, where another one is in progress."""
-        word = workflow.spec.options["concurrency"]
-        others = self._in_progress(run.workflow_uid)
+        word, others = workflow.spec.options["concurrency"], self._others(run)
         if word == "forbid" and others:
             raise RunRefused(workflow.name)
-        self._runs[run.workflow_uid] = [*others, run.uid]
         return word in ("allow", "forbid") or not others
 
     async def run(self, walk: Walk, compute: Compute) -> Outcome:
         """Wait for the turn of a run, or end those that came before."""
-        word, run = walk.workflow.spec.options["concurrency"], walk.run
-        known = self._runs.setdefault(run.workflow_uid, [])
-        if run.uid not in known:  # of an earlier server; these are gone on with in their order
-            known.append(run.uid)
-        while word in ("queue", "replace") and (before := self._before(run)):
+        word = walk.workflow.spec.options["concurrency"]
+        while word in ("queue", "replace") and (before := self._before(walk.run)):
             with suppress(FlowdaptError):
                 if word == "replace":
                     await asyncio.gather(*map(self.engine.cancel, before))
                 else:
                     await self.engine.wait(before[-1])
+            await asyncio.sleep(0)  # whoever ended is not in progress any more
         return await compute()
 
-    def _before(self, run: Run) -> list[UUID]:
-        runs = self._in_progress(run.workflow_uid)
-        return runs[: runs.index(run.uid)]
+    # Asked of the engine and never counted, so that nothing has to be given back.
 
-    def _in_progress(self, workflow: UUID | None) -> list[UUID]:
-        # Asked of the engine and never counted, so that nothing has to be given back.
-        return [run for run in self._runs.get(workflow, ()) if self.engine.in_progress(run)]
+    def _others(self, run: Run) -> list[UUID]:
+        return [uid for uid in self.engine.in_progress(run.workflow_uid) if uid != run.uid]
+
+    def _before(self, run: Run) -> list[UUID]:
+        runs = self.engine.in_progress(run.workflow_uid)
+        return runs[: runs.index(run.uid)]

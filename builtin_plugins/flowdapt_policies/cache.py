@@ -5,8 +5,9 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Any
 
-from flowdapt_workers import payloads
+from flowdapt_workers import payloads, stored
 
+from flowdapt.errors import StorageError
 from flowdapt.executors import Outcome
 from flowdapt.policies import Compute
 from flowdapt.resources import Stage
@@ -37,11 +38,11 @@ class Cache(OptionPolicy):
     async def stage(self, walk: Walk, stage: Stage, compute: Compute) -> Outcome:
         """Look for the result of a stage, compute it where there is none, and keep it."""
         keep = self.read("cache", stage.options["cache"], None)
-        if keep is None:
+        if keep is None or stage.name in walk.run.only:  # a part of the elements is no result
             return await compute()
         key = await self._key(walk, stage)
         found = await walk.storage.load_blob(key)
-        if found is not None:
+        if found is not None and stored.alone(found):
             try:
                 ref = walk.executor.restore(found)
             except ValueError:  # an executor of another kind, or an earlier release, stored it
@@ -49,8 +50,12 @@ class Cache(OptionPolicy):
             else:
                 return Outcome(ref, stored=found, attempts=0, worker="cache")
         outcome = await compute()
-        if outcome.stored is not None and not outcome.items_failed and not outcome.skipped:
-            await walk.storage.save_blob(key, outcome.stored, seconds=keep)
+        block = outcome.stored
+        if block is not None and stored.alone(block) and not outcome.items_failed:
+            try:
+                await walk.storage.save_blob(key, block, seconds=keep)
+            except StorageError as error:  # the result is there all the same
+                walk.log.warning("the result of stage %r is not cached: %s", stage.name, error)
         return outcome
 
     async def _key(self, walk: Walk, stage: Stage) -> str:
@@ -64,6 +69,7 @@ class Cache(OptionPolicy):
             stage.version,
             options,
             run.code,
+            walk.is_mapped_over(stage),
             run.config,
             run.input if not stage.depends_on or stage.map_on else None,
         ]

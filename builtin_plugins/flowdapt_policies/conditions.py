@@ -109,6 +109,16 @@ class Condition(StageType):
         )
 
 
+class _Evaluator(EvalWithCompoundTypes):  # type: ignore[misc]  # it has no types
+    """Takes ``input.items`` for the key of that name, and not for a method."""
+
+    def _eval_attribute(self, node: ast.Attribute) -> Any:
+        value = self._eval(node.value)
+        if isinstance(value, Mapping) and node.attr in value:
+            return value[node.attr]
+        return super()._eval_attribute(node)
+
+
 def holds(expression: str, results: Mapping[str, Any], otherwise: Any) -> Any:
     """Return whether an expression holds, and something else in place of ``False``.
 
@@ -122,7 +132,7 @@ def holds(expression: str, results: Mapping[str, Any], otherwise: Any) -> Any:
         "results": results,
         **_WORDS,
     }
-    evaluator = EvalWithCompoundTypes(functions=dict(FUNCTIONS), names=names)
+    evaluator = _Evaluator(functions=dict(FUNCTIONS), names=names)
     try:
         return True if evaluator.eval(expression) else otherwise
     except Exception as error:

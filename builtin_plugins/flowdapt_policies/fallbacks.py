@@ -50,6 +50,7 @@ class Fallbacks(OptionPolicy):
             *walk.refs(stage),
             type=f"{__name__}:Fallback",
             options={"failure": failure.model_dump()},
+            takes_input=not stage.depends_on,
         )
         return Outcome(**{**_fields(outcome), "failures": (failure,)})
 

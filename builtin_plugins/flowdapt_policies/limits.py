@@ -36,7 +36,8 @@ class Limits(OptionPolicy):
     async def run(self, walk: Walk, compute: Compute) -> Outcome:
         """Fail a run that takes too long; where it was gone on with, the time before counts."""
         limit = seconds("timeout", walk.workflow.spec.options["timeout"])
-        gone = (now() - walk.run.started_at).total_seconds() if walk.run.resumed else 0.0
+        before = [record.started_at for record in walk.earlier.records.values()]
+        gone = (now() - min(before)).total_seconds() if before else 0.0  # without time in a queue
         try:
             async with asyncio.timeout(max(0.0, limit - gone)) as within:
                 return await compute()

@@ -11,6 +11,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4, uuid5
 
+import orjson
+
 from flowdapt.errors import InvalidInput, ResourceExists, ResourceNotFound
 from flowdapt.resources import Workflow
 from flowdapt.texts import to_json
@@ -91,6 +93,6 @@ def _uid(workflow: UUID, namespace: str, key: str) -> UUID:
 
 async def _same(engine: Engine, uid: UUID, given: dict[str, Any], key: str) -> Run:
     run = await engine.find_run(uid)
-    if to_json(run.input) != to_json(given):
+    if orjson.loads(to_json(run.input)) != orjson.loads(to_json(given)):
         raise KeyTaken(key, run.name)
     return run

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
+from flowdapt_workers.stored import alone
 from starlette.responses import Response
 
 from flowdapt.errors import FlowdaptError
@@ -130,7 +131,7 @@ class RunDetailRoutes:
         """
         run, stage = request.path_params["identifier"], request.path_params["stage"]
         for record in await self.engine.stages(run):
-            if record.stage == stage and record.result is not None:
+            if record.stage == stage and record.result is not None and alone(record.result):
                 return Response(record.result, media_type=BYTES)
         raise NoStoredResult(stage, run)
 

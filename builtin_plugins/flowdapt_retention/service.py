@@ -68,7 +68,10 @@ class RetentionService(Service):
             await _until_none(self._expire_runs)
         for workflow in await self.engine.list(Workflow):
             if (seconds := workflow.spec.options.get("retention")) is not None:
-                await _until_none(partial(self._expire_runs_of, workflow.name, seconds))
+                try:
+                    await _until_none(partial(self._expire_runs_of, workflow.name, seconds))
+                except ValueError:  # nobody checked it when it was applied
+                    logger.warning("workflow %r has no sound 'retention'", workflow.name)
         await self.storage.delete_blobs("")  # those that have had their time
         kept, trim = self.kept, self.storage.trim_events
         ages = {RESOURCES: kept.revisions, AUDIT: kept.audit}

@@ -77,6 +77,7 @@ class Group:
 
     units: set[Unit] = field(default_factory=set)
     times: deque[float] = field(default_factory=deque)
+    longest: float = 0.0  #: seconds for which times are of interest to anybody
 
     def room(self, limit: int) -> bool:
         """Tell whether another call may be computed beside those that are."""
@@ -86,10 +87,10 @@ class Group:
 
     def wait(self, limit: int, seconds: float) -> float:
         """Return after how many seconds another call may begin."""
-        now = time.monotonic()
-        while self.times and self.times[0] <= now - seconds:
+        now, self.longest = time.monotonic(), max(self.longest, seconds)
+        while self.times and self.times[0] <= now - self.longest:
             self.times.popleft()
-        return 0.0 if len(self.times) < limit else self.times[-limit] + seconds - now
+        return max(0.0, self.times[-limit] + seconds - now) if len(self.times) >= limit else 0.0
 
 
 class Gate:

@@ -332,7 +332,10 @@ class InlineExecutor(Executor):
         limits = Limits.of(call.options)
         if not limits.any:
             return await self._entered(call, function, arguments, trial, item=item, tell=tell)
-        gate, turn = Gate(limits, self._groups, f"{name_of(call)} {call.stage}"), _Turn()
+        gate, turn = (
+            Gate(limits, self._groups, f"{call.context.run_data.get('workflow_uid')} {call.stage}"),
+            _Turn(),
+        )
         async with self._turns:
             while (wait := gate.wait()) != 0.0:
                 with suppress(TimeoutError):

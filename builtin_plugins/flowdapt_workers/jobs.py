@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -386,7 +387,8 @@ class Mapped(Job):
         self.fresh: list[bytes] = []  #: what came of elements, to be told
         self._known: set[int] = set()
         for place, block in enumerate(self.call.known):
-            self._restore(stored.elements(block), (-1, place))
+            with suppress(Exception):  # of an earlier release; then they are computed again
+                self._restore(stored.elements(block), place)
         self.out = 0  #: units that are given out and not answered
         self._seconds: float | None = None
 
@@ -400,13 +402,13 @@ class Mapped(Job):
             for first, last in self._unknown(piece, start, end):
                 self._cuts.append(_Cut(order, piece, first, last))
 
-    def _restore(self, elements: stored.Elements, order: tuple[int, ...]) -> None:
+    def _restore(self, elements: stored.Elements, place: int) -> None:
         """Note what came of some elements before an earlier server was killed."""
         self._known.update(elements.indexes)
         self.counts.failed += len(elements.failed_items)
         self._note_failures(elements.failures, elements.failed_items)
-        for piece in elements.pieces:
-            self._keep(piece, order)
+        for number, piece in enumerate(elements.pieces):
+            self._keep(piece, (-1, place, number))
 
     def _unknown(self, piece: Piece, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield where elements stand side by side that are yet to be computed."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
-from flowdapt.context import Address
+from flowdapt.context import PLACES, Address
 from flowdapt.objects import attached
 from flowdapt_workers import payloads
 from flowdapt_workers.lending import Stretch
@@ -58,10 +60,9 @@ class Held:
 class Archived:
     """A payload among the artifacts, where any process finds it, and any later server.
 
-    :param place: of the artifacts
+    It does not say where these are, because that may hold a password.
     """
 
-    place: Address
     namespace: str
     key: str
     size: int
@@ -69,12 +70,16 @@ class Archived:
     @classmethod
     def of(cls, place: Address, run: str, segments: payloads.Segments) -> Archived:
         """Write a payload of a run."""
-        part = cls(place, archive(run), uuid4().hex, payloads.size(segments))
+        part = cls(archive(run), uuid4().hex, payloads.size(segments))
         attached(place).save(part.namespace, part.key, payloads.pack(segments), hook=None)
         return part
 
     def __bytes__(self) -> bytes:
-        content: bytes = attached(self.place).load(self.namespace, self.key, hook=None)
+        if PLACES not in os.environ:
+            raise LookupError("artifacts of runs are read where stages are computed, and not here")
+        _, artifacts, *_ = json.loads(os.environ[PLACES])
+        artifacts = attached(Address(*artifacts))
+        content: bytes = artifacts.load(self.namespace, self.key, hook=None)
         return content
 
 

@@ -503,6 +503,7 @@ class RemoteExecutor(SubmittingExecutor):
             self._sent.pop(number).unit.end()
         if self._link is not None and numbers:
             self._link.send("cancel", numbers)
+        self._pump()  # a gate may have opened
 
     async def release(self, run: UUID) -> None:
         """Forget a run: its context, and what of it is on the cluster."""

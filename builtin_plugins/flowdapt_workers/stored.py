@@ -46,6 +46,16 @@ def stored(value: Value, most: int = PIECES_BYTES) -> bytes | None:
     return PIECES + pickle.dumps(value) if small else None
 
 
+def alone(block: bytes) -> bool:
+    """Tell whether a stored result is all there, and refers to nothing that may be gone."""
+    if not block.startswith(PIECES):
+        return True
+    try:
+        return not any(isinstance(part, Archived) for part in restored(block).parts)
+    except Exception:  # of another release
+        return False
+
+
 def restored(block: bytes) -> Value:
     """Return the result that was stored."""
     if not block.startswith(PIECES):

@@ -117,7 +117,7 @@ class SubmittingExecutor(Executor):
 
     def _gate(self, call: Call) -> Gate | None:
         limits = Limits.of(call.options)
-        own = f"{name_of(call)} {call.stage}"
+        own = f"{call.context.run_data.get('workflow_uid')} {call.stage}"
         return Gate(limits, self._groups, own) if limits.any else None
 
     def restore(self, stored: bytes) -> Ref:
