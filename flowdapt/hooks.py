@@ -175,7 +175,7 @@ def flowdapt_services() -> Iterable[Provider]:
 
 @_spec
 def flowdapt_stages() -> Iterable[Provider]:
-    """Offer stage types beside the kernel's ``simple`` and ``parameterized``.
+    """Offer stage types; those that come with flowdapt are ``simple`` and ``parameterized``.
 
     Called once, before a workflow is validated. Each ``target`` is a subclass of
     :class:`flowdapt.stages.StageType`.

@@ -14,13 +14,12 @@ from flowdapt.context import Places, Sealed, WorkflowRunContext
 from flowdapt.errors import ResultsLost, RunCancelled, StageError
 from flowdapt.events import ITEM_YIELDED, LOG_APPENDED, STAGE_CHANGED, Event, Events
 from flowdapt.executors import Call, Executor, Handle, MapCall, Outcome, Progress, Ref, StageFailed
-from flowdapt.hooks import load
 from flowdapt.plugins import Plugins
 from flowdapt.policies import Compute, Policy, around
 from flowdapt.recovery import Earlier, recovers
 from flowdapt.resources import Stage, Workflow, amounts, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
-from flowdapt.stages import TYPES, Target
+from flowdapt.stages import Target
 from flowdapt.storage import LogBlock, Storage, StoredRun
 from flowdapt.texts import to_json
 
@@ -37,17 +36,11 @@ class Type:
     mapped: bool
 
 
-def kernel_types() -> dict[str, Type]:
-    """Return the stage types that need no plugin, by name."""
-    return {name: Type(target, load(target).mapped) for name, target in TYPES.items()}
-
-
 def stage_types(plugins: Plugins) -> dict[str, Type]:
-    """Return the stage types of the kernel and those that plugins offer, by name."""
-    types, offered = kernel_types(), plugins.providers("stages")
-    for name, found in plugins.importable("stages", offered, what="stage type"):
-        types[name] = Type(offered[name].target, found.mapped)
-    return types
+    """Return the stage types that plugins offer, by name."""
+    offered = plugins.providers("stages")
+    found = plugins.importable("stages", offered, what="stage type")
+    return {name: Type(offered[name].target, made.mapped) for name, made in found}
 
 
 #: makes of a config that names secrets what executors are given
@@ -206,7 +199,7 @@ class Walk:
     async def _as_json(self, outcome: Outcome) -> Outcome:
         """Have the run's result put as JSON, which is all that was left to do."""
         stage, target = self.stages[self.result], "flowdapt.stages.itself"
-        return await self.beside(stage, target, outcome.ref, type=TYPES["simple"])
+        return await self.beside(stage, target, outcome.ref, type=self.types["simple"].address)
 
     def beside(self, stage: Stage, target: Target, *args: Ref, **facts: Any) -> Awaitable[Outcome]:
         """Compute something else for a stage's sake, such as whether it is to be computed.

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from flowdapt_workers.failures import original
 from flowdapt_workers.inline import InlineExecutor
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
@@ -23,7 +24,7 @@ from flowdapt.policies import Policy
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
-from flowdapt.walks import Walk, kernel_types, stage_types
+from flowdapt.walks import Walk, stage_types
 from flowdapt_embedded.memory import MemoryStorage
 
 
@@ -95,7 +96,7 @@ async def _run(
     namespace: str,
     executor: str | Executor,
 ) -> Any:
-    types, policies, stages = kernel_types(), list[Policy](), workflow.spec.stages
+    types, policies, stages = built_in_types(), list[Policy](), workflow.spec.stages
     by_plugin = isinstance(executor, str) and executor != "inline"
     if by_plugin or any(one.options or one.type not in types for one in stages):
         plugins = Plugins.load(cache_dir=None)

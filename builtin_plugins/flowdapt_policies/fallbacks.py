@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from flowdapt_workers.targets import resolve
+
 from flowdapt.errors import ResultsLost, RunCancelled, StageError
 from flowdapt.executors import Outcome
 from flowdapt.policies import Compute
 from flowdapt.resources import Stage, now, timestamp
-from flowdapt.stages import StageType, Target, resolve
+from flowdapt.stages import StageType, Target
 from flowdapt.storage import LogBlock
 from flowdapt.walks import Walk, failure_of
 from flowdapt_policies.options import OptionPolicy

@@ -8,11 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from flowdapt_workers.targets import resolve
+
 from flowdapt.errors import FlowdaptError, InvalidResource, PluginError, StageError
 from flowdapt.plugins import Plugin, Plugins, State
 from flowdapt.resources import Resource, Workflow
 from flowdapt.server import kinds
-from flowdapt.stages import resolve
 from flowdapt.walks import stage_types
 
 TRIGGER = "trigger_rule"  #: the kind whose rules and actions other plugins bring

@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.executors import Executor, Host, Outcome, Progress
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, Selection
 from flowdapt.storage import LogBlock
 from flowdapt.testing import MemoryStorage
-from flowdapt.walks import Walk, kernel_types
+from flowdapt.walks import Walk
 
 MAPPED = {"type": "parameterized"}
 
@@ -68,7 +69,7 @@ class Bench:
         storage = MemoryStorage()
         await storage.add_run(run)
         workflow = Workflow.parse(data, where="suite")
-        return Walk(run, workflow, storage, self.executor, kernel_types())
+        return Walk(run, workflow, storage, self.executor, built_in_types())
 
     async def compute(self, *stages: Mapping[str, Any], **values: Any) -> Any:
         """Compute a run of these stages, and return its result as JSON has it."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from flowdapt_workers.targets import built_in_types
+
 from flowdapt.engine import Engine
 from flowdapt.executors import Executor, Host
 from flowdapt.resources import Workflow
@@ -20,7 +22,6 @@ from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.storage import StoredRun
 from flowdapt.testing import MemoryStorage
-from flowdapt.walks import kernel_types
 
 RUN_SECONDS = 180.0  #: how long any run of a suite may take
 
@@ -44,7 +45,7 @@ class Desk:
         modules.mkdir()
         snapshots = Snapshots([Root(modules)], folder / "code")
         host = Host(app_dir=folder, snapshots=snapshots, **facts)
-        engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
+        engine = Engine(MemoryStorage(), executor, host, types=built_in_types())
         await engine.start()
         return cls(engine, executor, modules)
 

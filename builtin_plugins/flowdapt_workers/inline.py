@@ -15,7 +15,6 @@ from uuid import UUID
 
 from flowdapt_sets.paths import SETS
 
-from flowdapt import stages
 from flowdapt.context import set_run_context
 from flowdapt.errors import NeverFits, RunCancelled, StageError
 from flowdapt.executors import (
@@ -53,6 +52,7 @@ from flowdapt_workers.gates import Gate, Group, Limits
 from flowdapt_workers.limits import Limit
 from flowdapt_workers.pool import Pool
 from flowdapt_workers.server_asks import ServerAsks
+from flowdapt_workers.targets import resolve
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
 
@@ -146,7 +146,7 @@ class InlineExecutor(Executor):
         wrong: dict[str, StageError] = {}
         for target in targets:
             try:
-                stages.resolve(target)
+                resolve(target)
             except StageError as error:
                 wrong[target] = error
         return wrong

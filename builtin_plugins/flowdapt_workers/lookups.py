@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowdapt import stages
 from flowdapt.errors import StageError
 from flowdapt_workers import payloads
 from flowdapt_workers.calls import Task, Value
+from flowdapt_workers.targets import resolve
 
 LOOKUPS = "lookups"  #: stands for a run, and for a stage, where targets are looked up
 
@@ -19,7 +19,7 @@ def task_of(targets: Sequence[str]) -> Task:
         stage=LOOKUPS,
         target=f"{__name__}.problems_of",
         name="problems_of",
-        type="flowdapt.stages:Simple",
+        type="flowdapt_workers.targets:Simple",
         options={},
         args=(Value(payloads.pack(payloads.dump(list(targets)))),),
     )
@@ -30,7 +30,7 @@ def problems_of(targets: Sequence[str]) -> dict[str, StageError]:
     problems: dict[str, StageError] = {}
     for target in targets:
         try:
-            stages.resolve(target)
+            resolve(target)
         except StageError as error:
             error.__cause__ = error.__context__ = error.__traceback__ = None
             problems[target] = error

@@ -135,7 +135,7 @@ class SubmittingExecutor(Executor):
             stage=job.task.stage,
             target="builtins.list",
             name="list",
-            type="flowdapt.stages:Simple",
+            type="flowdapt_workers.targets:Simple",
             options={},
             args=(outcome.ref,),
             final=True,

@@ -150,7 +150,7 @@ class Local(Contender):
             "all",
             self._context,
             "tests.benchmarks.stages.each",
-            "flowdapt.stages:Parameterized",
+            "flowdapt_workers.targets:Parameterized",
             map_on="items",
             takes_input=True,
             chunk_size=chunk,
@@ -163,7 +163,7 @@ class Local(Contender):
     async def _call(self, function: str | Callable[..., Any]) -> None:
         named = isinstance(function, str)
         target = f"tests.benchmarks.stages.{function}" if named else function
-        call = Call(self._run, "one", self._context, target, "flowdapt.stages:Simple")
+        call = Call(self._run, "one", self._context, target, "flowdapt_workers.targets:Simple")
         await self._executor.submit(call).outcome
 
 

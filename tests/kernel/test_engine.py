@@ -14,6 +14,7 @@ import pytest
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_policies.targets import Targets
 from flowdapt_workers.inline import InlineExecutor
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt import engine as engine_module
 from flowdapt import events
@@ -34,7 +35,6 @@ from flowdapt.executors import Host
 from flowdapt.resources import Config, Workflow, now
 from flowdapt.runs import Failure, Run, RunState, StageRecord
 from flowdapt.storage import Document, EventQuery, LogBlock, RunQuery, StoredRun
-from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +108,7 @@ async def make_engine(tmp_path: Path, storage: MemoryStorage) -> AsyncIterator[M
                 parts.pop("storage"),
                 parts.pop("executor"),
                 Host(app_dir=tmp_path),
-                types=kernel_types(),
+                types=built_in_types(),
                 **parts,
             )
             engine.policies.append(Targets(engine))

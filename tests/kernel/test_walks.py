@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_workers.inline import InlineExecutor
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.context import Sealed
 from flowdapt.errors import NeverFits, RunCancelled, StageError, StorageError
@@ -33,7 +34,7 @@ from flowdapt.executors import (
 from flowdapt.resources import Workflow
 from flowdapt.runs import Failure, Run, RunState, Selection, StageRecord
 from flowdapt.storage import EventQuery, LogBlock
-from flowdapt.walks import Walk, kernel_types
+from flowdapt.walks import Walk
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +110,7 @@ async def a_walk(
     storage = storage or MemoryStorage()
     await storage.add_run(run)
     workflow = Workflow.parse(data, where="test")
-    return Walk(run, workflow, storage, executor, kernel_types(), **facts)
+    return Walk(run, workflow, storage, executor, built_in_types(), **facts)
 
 
 # When a stage is submitted
@@ -365,7 +366,7 @@ async def test_a_call_says_all_that_an_executor_needs() -> None:
 
     assert not isinstance(call, MapCall)
     assert (call.run, call.stage, call.target) == (walk.run.uid, "only", "farm.work")
-    assert (call.type, call.code) == ("flowdapt.stages:Simple", "c0de")
+    assert (call.type, call.code) == ("flowdapt_workers.targets:Simple", "c0de")
     assert call.options == options
     assert call.resources == {"memory": 1000, "threads": 5}
     assert (call.takes_input, call.final, call.mapped_on) == (True, True, False)

@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 from flowdapt_workers.inline import AT_ONCE, InlineExecutor
+from flowdapt_workers.targets import TYPES
 
 from flowdapt.context import WorkflowRunContext, get_run_context
 from flowdapt.errors import RunCancelled, TargetNotFound
 from flowdapt.executors import FAILURES_KEPT, Call, Host, MapCall, Progress, StageFailed
 from flowdapt.snapshots import Root, Snapshots
-from flowdapt.stages import TYPES
 
 pytestmark = pytest.mark.anyio
 

@@ -29,6 +29,7 @@ from flowdapt_workers.inline import InlineExecutor
 from flowdapt_workers.parts import Woven
 from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.spool import Spool
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.context import Places
 from flowdapt.engine import Engine
@@ -37,7 +38,6 @@ from flowdapt.executors import Host
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.snapshots import Root, Snapshots
-from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
 
@@ -422,7 +422,7 @@ async def test_what_never_fits_fails_at_once_naming_stage_and_shortage(
     tmp_path: Path, resources: dict[str, Any], shortage: str
 ) -> None:
     executor = LocalExecutor(cpus=2, gpus=0)
-    engine = Engine(MemoryStorage(), executor, Host(app_dir=tmp_path), types=kernel_types())
+    engine = Engine(MemoryStorage(), executor, Host(app_dir=tmp_path), types=built_in_types())
     await engine.start()
     data = {
         "metadata": {"name": "big"},
@@ -513,7 +513,7 @@ async def test_async_elements_hold_what_they_ask_for_beside_processors(tmp_path:
         "    return seen\n"
     )
     host = Host(app_dir=tmp_path, snapshots=Snapshots([Root(modules)], tmp_path / "code"))
-    engine = Engine(MemoryStorage(), executor, host, types=kernel_types())
+    engine = Engine(MemoryStorage(), executor, host, types=built_in_types())
     await engine.start()
     desk = Desk(engine, executor, modules)
     one = mapped_stage("a", "each", map_on="xs")

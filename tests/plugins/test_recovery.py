@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flowdapt_local.executor import LocalExecutor
 from flowdapt_sqlite.storage import SqliteStorage
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.engine import Engine
 from flowdapt.errors import Draining, StorageError
@@ -22,7 +23,6 @@ from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.storage import RunQuery, StoredRun
-from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
 
@@ -110,7 +110,7 @@ class House:
             snapshots=Snapshots([Root(self.app_dir)], self.app_dir / "code"),
         )
         executor = LocalExecutor(cpus=4)
-        engine = Engine(storage, executor, host, types=kernel_types(), **facts)
+        engine = Engine(storage, executor, host, types=built_in_types(), **facts)
         await engine.start()
         self._stack.push_async_callback(storage.stop)
         self._stack.push_async_callback(engine.stop)

@@ -12,6 +12,7 @@ import pytest
 from flowdapt_calls.errors import WorkflowNotStarted
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_workers.inline import InlineExecutor
+from flowdapt_workers.targets import built_in_types
 
 import flowdapt
 from flowdapt.context import WorkflowRunContext, get_run_context, set_run_context
@@ -21,7 +22,6 @@ from flowdapt.executors import Executor, Host
 from flowdapt.plugins import offered
 from flowdapt.runs import Run, RunState
 from flowdapt.storage import RunQuery, StoredRun
-from flowdapt.walks import kernel_types
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +86,7 @@ FUNCTIONS: list[Callable[..., Any]] = [
 async def started(storage: MemoryStorage, folder: Path, executor: Executor | None = None) -> Engine:
     """Return an engine that knows a workflow of each function."""
     host = Host(app_dir=folder)
-    engine = Engine(storage, executor or InlineExecutor(), host, types=kernel_types())
+    engine = Engine(storage, executor or InlineExecutor(), host, types=built_in_types())
     offered("policies", "calls")(engine)
     await engine.start()
     for function in FUNCTIONS:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from flowdapt_local.executor import LocalExecutor
 from flowdapt_sqlite.storage import SqliteStorage
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.context import Address, Places
 from flowdapt.engine import Engine
@@ -20,7 +21,6 @@ from flowdapt.plugins import Plugins
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.snapshots import Root, Snapshots
 from flowdapt.storage import RunQuery, StoredRun
-from flowdapt.walks import kernel_types
 
 PLUGINS = Plugins.load(safe_mode=True)
 SOURCE = """
@@ -119,7 +119,7 @@ class House:
         (offered,) = PLUGINS.providers("artifacts").values()
         places = Places(None, Address(offered.target, json.dumps(artifacts)))
         host = Host(app_dir=self.app_dir, snapshots=snapshots, places=places)
-        self.engine = Engine(storage, LocalExecutor(cpus=4), host, types=kernel_types())
+        self.engine = Engine(storage, LocalExecutor(cpus=4), host, types=built_in_types())
         self.engine.govern(PLUGINS)
         await self.engine.start()
         self._stack.push_async_callback(storage.stop)

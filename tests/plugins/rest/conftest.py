@@ -17,13 +17,13 @@ from flowdapt_rest.roles import Role
 from flowdapt_rest.service import RestService
 from flowdapt_rest.tokens import Tokens
 from flowdapt_workers.inline import InlineExecutor
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.engine import Engine
 from flowdapt.executors import Host
 from flowdapt.plugins import Plugins
 from flowdapt.resources import KINDS, Resource
 from flowdapt.server import Server
-from flowdapt.walks import kernel_types
 from tests.plugins.rest.callers import WORKFLOW, bearer
 from tests.plugins.rest.replies import Replies
 
@@ -110,7 +110,7 @@ async def server(
         made.storage,
         made.executor,
         Host(app_dir=tmp_path),
-        types=kernel_types(),
+        types=built_in_types(),
         kinds={**KINDS, "garden": Garden},
     )
     made.engine.govern(GOVERNING)

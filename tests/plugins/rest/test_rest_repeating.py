@@ -12,6 +12,7 @@ import pytest
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_rest.retries import NothingToRetry, RunNotEnded, retry, selections
 from flowdapt_workers.inline import InlineExecutor
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.context import get_run_context
 from flowdapt.engine import Engine
@@ -20,7 +21,7 @@ from flowdapt.executors import Host
 from flowdapt.resources import Config, Workflow
 from flowdapt.runs import FailedItem, Run, RunState, Selection, StageRecord
 from flowdapt.storage import RunQuery, StoredRun
-from flowdapt.walks import Type, kernel_types
+from flowdapt.walks import Type
 
 MAPPED = {"type": "parameterized"}
 
@@ -174,7 +175,7 @@ async def wait(reached: asyncio.Event) -> None:
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     """An engine with a workflow ``farm``, in which some elements of ``xs`` are broken."""
     parts = MemoryStorage(), InlineExecutor(), Host(app_dir=tmp_path)
-    engine = Engine(*parts, types=kernel_types())
+    engine = Engine(*parts, types=built_in_types())
     await engine.start()
     stages = over_input("fetch", "broken"), stage("store", "fetch", target="placed", **MAPPED)
     await engine.create(Workflow, a_workflow(*stages))
@@ -304,12 +305,15 @@ async def test_a_run_of_which_nothing_is_left_to_go_by_is_not_retried(engine: En
 
 
 async def test_a_stage_type_that_went_away_has_no_elements_to_retry(engine: Engine) -> None:
-    engine.types = {**engine.types, "odd": Type("flowdapt.stages:Parameterized", mapped=True)}
+    engine.types = {
+        **engine.types,
+        "odd": Type("flowdapt_workers.targets:Parameterized", mapped=True),
+    }
     odd = {**over_input("each", "broken"), "type": "odd"}
     await engine.replace(Workflow, "farm", a_workflow(odd))
     run = await engine.submit("farm", {"xs": [1]})
     await ended(engine, run)
-    engine.types = kernel_types()
+    engine.types = built_in_types()
 
     with pytest.raises(NothingToRetry, match="elements of stage 'each' failed"):
         await retry(engine, run.uid, failed_items=True)

@@ -31,7 +31,7 @@ def chunk(
         stage="each",
         target=cloudpickle.dumps(target),
         name="target",
-        type="flowdapt.stages:Simple",
+        type="flowdapt_workers.targets:Simple",
         options=options,
         takes_input=True,
         map_on="xs",

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowdapt.compute.executor.local import LocalExecutor
 from flowdapt_workers.failures import original
+from flowdapt_workers.targets import built_in_types
 
 from flowdapt.errors import FlowdaptError
 from flowdapt.executors import Executor, StageFailed
@@ -15,7 +16,7 @@ from flowdapt.plugins import Plugins, offered
 from flowdapt.policies import Policy
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
-from flowdapt.walks import Walk, failure_of, kernel_types, stage_types
+from flowdapt.walks import Walk, failure_of, stage_types
 
 __all__ = ["execute_workflow"]
 
@@ -75,7 +76,7 @@ async def _walk(  # noqa: PLR0917 - all of it is what the caller gave
     run: Run | None,
     executor: Executor,
 ) -> Walk:
-    types, policies = kernel_types(), list[Policy]()
+    types, policies = built_in_types(), list[Policy]()
     if any(stage.options or stage.type not in types for stage in workflow.spec.stages):
         plugins = Plugins.load(cache_dir=None)
         types = stage_types(plugins)

@@ -9,9 +9,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from flowdapt_workers.targets import Parameterized, Simple, resolve
 
 from flowdapt.errors import TargetNotFound
-from flowdapt.stages import Parameterized, Simple, resolve
 
 WriteModule = Callable[[str, str], None]
 
