@@ -276,6 +276,7 @@ class Walk:
             items_failed=outcome.items_failed,
             failures=outcome.failures,
             failed_items=outcome.failed_items,
+            elements=outcome.elements,
             cpu_seconds=outcome.cpu_seconds,
             used=outcome.used,
             result_bytes=outcome.result_bytes,

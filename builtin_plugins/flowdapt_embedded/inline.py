@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import time
+from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -29,6 +31,7 @@ from flowdapt_workers.functions import (
     name_of,
 )
 from flowdapt_workers.gates import Gate, Group, Limits
+from flowdapt_workers.tallies import Tally
 
 from flowdapt import stages
 from flowdapt.context import set_run_context
@@ -74,6 +77,27 @@ class _Turn:
     """A call that counts in a group until it ends."""
 
     over = False
+
+
+class _Clock:
+    """How long a function takes, from now on or from when a thread calls it."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long that is so far."""
+        return time.perf_counter() - self._begun
+
+    def started_by(self, work: Callable[[Tell], Any]) -> Callable[[Tell], Any]:
+        """Return the same function, which starts the clock when it is called."""
+
+        def started(tell: Tell) -> Any:
+            self._begun = time.perf_counter()
+            return work(tell)
+
+        return started
 
 
 class InlineExecutor(Executor):
@@ -263,12 +287,13 @@ class InlineExecutor(Executor):
         results: dict[int, Any] = {}
         failures: list[Failure] = []
         failed: list[FailedItem] = []
+        tally = Tally()
         count, most, worker = len(waiting), 1, f"process {os.getpid()}"
         self._moved(call, items=count, worker=worker, began=_began(worker))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         while batch := await waiting.take(at_once):
             answers = await _gathered(
-                *(self._element(call, function, bind, one, attempts) for one in batch),
+                *(self._element(call, function, bind, one, attempts, tally=tally) for one in batch),
                 return_exceptions=call.allow_partial_failure,
             )
             for one, answer in zip(batch, answers, strict=True):
@@ -293,6 +318,7 @@ class InlineExecutor(Executor):
             items_failed=len(failed),
             failures=tuple(failures),
             failed_items=tuple(sorted(failed)),
+            elements=tally.pack(),
             attempts=most,
         )
 
@@ -303,6 +329,8 @@ class InlineExecutor(Executor):
         bind: Callable[[Any], Arguments],
         one: Element,
         attempts: Attempts,
+        *,
+        tally: Tally,
     ) -> Any:
         """Return what an element gives, or the same element where it is to be tried again."""
         trial = Trial(call.context, one.attempt)
@@ -313,6 +341,9 @@ class InlineExecutor(Executor):
                 return replace(one, attempt=one.attempt + 1)
             context = trial.at(call.stage, one.place)
             raise StageFailed(failure(error, context), error) from error
+        finally:
+            seconds = array("f", [trial.seconds]).tobytes()
+            tally.note([one.place], seconds, attempts=one.attempt)
 
     async def _call(
         self,
@@ -359,6 +390,7 @@ class InlineExecutor(Executor):
         limit = Limit.of(Attempts.of(call.options), trial, call.stage, item)
         trials = self._trials.setdefault(call.run, set())
         trials.add(trial)
+        clock = _Clock()
         try:
             if function.is_async or (function.is_generator and tell and self._pool is None):
                 entered = function.enter_async(arguments, tell)
@@ -367,19 +399,19 @@ class InlineExecutor(Executor):
             if self._pool is None:
                 work = functools.partial(variables.run, function.enter, arguments, tell)
                 return work() if limit is None else limit.called(work)
-            return await self._in_thread(variables, function, arguments, tell, limit)
+            enter = functools.partial(variables.run, function.enter, arguments)
+            return await self._in_thread(clock.started_by(enter), tell, limit)
         finally:
+            trial.seconds = clock.seconds if limit is None else min(clock.seconds, limit.seconds)
             trials.discard(trial)
 
     async def _in_thread(
-        self,
-        variables: Context,
-        function: Function,
-        arguments: Arguments,
-        tell: Tell | None,
-        limit: Limit | None,
+        self, call: Callable[[Tell], Any], tell: Tell | None, limit: Limit | None
     ) -> Any:
-        """Call a function in another thread; a generator is closed once nobody waits for it."""
+        """Call a function in another thread; a generator is closed once nobody waits for it.
+
+        :param call: is given what takes the items of a generator
+        """
         assert self._pool is not None  # noqa: S101 - asked before
         loop, left = asyncio.get_running_loop(), Event()
 
@@ -389,7 +421,7 @@ class InlineExecutor(Executor):
             if tell is not None:
                 tell(item)
 
-        work = functools.partial(variables.run, function.enter, arguments, take)
+        work = functools.partial(call, take)
         try:
             if limit is not None:
                 return await limit.in_pool(self._pool, work)

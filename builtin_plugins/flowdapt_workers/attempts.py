@@ -149,6 +149,7 @@ class Trial:
         self._seen: list[WorkflowRunContext] = []
         self.cancelled = False
         self.stage = ""
+        self.seconds = 0.0  #: that the function took, where whoever calls it says so
         #: called when everything is there and the function is called, from when its time counts
         self.enter: Callable[[], None] = lambda: None
 

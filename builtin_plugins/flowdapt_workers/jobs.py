@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from flowdapt_workers.failures import raised
 from flowdapt_workers.gates import Gate
 from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.tallies import Tally, picked
 from flowdapt_workers.uses import Use
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
@@ -352,7 +354,7 @@ class Mapped(Job):
 
     def __init__(self, *args: Any, number: int) -> None:
         super().__init__(*args, number=number)
-        self.counts = Counts()
+        self.counts, self.tally = Counts(), Tally()
         self.closed = False
         self.listeners: list[Mapped] = []
         self._cuts: deque[_Cut] = deque()
@@ -378,6 +380,7 @@ class Mapped(Job):
     def _restore(self, elements: stored.Elements, order: tuple[int, ...]) -> None:
         """Note what came of some elements before an earlier server was killed."""
         self._known.update(elements.indexes)
+        self.tally.note(elements.indexes, elements.durations, attempts=elements.attempts)
         self.counts.failed += len(elements.failed_items)
         self._note_failures(elements.failures, elements.failed_items)
         for piece in elements.pieces:
@@ -461,13 +464,18 @@ class Mapped(Job):
         self._end_if_done()
 
     def _tell(self, unit: Unit, done: Done, pieces: Sequence[Piece]) -> None:
-        """Have it stored what came of the elements of a unit, but for those that are to come."""
+        """Note what came of the elements of a unit, but for those that are to come; store it."""
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
-        indexes = unit.piece.indexes(unit.start, unit.count)
+        indexes, seconds = unit.piece.indexes(unit.start, unit.count), done.durations
         if done.again:
             again = set(done.again)
-            indexes = [index for index in indexes if index not in again]
-        elements = stored.Elements(indexes, pieces, done.failures, tuple(done.failed_items))
+            kept = [index for index in indexes if index not in again]
+            indexes, seconds = kept, picked(indexes, seconds, kept)
+            if not kept:
+                return
+        self.tally.note(indexes, seconds, attempts=unit.tried)
+        failed = done.failures, tuple(done.failed_items)
+        elements = stored.Elements(indexes, pieces, *failed, seconds, unit.tried)
         if (block := stored.chunk(elements)) is not None:
             self.fresh.append(block)
 
@@ -544,7 +552,9 @@ class Mapped(Job):
         unit.deferred = True  # nothing is to be learned from how long it took
         brief = failure.item or 0, failure.type, failure.message, unit.tried
         failures = (Failed(failure.model_dump()),)
-        self.done(unit, Done(Value(), failures=failures, failed_items=(brief,)))
+        took = array("f", [self.allowed.timeout or 0.0]).tobytes() if unit.late else b""
+        done = Done(Value(), failures=failures, failed_items=(brief,), durations=took)
+        self.done(unit, done)
 
     def _end_if_done(self) -> None:
         if self.outcome.done() or not self.closed or self.out or self.waiting() or self.paused:
@@ -558,6 +568,7 @@ class Mapped(Job):
                 items_failed=self.counts.failed,
                 failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),
                 failed_items=tuple(sorted(self.counts.failed_items)),
+                elements=self.tally.pack(),
                 attempts=self.attempts,
                 worker=self.worker,
                 cpu_seconds=self.use.cpu_seconds,
