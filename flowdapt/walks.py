@@ -234,7 +234,8 @@ class Walk:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
             self._lost = self._lost or isinstance(error, ResultsLost)
             if not (self._lost or (self.handed_over and state is RunState.CANCELLED)):
-                await self._ended(stage.name, state, failure=failure_of(error, stage.name))
+                facts = {"failure": failure_of(error, stage.name), "elements": error.elements}
+                await self._ended(stage.name, state, **facts)
             raise
         except asyncio.CancelledError:
             if not (self._lost or self.handed_over):

@@ -281,13 +281,28 @@ class InlineExecutor(Executor):
     async def _map(
         self, call: MapCall, function: Function, places: list[int], attempts: Attempts
     ) -> Outcome:
+        tally = Tally()
+        try:
+            return await self._mapped(call, function, places, attempts, tally=tally)
+        except StageError as error:
+            error.elements = tally.pack()
+            raise
+
+    async def _mapped(
+        self,
+        call: MapCall,
+        function: Function,
+        places: list[int],
+        attempts: Attempts,
+        *,
+        tally: Tally,
+    ) -> Outcome:
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
         waiting = Waiting(await _numbered(call))
         results: dict[int, Any] = {}
         failures: list[Failure] = []
         failed: list[FailedItem] = []
-        tally = Tally()
         count, most, worker = len(waiting), 1, f"process {os.getpid()}"
         self._moved(call, items=count, worker=worker, began=_began(worker))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
@@ -335,15 +350,15 @@ class InlineExecutor(Executor):
         """Return what an element gives, or the same element where it is to be tried again."""
         trial = Trial(call.context, one.attempt)
         try:
-            return await self._call(call, function, bind(one.value), trial, item=one.place)
+            result = await self._call(call, function, bind(one.value), trial, item=one.place)
         except Exception as error:
+            tally.note([one.place], _took(trial), attempts=one.attempt)
             if attempts.again(one.attempt, error):
                 return replace(one, attempt=one.attempt + 1)
             context = trial.at(call.stage, one.place)
             raise StageFailed(failure(error, context), error) from error
-        finally:
-            seconds = array("f", [trial.seconds]).tobytes()
-            tally.note([one.place], seconds, attempts=one.attempt)
+        tally.note([one.place], _took(trial), attempts=one.attempt)
+        return result
 
     async def _call(
         self,
@@ -445,6 +460,10 @@ class InlineExecutor(Executor):
 
 def _began(worker: str) -> dict[str, str]:
     return {"at": timestamp(now()), "worker": worker, "node": os.uname().nodename}
+
+
+def _took(trial: Trial) -> bytes:
+    return array("f", [trial.seconds]).tobytes()
 
 
 def _size(value: Any) -> int | None:

@@ -66,7 +66,8 @@ def page(records: Sequence[StageRecord], wanted: Wanted) -> shapes.ItemPage:
     traces = {
         (record.stage, failure.item): failure.traceback
         for record in records
-        for failure in record.failures
+        for failure in (*record.failures, record.failure)
+        if failure is not None
     }
     items = [_shown(element, traces) for element in found[wanted.after : end]]
     return shapes.ItemPage(items=items, next=end if len(found) > end else None)
@@ -78,13 +79,14 @@ def summaries(records: Sequence[StageRecord]) -> list[shapes.ItemSummary]:
         shapes.ItemSummary(
             stage=record.stage,
             state=record.state,
-            count=record.items,
-            done=record.items_done,
-            failed=record.items_failed,
-            seconds=_spread(sorted(_tally(record).known_seconds)),
+            # Of a stage that failed, it may not have been told how far it was.
+            count=max(record.items or 0, done := max(record.items_done, len(tally))),
+            done=done,
+            failed=max(record.items_failed, len(_failures(record))),
+            seconds=_spread(sorted(tally.known_seconds)),
         )
         for record in records
-        if record.items is not None
+        if (tally := _tally(record)) or record.items is not None
     ]
 
 
@@ -92,7 +94,7 @@ def _elements(records: Sequence[StageRecord], wanted: Wanted) -> Iterator[_Eleme
     for record in records:
         if wanted.stage not in (None, record.stage):
             continue
-        failures = {failed.item: failed for failed in record.failed_items}
+        failures = _failures(record)
         for item, seconds, attempts in _tally(record):
             failed = failures.get(item)
             state = ItemState.FINISHED if failed is None else ItemState.FAILED
@@ -104,9 +106,17 @@ def _tally(record: StageRecord) -> Tally:
     """Return what is known of elements; of an earlier release, only those that failed are."""
     tally = unpacked(record.elements)
     if record.elements is None:
-        for failed in record.failed_items:
+        for failed in _failures(record).values():
             tally.note([failed.item], attempts=failed.attempts)
     return tally
+
+
+def _failures(record: StageRecord) -> dict[int, FailedItem]:
+    """Return what failed by index: what was left out, or the element that its stage failed with."""
+    failures = {failed.item: failed for failed in record.failed_items}
+    if (whole := record.failure) is not None and whole.item is not None:
+        failures[whole.item] = FailedItem(whole.item, whole.type, whole.message)
+    return failures
 
 
 def _shown(element: _Element, traces: dict[tuple[str, int | None], str]) -> shapes.Item:

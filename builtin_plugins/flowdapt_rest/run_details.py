@@ -142,7 +142,7 @@ class RunDetailRoutes:
     async def items(self, request: Request) -> Response:
         """Return the elements of parameterized stages, once their stages have ended.
 
-        Of a stage that failed or was cancelled as a whole there are none.
+        Of a stage that failed as a whole, they are those that were computed before.
         """
         schema = negotiated(request)
         wanted = elements.Wanted(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from flowdapt.errors import WorkerLost
+from flowdapt.errors import StageError, WorkerLost
 from flowdapt.executors import (
     FAILURES_KEPT,
     LOST_ATTEMPTS,
@@ -200,8 +200,6 @@ class Job(ABC):
             self.late(unit, "" if isinstance(answer, Done) else answer.failure["traceback"])
         elif not isinstance(answer, Done):
             self.raised(unit, answer)
-        elif answer.items_failed and not self.task.allow_partial_failure:
-            self.failed(raised(answer.failures[0]))
         else:
             self.done(unit, answer, json)
 
@@ -368,7 +366,9 @@ class Mapped(Job):
         self._seconds: float | None = None
 
     def add(self, piece: Piece, order: tuple[int, ...]) -> None:
-        """Take elements to compute."""
+        """Take elements to compute; there may be none, as in an empty list of the run's input."""
+        if not piece.count:
+            return
         self.use.argument_bytes += Value(piece.part).size
         only = self.call.only
         spans = [(0, piece.count)] if only is None else _spans(only.items, piece)
@@ -448,6 +448,8 @@ class Mapped(Job):
         """Note a chunk's results and failures, and hand the results on to who maps over them."""
         del json
         self.out -= 1
+        if done.items_failed and not self.task.allow_partial_failure:
+            return self._fail(unit, done)
         if not unit.deferred:
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
@@ -462,6 +464,21 @@ class Mapped(Job):
         for index in done.again:
             self._try_again(self._element(unit, self._order(unit, index)[-1]))
         self._end_if_done()
+        return None
+
+    def failed(self, error: BaseException) -> None:
+        """End in an error, which says what is known of elements."""
+        if isinstance(error, StageError) and not self.over:
+            error.elements = self.tally.pack()
+        super().failed(error)
+
+    def _fail(self, unit: Unit, done: Done) -> None:
+        """End because of an element, as all are needed; what else its chunk had is not kept."""
+        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
+        item, _, _, attempts = done.failed_items[0]
+        indexes = unit.piece.indexes(unit.start, unit.count)
+        self.tally.note([item], picked(indexes, done.durations, [item]), attempts=attempts)
+        self.failed(raised(done.failures[0]))
 
     def _tell(self, unit: Unit, done: Done, pieces: Sequence[Piece]) -> None:
         """Note what came of the elements of a unit, but for those that are to come; store it."""
@@ -545,14 +562,16 @@ class Mapped(Job):
 
     def failed_at(self, unit: Unit, error: BaseException, failure: Failure) -> None:
         """Leave an element out, unless all of them are needed."""
+        took = array("f", [self.allowed.timeout or 0.0]).tobytes() if unit.late else b""
         if not self.call.allow_partial_failure:
+            if isinstance(error, StageFailed):  # and says of which element it is
+                self.tally.note([failure.item or 0], took, attempts=unit.tried)
             self.failed(error)
             return
         self.out += 1
         unit.deferred = True  # nothing is to be learned from how long it took
         brief = failure.item or 0, failure.type, failure.message, unit.tried
         failures = (Failed(failure.model_dump()),)
-        took = array("f", [self.allowed.timeout or 0.0]).tobytes() if unit.late else b""
         done = Done(Value(), failures=failures, failed_items=(brief,), durations=took)
         self.done(unit, done)
 

@@ -59,6 +59,9 @@ class Tally:
             if seconds != ABSENT:
                 yield Tallied(index, seconds, self._attempts[index] if index < tried else 1)
 
+    def __len__(self) -> int:
+        return len(self._seconds) - self._seconds.count(ABSENT)
+
     @property
     def known_seconds(self) -> array[float]:
         """The seconds of all elements of which they are known, in no order that means anything."""
