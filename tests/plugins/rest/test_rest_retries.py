@@ -116,15 +116,15 @@ async def test_elements_are_summed_up_by_stage(mapped: httpx.AsyncClient, server
     run = await run_of(mapped, [2, 3, 4])
     tally = Tally()
     tally.note(range(100), array("f", range(1, 101)).tobytes())
-    await keep(server, run["uid"], elements=tally.pack())
+    await keep(server, run["uid"], elements=tally.pack(), items=100, items_done=100)
 
     (summary,) = (await mapped.get(f"/workflows/run/{run['name']}/items/summary")).json()
 
     assert summary == {
         "stage": "each",
         "state": "finished",
-        "count": 3,
-        "done": 3,
+        "count": 100,
+        "done": 100,
         "failed": 1,
         "seconds": {"least": 1.0, "median": 50.5, "p95": 95.0, "most": 100.0},
     }
