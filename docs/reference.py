@@ -253,7 +253,7 @@ def _client() -> Iterator[str]:
         for member in vars(group).values():
             if isinstance(member, Asking | Iterating):
                 yield from _function(member.call, level=3)
-    models = (client.Run, client.Event, client.LogLine, client.FailedItem, client.Revision)
+    models = (client.Run, client.Event, client.LogLine, client.RunItem, client.Revision)
     stored = (client.ObjectEntry, client.ObjectStats, client.NamespaceSum, client.Artifact)
     states = (client.TriggerState, client.TriggerDetail, client.Firing)
     tried = (client.Trial, client.TriedFiring, client.Backfilled)

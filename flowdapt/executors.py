@@ -97,6 +97,8 @@ class Outcome:
     :param items: how many elements a mapped call had
     :param failures: elements that were left out, the first :data:`FAILURES_KEPT` of them
     :param failed_items: all of them, in their order
+    :param elements: of a mapped call, how long each element took and how often it was tried,
+        packed as :mod:`flowdapt_workers.tallies` does it; absent where that is not known
     :param used: further amounts, each under a name that ends in its unit
     :param result_bytes: the size of the result as later stages have it; absent where that is not
         known without pickling it
@@ -110,6 +112,7 @@ class Outcome:
     items_failed: int = 0
     failures: tuple[Failure, ...] = ()
     failed_items: tuple[FailedItem, ...] = ()
+    elements: bytes | None = None
     attempts: int = 1
     worker: str | None = None
     cpu_seconds: float = 0.0

@@ -141,6 +141,7 @@ class StageRecord(Model):
     items_failed: int = 0
     failures: tuple[Failure, ...] = Field((), description="Of elements, the first few.")
     failed_items: tuple[FailedItem, ...] = Field((), exclude=True)
+    elements: bytes | None = Field(None, exclude=True, description="See an executor's `Outcome`.")
     failure: Failure | None = None
     cpu_seconds: float = 0.0
     used: dict[str, float] = Field(default_factory=dict, description="More amounts, named by unit.")
@@ -157,7 +158,7 @@ class StageRecord(Model):
         return {k: v for k, v in self.__dict__.items() if k not in _NOT_TOLD} | times
 
 
-_NOT_TOLD = ("result", "failures", "failed_items", "history", "used")
+_NOT_TOLD = ("result", "failures", "failed_items", "elements", "history", "used")
 
 
 def named_values(given: object) -> dict[str, Any]:

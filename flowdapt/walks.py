@@ -231,7 +231,9 @@ class Walk:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
             self._lost = self._lost or isinstance(error, ResultsLost)
             if not (self._lost or (self.handed_over and state is RunState.CANCELLED)):
-                await self._ended(stage.name, state, failure=failure_of(error, stage.name))
+                known = getattr(error, "elements", None)
+                failure = failure_of(error, stage.name)
+                await self._ended(stage.name, state, failure=failure, elements=known)
             raise
         except asyncio.CancelledError:
             if not (self._lost or self.handed_over):
@@ -279,6 +281,7 @@ class Walk:
             items_failed=outcome.items_failed,
             failures=outcome.failures,
             failed_items=outcome.failed_items,
+            elements=outcome.elements,
             cpu_seconds=outcome.cpu_seconds,
             used=outcome.used,
             result_bytes=outcome.result_bytes,

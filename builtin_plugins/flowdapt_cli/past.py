@@ -40,7 +40,8 @@ class Past:
         run = client.runs.get(name)
         records = {record.stage: record for record in client.runs.stages(run)}
         failed: dict[str, list[int]] = {}
-        for item in client.runs.items(run) if any(r.items for r in records.values()) else ():
+        some = any(record.items for record in records.values())
+        for item in client.runs.items(run, state="failed") if some else ():
             failed.setdefault(item.stage, []).append(item.item)
         return cls(run, workflow_of(client, run), records, failed)
 

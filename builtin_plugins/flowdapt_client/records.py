@@ -85,15 +85,39 @@ class LogLine(Model):
     item: int | None = Field(None, description="Index of the element that was being computed.")
 
 
-class FailedItem(Model):
-    """An element of a parameterized stage that could not be computed."""
+class RunItem(Model):
+    """An element of a parameterized stage, and what it raised if it failed."""
 
     stage: str
-    item: int
-    type: str
-    message: str
-    traceback: str = ""
+    item: int = Field(description="Its index in the first list that was mapped over.")
+    state: str = Field("failed", description="`finished` or `failed`.")
     attempts: int = 1
+    seconds: float | None = Field(
+        None, description="Of the last attempt; absent if nobody saw that, as its worker died."
+    )
+    type: str = ""
+    message: str = ""
+    traceback: str = Field("", description="Kept of the first few that failed.")
+
+
+class ItemSeconds(Model):
+    """How long the elements of a stage took, each in its last attempt."""
+
+    least: float
+    median: float
+    p95: float
+    most: float
+
+
+class ItemSummary(Model):
+    """What the elements of a parameterized stage come to."""
+
+    stage: str
+    state: runs.RunState
+    count: int = Field(description="As far as it is known yet.")
+    done: int = Field(description="Those included that failed.")
+    failed: int
+    seconds: ItemSeconds | None = Field(None, description="Absent until the stage has ended.")
 
 
 class Transition(Model):
@@ -343,7 +367,7 @@ class RunPage(Model):
 class ItemPage(Model):
     """Some items, and where to go on."""
 
-    items: tuple[FailedItem, ...]
+    items: tuple[RunItem, ...]
     next: int | None = None
 
 

@@ -13,13 +13,24 @@ from flowdapt_client import items, logs, waiting
 from flowdapt_client.addresses import Named, OfRun, about, about_run, path, run_path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.hearing import AWAY_SECONDS
-from flowdapt_client.records import FailedItem, ItemPage, LogLine, Run, RunHistory, RunPage, read
+from flowdapt_client.records import (
+    ItemPage,
+    ItemSummary,
+    LogLine,
+    Run,
+    RunHistory,
+    RunItem,
+    RunPage,
+    read,
+    read_list,
+)
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 from flowdapt_client.waiting import Progress
 
 KIND = "workflow_run"
-PAGE = 100  #: runs or items in one answer, where more are wanted
+PAGE = 100  #: runs in one answer, where more are wanted
+ITEMS = 1000  #: and items
 
 _S = TypeVar("_S", bound=Blocking | Awaiting)
 
@@ -198,14 +209,24 @@ class Runs(Group[_S]):
         return found
 
     @Iterating
-    def items(self, run: OfRun, *, state: Literal["failed"] = "failed") -> Items[FailedItem]:
-        """Yield the elements of parameterized stages that failed; more are asked for as wanted.
+    def items(
+        self,
+        run: OfRun,
+        *,
+        stage: str | None = None,
+        state: Literal["finished", "failed"] | None = None,
+        order: Literal["index", "slowest"] = "index",
+    ) -> Items[RunItem]:
+        """Yield the elements of parameterized stages that have ended; more are asked for as wanted.
 
+        :param stage: of this one only
+        :param state: only those of which this became
+        :param order: stage by stage, or those first that took longest
         :raises ResourceNotFound: there is no such run
         """
         after: int | None = None
         while True:
-            query = {"state": state, "after": after, "limit": PAGE}
+            query = {"stage": stage, "state": state, "order": order, "after": after, "limit": ITEMS}
             request = Request("GET", run_path(run, "items"), query=query)
             page = read(ItemPage, (yield from about_run(run, _answer(request))))
             for item in page.items:
@@ -213,6 +234,15 @@ class Runs(Group[_S]):
             after = page.next
             if after is None or not page.items:
                 return
+
+    @Asking
+    def item_summaries(self, run: OfRun) -> Call[Sequence[ItemSummary]]:
+        """Return how many elements each parameterized stage has, and how long they took.
+
+        :raises ResourceNotFound: there is no such run
+        """
+        request = Request("GET", run_path(run, "items", "summary"))
+        return read_list(ItemSummary, (yield from about_run(run, _answer(request))))
 
     @Iterating
     def logs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,13 @@ from flowdapt.errors import FlowdaptError
 from flowdapt.recovery import definition
 from flowdapt.resources import Workflow
 from flowdapt.runs import StageRecord
-from flowdapt_rest import histories, query, render, shapes
+from flowdapt_rest import elements, histories, query, render, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role
 from flowdapt_rest.runs import KIND, ONE
 from flowdapt_rest.versions import V1
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.requests import Request
 
     from flowdapt.engine import Engine
@@ -43,13 +41,14 @@ class NoStoredResult(FlowdaptError):
         self.stage, self.run = stage, run
 
 
-class ItemState(StrEnum):
-    """What became of an element; more is not kept of those that were computed."""
-
-    FAILED = "failed"
-
-
-STATE = Query("state", query.word, "Only these are kept.", default=ItemState.FAILED)
+STAGE = Query("stage", query.text, "Only elements of this stage.")
+STATE = Query("state", query.words, "Only elements of which this became.", known=elements.ItemState)
+ORDER = Query(
+    "order",
+    query.word,
+    "By stage and index, or those that took longest first.",
+    default=elements.ItemOrder.INDEX,
+)
 AFTER = Query("after", query.integer, "The `next` of an earlier reply.", default=0)
 LIMIT = Query(
     "limit", query.limit, f"At most so many; never more than {MOST}.", default=LISTED, most=MOST
@@ -99,7 +98,13 @@ class RunDetailRoutes:
                 self.items,
                 name="list_run_items",
                 reply=shapes.always(shapes.ItemPage),
-                query=[STATE, AFTER, LIMIT],
+                query=[STAGE, STATE, ORDER, AFTER, LIMIT],
+            ),
+            ours(
+                f"GET {ONE}/items/summary",
+                self.summaries,
+                name="summarize_run_items",
+                reply=shapes.always(list[shapes.ItemSummary]),
             ),
         ]
 
@@ -136,26 +141,24 @@ class RunDetailRoutes:
         raise NoStoredResult(stage, run)
 
     async def items(self, request: Request) -> Response:
-        """Return the elements that failed, stage by stage, once their stages have ended."""
+        """Return the elements of parameterized stages, once their stages have ended.
+
+        Of a stage that failed as a whole, they are those that were computed before.
+        """
         schema = negotiated(request)
-        STATE.of(request)
-        after, limit = max(0, AFTER.of(request)), LIMIT.of(request)
-        end = after + limit
-        found = list(_failed(await self.engine.stages(request.path_params["identifier"])))
-        page = shapes.ItemPage(items=found[after:end], next=end if end < len(found) else None)
-        return schema.reply(orjson.dumps(page))
+        wanted = elements.Wanted(
+            STAGE.of(request),
+            STATE.of(request),
+            ORDER.of(request),
+            max(0, AFTER.of(request)),
+            LIMIT.of(request),
+        )
+        records = await self.engine.stages(request.path_params["identifier"])
+        # In a thread: a run may have more of them than the other requests should wait for.
+        return schema.reply(orjson.dumps(await asyncio.to_thread(elements.page, records, wanted)))
 
-
-def _failed(records: Iterable[StageRecord]) -> Iterable[shapes.Item]:
-    for record in records:
-        traces = {failure.item: failure.traceback for failure in record.failures}
-        for failed in record.failed_items:
-            item, what, message, attempts = failed
-            yield {
-                "stage": record.stage,
-                "item": item,
-                "type": what,
-                "message": message,
-                "attempts": attempts,
-                "traceback": traces.get(item, ""),
-            }
+    async def summaries(self, request: Request) -> Response:
+        """Return how many elements each parameterized stage has, and how long they took."""
+        schema = negotiated(request)
+        records = await self.engine.stages(request.path_params["identifier"])
+        return schema.reply(orjson.dumps(await asyncio.to_thread(elements.summaries, records)))

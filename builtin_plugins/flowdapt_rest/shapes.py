@@ -146,17 +146,47 @@ def run_page(version: str) -> Any:
 
 
 class Item(TypedDict):
-    """An element of a parameterized stage that failed.
+    """An element of a parameterized stage: what became of it, and what it raised if it failed.
 
     The traceback is kept of the first few of each stage.
+
+    :ivar item: its index in the first list that was mapped over
+    :ivar seconds: of its last attempt; null where nobody saw that, as its worker died over it
     """
 
     stage: str
     item: int
-    type: str
-    message: str
-    traceback: str
+    state: Annotated[str, WithJsonSchema({"type": "string", "enum": ["finished", "failed"]})]
     attempts: int
+    seconds: float | None
+    type: NotRequired[str]
+    message: NotRequired[str]
+    traceback: NotRequired[str]
+
+
+class ItemSeconds(TypedDict):
+    """How long the elements of a stage took, each in its last attempt."""
+
+    least: float
+    median: float
+    p95: float
+    most: float
+
+
+class ItemSummary(TypedDict):
+    """What the elements of a parameterized stage come to.
+
+    :ivar count: how many there are, as far as that is known yet
+    :ivar done: that were computed so far, those included that failed
+    :ivar seconds: null until the stage has ended
+    """
+
+    stage: str
+    state: RunState
+    count: int
+    done: int
+    failed: int
+    seconds: ItemSeconds | None
 
 
 class ItemPage(TypedDict):

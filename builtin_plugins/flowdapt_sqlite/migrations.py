@@ -99,6 +99,10 @@ MIGRATIONS: Sequence[Step] = (
         )""",
         "CREATE INDEX blobs_by_expiry ON blobs (expires) WHERE expires IS NOT NULL",
     ),
+    (
+        # How long elements of a parameterized stage took: a few bytes for each, and no row.
+        "ALTER TABLE stages ADD COLUMN elements BLOB",
+    ),
 )
 
 

@@ -12,18 +12,18 @@ from flowdapt_sqlite.documents import decode, encode, storable
 
 
 def document(record: StageRecord) -> bytes:
-    """Return a record as JSON text, without its result."""
-    return encode({**record.__dict__, "result": None})
+    """Return a record as JSON text, without what has columns of its own."""
+    return encode({**record.__dict__, "result": None, "elements": None})
 
 
 def upsert(db: sqlite3.Connection, run: UUID, record: StageRecord, text: bytes) -> None:
     """Store how a stage went; its place in the order stays."""
     stored = db.execute(
-        "INSERT INTO stages (run, stage, document, result)"
-        " SELECT seq, ?, ?, ? FROM runs WHERE uid = ?"
-        " ON CONFLICT (run, stage) DO UPDATE"
-        " SET document = excluded.document, result = excluded.result",
-        (storable(record.stage), text, record.result, run.bytes),
+        "INSERT INTO stages (run, stage, document, result, elements)"
+        " SELECT seq, ?, ?, ?, ? FROM runs WHERE uid = ?"
+        " ON CONFLICT (run, stage) DO UPDATE SET document = excluded.document,"
+        " result = excluded.result, elements = excluded.elements",
+        (storable(record.stage), text, record.result, record.elements, run.bytes),
     ).rowcount
     if not stored:
         raise ResourceNotFound(RUN_KIND, str(run))
@@ -32,11 +32,14 @@ def upsert(db: sqlite3.Connection, run: UUID, record: StageRecord, text: bytes) 
 def select(db: sqlite3.Connection, run: UUID) -> list[StageRecord]:
     """Return the stages of a run, in the order of their first storing."""
     rows = db.execute(
-        "SELECT document, result FROM stages"
+        "SELECT document, result, elements FROM stages"
         " WHERE run = (SELECT seq FROM runs WHERE uid = ?) ORDER BY id",
         (run.bytes,),
     )
-    return [StageRecord.model_validate({**decode(text), "result": r}) for text, r in rows]
+    return [
+        StageRecord.model_validate({**decode(text), "result": result, "elements": elements})
+        for text, result, elements in rows
+    ]
 
 
 def append_chunk(db: sqlite3.Connection, run: UUID, stage: str, chunk: bytes | None) -> None:

@@ -85,6 +85,8 @@ class ElementSuite(BenchSuite):
         assert await over(lambda: (1, 2)) == [1, 2]
         assert await over(lambda: {"k": 1}) == ["k"]
         assert await over(list) == []
+        over_input = stage("each", lambda x: x, **MAPPED, options={"map_on": "xs"})
+        assert await bench.compute(over_input, xs=[]) == []
 
     async def test_mapping_over_what_is_no_list_says_so(self, bench: Bench) -> None:
         stages = stage("a", lambda: 5), stage("b", lambda x: x, "a", **MAPPED)

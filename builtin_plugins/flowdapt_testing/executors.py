@@ -23,6 +23,7 @@ from flowdapt_testing.desks import until
 from flowdapt_testing.elements import ElementSuite
 from flowdapt_testing.generators import GeneratorSuite
 from flowdapt_testing.limits import LimitSuite
+from flowdapt_testing.tallies import TallySuite
 
 
 class Safe:
@@ -44,7 +45,7 @@ class Safe:
         return text.replace("plain", "***") if self.opened else text
 
 
-class ExecutorSuite(ElementSuite, AttemptSuite, GeneratorSuite):
+class ExecutorSuite(ElementSuite, AttemptSuite, GeneratorSuite, TallySuite):
     """What every :class:`flowdapt.executors.Executor` does.
 
     A subclass says how one is made, with at least two processors, and not yet started::

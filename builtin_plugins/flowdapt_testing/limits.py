@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowdapt_workers.tallies import unpacked
 
 from flowdapt.context import get_run_context
 from flowdapt.errors import RunCancelled
@@ -110,6 +111,8 @@ class LimitSuite(AttemptSuite):
         assert (failed.item, failed.type, failed.attempts) == (3, "TimeoutError", 1)
         said = "element 3 of stage 'each' took longer than its time limit of 0.5 seconds"
         assert failed.message == said
+        (took,) = [one for one in unpacked(outcome.elements) if one.item == 3]
+        assert took.seconds == 0.5
 
     async def test_an_element_that_took_too_long_is_tried_again(
         self, bench: Bench, folder: Path

@@ -325,6 +325,23 @@ class RunSuite:
 
         assert await storage.list_stages(run.uid) == records
 
+    async def test_what_is_known_of_the_elements_of_a_stage_is_stored_with_it(
+        self, storage: Storage
+    ) -> None:
+        await storage.add_run(run := Run(workflow="w").to(RunState.RUNNING))
+        elements = {name: name.encode() + b"\0\xff" * 100_000 for name in ("each", "last")}
+        records = [StageRecord(stage=name, elements=elements[name]) for name in elements]
+        await storage.save_stage(run.uid, StageRecord(stage="each"))
+
+        await storage.save_stage(run.uid, records[0])
+        await storage.save_run(run.to(RunState.FINISHED), was=run.state, last=records[1])
+
+        assert [record.elements for record in await storage.list_stages(run.uid)] == [
+            *elements.values()
+        ]
+        await storage.save_stage(run.uid, StageRecord(stage="each"))
+        assert (await storage.list_stages(run.uid))[0].elements is None
+
     async def test_stages_and_lines_need_a_run(self, storage: Storage) -> None:
         absent = uuid4()
 

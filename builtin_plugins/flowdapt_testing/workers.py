@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flowdapt_workers.tallies import UNKNOWN, unpacked
 
 from flowdapt.events import ITEM_YIELDED, Event
+from flowdapt.executors import LOST_ATTEMPTS
 from flowdapt.runs import RunState
 from flowdapt_testing.desks import Desk, mapped_stage
 from flowdapt_testing.desks import user_stage as stage
@@ -128,6 +130,9 @@ class WorkerSuite(StoppingSuite):
         record = await desk.record(stored)
         assert (record.items_failed, record.failures[0].item) == (1, 17)
         assert record.failures[0].type == "WorkerLost"
+        told = {one.item: one for one in unpacked(record.elements)}
+        assert [*told] == list(range(40))
+        assert (told[17].seconds, told[17].attempts) == (UNKNOWN, LOST_ATTEMPTS)
 
     # Results
 

@@ -151,6 +151,7 @@ class Trial:
         self.cancelled = False
         self.asks: Asks | None = None  #: to be set where its code may ask the server
         self.stage = ""
+        self.seconds = 0.0  #: that the function took, where whoever calls it says so
         #: called when everything is there and the function is called, from when its time counts
         self.enter: Callable[[], None] = lambda: None
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import time
+from array import array
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from dataclasses import replace
 from threading import Event
 from typing import Any
@@ -52,6 +54,7 @@ from flowdapt_workers.gates import Gate, Group, Limits
 from flowdapt_workers.limits import Limit
 from flowdapt_workers.pool import Pool
 from flowdapt_workers.server_asks import ServerAsks
+from flowdapt_workers.tallies import Tally
 from flowdapt_workers.targets import resolve
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
@@ -75,6 +78,27 @@ class _Turn:
     """A call that counts in a group until it ends."""
 
     over = False
+
+
+class _Clock:
+    """How long a function takes, from now on or from when a thread calls it."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """How long that is so far."""
+        return time.perf_counter() - self._begun
+
+    def started_by(self, work: Callable[[Tell], Any]) -> Callable[[Tell], Any]:
+        """Return the same function, which starts the clock when it is called."""
+
+        def started(tell: Tell) -> Any:
+            self._begun = time.perf_counter()
+            return work(tell)
+
+        return started
 
 
 class InlineExecutor(Executor):
@@ -258,6 +282,22 @@ class InlineExecutor(Executor):
     async def _map(
         self, call: MapCall, function: Function, places: list[int], attempts: Attempts
     ) -> Outcome:
+        tally = Tally()
+        try:
+            return await self._mapped(call, function, places, attempts, tally=tally)
+        except StageError as error:
+            error.elements = tally.pack()
+            raise
+
+    async def _mapped(
+        self,
+        call: MapCall,
+        function: Function,
+        places: list[int],
+        attempts: Attempts,
+        *,
+        tally: Tally,
+    ) -> Outcome:
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
         waiting = Waiting(await _numbered(call))
@@ -269,7 +309,7 @@ class InlineExecutor(Executor):
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         while batch := await waiting.take(at_once):
             answers = await _gathered(
-                *(self._element(call, function, bind, one, attempts) for one in batch),
+                *(self._element(call, function, bind, one, attempts, tally=tally) for one in batch),
                 return_exceptions=call.allow_partial_failure,
             )
             for one, answer in zip(batch, answers, strict=True):
@@ -294,6 +334,7 @@ class InlineExecutor(Executor):
             items_failed=len(failed),
             failures=tuple(failures),
             failed_items=tuple(sorted(failed)),
+            elements=tally.pack(),
             attempts=most,
         )
 
@@ -304,16 +345,21 @@ class InlineExecutor(Executor):
         bind: Callable[[Any], Arguments],
         one: Element,
         attempts: Attempts,
+        *,
+        tally: Tally,
     ) -> Any:
         """Return what an element gives, or the same element where it is to be tried again."""
         trial = Trial(call.context, one.attempt)
         try:
-            return await self._call(call, function, bind(one.value), trial, item=one.place)
+            result = await self._call(call, function, bind(one.value), trial, item=one.place)
         except Exception as error:
+            tally.note([one.place], _took(trial), attempts=one.attempt)
             if attempts.again(one.attempt, error):
                 return replace(one, attempt=one.attempt + 1)
             context = trial.at(call.stage, one.place)
             raise StageFailed(failure(error, context), error) from error
+        tally.note([one.place], _took(trial), attempts=one.attempt)
+        return result
 
     async def _call(
         self,
@@ -365,6 +411,7 @@ class InlineExecutor(Executor):
         limit = Limit.of(Attempts.of(call.options), trial, call.stage, item)
         trials = self._trials.setdefault(call.run, set())
         trials.add(trial)
+        clock = _Clock()
         try:
             if function.is_async or (function.is_generator and tell and self._pool is None):
                 entered = function.enter_async(arguments, tell)
@@ -373,8 +420,10 @@ class InlineExecutor(Executor):
             if self._pool is None:
                 work = functools.partial(variables.run, function.enter, arguments, tell)
                 return work() if limit is None else limit.called(work)
-            return await self._in_thread(variables, function, arguments, tell, limit)
+            enter = functools.partial(variables.run, function.enter, arguments)
+            return await self._in_thread(clock.started_by(enter), tell, limit)
         finally:
+            trial.seconds = clock.seconds if limit is None else min(clock.seconds, limit.seconds)
             trials.discard(trial)
 
     def called(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -382,14 +431,12 @@ class InlineExecutor(Executor):
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def _in_thread(
-        self,
-        variables: Context,
-        function: Function,
-        arguments: Arguments,
-        tell: Tell | None,
-        limit: Limit | None,
+        self, call: Callable[[Tell], Any], tell: Tell | None, limit: Limit | None
     ) -> Any:
-        """Call a function in another thread; a generator is closed once nobody waits for it."""
+        """Call a function in another thread; a generator is closed once nobody waits for it.
+
+        :param call: is given what takes the items of a generator
+        """
         left = Event()
 
         def take(item: Any) -> None:
@@ -398,7 +445,7 @@ class InlineExecutor(Executor):
             if tell is not None:
                 tell(item)
 
-        work = functools.partial(variables.run, function.enter, arguments, take)
+        work = functools.partial(call, take)
         try:
             if self._pool is not None:
                 await self._pool.take()
@@ -424,6 +471,10 @@ class InlineExecutor(Executor):
 
 def _began(worker: str) -> dict[str, str]:
     return {"at": timestamp(now()), "worker": worker, "node": os.uname().nodename}
+
+
+def _took(trial: Trial) -> bytes:
+    return array("f", [trial.seconds]).tobytes()
 
 
 def _size(value: Any) -> int | None:

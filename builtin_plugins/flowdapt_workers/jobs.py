@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from flowdapt.errors import WorkerLost
+from flowdapt.errors import StageError, WorkerLost
 from flowdapt.executors import (
     FAILURES_KEPT,
     LOST_ATTEMPTS,
@@ -33,6 +34,7 @@ from flowdapt_workers.failures import raised
 from flowdapt_workers.gates import Gate
 from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.processes import Kind
+from flowdapt_workers.tallies import Tally, picked
 from flowdapt_workers.uses import Use
 
 ASYNC_AT_ONCE = 256  #: elements of async stages that wait in one worker at once
@@ -224,8 +226,6 @@ class Job(ABC):
             self.late(unit, "" if isinstance(answer, Done) else answer.failure["traceback"])
         elif not isinstance(answer, Done):
             self.raised(unit, answer)
-        elif answer.items_failed and not self.task.allow_partial_failure:
-            self.failed(raised(answer.failures[0]))
         else:
             self.done(unit, answer, json)
 
@@ -378,7 +378,7 @@ class Mapped(Job):
 
     def __init__(self, *args: Any, number: int) -> None:
         super().__init__(*args, number=number)
-        self.counts = Counts()
+        self.counts, self.tally = Counts(), Tally()
         self.closed = False
         self.listeners: list[Mapped] = []
         self._cuts: deque[_Cut] = deque()
@@ -393,7 +393,9 @@ class Mapped(Job):
         self._seconds: float | None = None
 
     def add(self, piece: Piece, order: tuple[int, ...]) -> None:
-        """Take elements to compute."""
+        """Take elements to compute; there may be none, as in an empty list of the run's input."""
+        if not piece.count:
+            return
         self.use.argument_bytes += Value(piece.part).size
         only = self.call.only
         spans = [(0, piece.count)] if only is None else _spans(only.items, piece)
@@ -405,6 +407,7 @@ class Mapped(Job):
     def _restore(self, elements: stored.Elements, place: int) -> None:
         """Note what came of some elements before an earlier server was killed."""
         self._known.update(elements.indexes)
+        self.tally.note(elements.indexes, elements.durations, attempts=elements.attempts)
         self.counts.failed += len(elements.failed_items)
         self._note_failures(elements.failures, elements.failed_items)
         for number, piece in enumerate(elements.pieces):
@@ -472,6 +475,8 @@ class Mapped(Job):
         """Note a chunk's results and failures, and hand the results on to who maps over them."""
         del json
         self.out -= 1
+        if done.items_failed and not self.task.allow_partial_failure:
+            return self._fail(unit, done)
         if not unit.deferred:
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
@@ -486,15 +491,35 @@ class Mapped(Job):
         for index in done.again:
             self._try_again(self._element(unit, self._order(unit, index)[-1]))
         self._end_if_done()
+        return None
+
+    def failed(self, error: BaseException) -> None:
+        """End in an error, which says what is known of elements."""
+        if isinstance(error, StageError) and not self.over:
+            error.elements = self.tally.pack()
+        super().failed(error)
+
+    def _fail(self, unit: Unit, done: Done) -> None:
+        """End because of an element, as all are needed; what else its chunk had is not kept."""
+        assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
+        item, _, _, attempts = done.failed_items[0]
+        indexes = unit.piece.indexes(unit.start, unit.count)
+        self.tally.note([item], picked(indexes, done.durations, [item]), attempts=attempts)
+        self.failed(raised(done.failures[0]))
 
     def _tell(self, unit: Unit, done: Done, pieces: Sequence[Piece]) -> None:
-        """Have it stored what came of the elements of a unit, but for those that are to come."""
+        """Note what came of the elements of a unit, but for those that are to come; store it."""
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
-        indexes = unit.piece.indexes(unit.start, unit.count)
+        indexes, seconds = unit.piece.indexes(unit.start, unit.count), done.durations
         if done.again:
             again = set(done.again)
-            indexes = [index for index in indexes if index not in again]
-        elements = stored.Elements(indexes, pieces, done.failures, tuple(done.failed_items))
+            kept = [index for index in indexes if index not in again]
+            indexes, seconds = kept, picked(indexes, seconds, kept)
+            if not kept:
+                return
+        self.tally.note(indexes, seconds, attempts=unit.tried)
+        failed = done.failures, tuple(done.failed_items)
+        elements = stored.Elements(indexes, pieces, *failed, seconds, unit.tried)
         if (block := stored.chunk(elements)) is not None:
             self.fresh.append(block)
 
@@ -564,14 +589,18 @@ class Mapped(Job):
 
     def failed_at(self, unit: Unit, error: BaseException, failure: Failure) -> None:
         """Leave an element out, unless all of them are needed."""
+        took = array("f", [self.allowed.timeout or 0.0]).tobytes() if unit.late else b""
         if not self.call.allow_partial_failure:
+            if isinstance(error, StageFailed):  # and says of which element it is
+                self.tally.note([failure.item or 0], took, attempts=unit.tried)
             self.failed(error)
             return
         self.out += 1
         unit.deferred = True  # nothing is to be learned from how long it took
         brief = failure.item or 0, failure.type, failure.message, unit.tried
         failures = (Failed(failure.model_dump()),)
-        self.done(unit, Done(Value(), failures=failures, failed_items=(brief,)))
+        done = Done(Value(), failures=failures, failed_items=(brief,), durations=took)
+        self.done(unit, done)
 
     def _end_if_done(self) -> None:
         if self.outcome.done() or not self.closed or self.out or self.waiting() or self.paused:
@@ -585,6 +614,7 @@ class Mapped(Job):
                 items_failed=self.counts.failed,
                 failures=tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),
                 failed_items=tuple(sorted(self.counts.failed_items)),
+                elements=self.tally.pack(),
                 attempts=self.attempts,
                 worker=self.worker,
                 cpu_seconds=self.use.cpu_seconds,

@@ -24,12 +24,16 @@ class Elements(NamedTuple):
 
     :param indexes: of all of them
     :param pieces: the results, without those that failed
+    :param durations: seconds that each took, in their order: an ``array('f')``
+    :param attempts: how often each was tried
     """
 
     indexes: Sequence[int]
     pieces: Sequence[Piece]
     failures: tuple[Failed, ...] = ()
     failed_items: tuple[Any, ...] = ()
+    durations: bytes = b""
+    attempts: int = 1
 
 
 def stored(value: Value, most: int = PIECES_BYTES) -> bytes | None:

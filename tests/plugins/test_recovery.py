@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flowdapt_local.executor import LocalExecutor
 from flowdapt_sqlite.storage import SqliteStorage
+from flowdapt_workers.tallies import unpacked
 from flowdapt_workers.targets import built_in_types
 
 from flowdapt.engine import Engine
@@ -230,6 +231,29 @@ async def test_elements_that_were_computed_are_not_computed_again(house: House) 
     assert (work.items, work.items_done, work.items_failed) == (6, 6, 1)
     assert [failed.item for failed in work.failed_items] == [1]
     assert await second.storage.list_chunks(run.uid) == {}
+
+
+async def test_how_long_elements_took_is_known_of_those_of_an_earlier_server_too(
+    house: House,
+) -> None:
+    first = await house.server()
+    retried = {**MAPPED, "options": {"chunk_size": 1, "retries": 1}}
+    stages = stage("load"), stage("work", "load", **retried), stage("more", "work", **MAPPED)
+    run = await begun(first, *stages, folder=str(house.app_dir))
+    house.go("0", "1", "4")
+    await chunks_stored(first, run, work=3, more=2)
+    await house.stop()
+    house.go("2", "3", "5")
+
+    second = await house.server()
+
+    assert (await ended(second, run)).run.state is RunState.FINISHED
+    told = {r.stage: [*unpacked(r.elements)] for r in await second.stages(run.uid)}
+    assert [(one.item, one.attempts) for one in told["work"]] == [
+        (item, 2 if item == 1 else 1) for item in range(6)
+    ]
+    assert [one.item for one in told["more"]] == [0, 2, 3, 4, 5]
+    assert all(one.seconds >= 0 for stage in told.values() for one in stage)
 
 
 async def test_stages_that_map_over_one_another_go_on_where_each_was(house: House) -> None:
@@ -463,13 +487,14 @@ async def test_a_run_waits_for_whoever_holds_the_database(house: House) -> None:
     )
     assert locker.stdout is not None
     assert locker.stdin is not None
-    assert await locker.stdout.readline() == b"locked\n"
-    house.go("again")
-    await house.until("again")
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(engine.wait(run.uid), 0.2)
-
-    locker.stdin.write(b"\n")
-    await locker.wait()
+    try:
+        assert await locker.stdout.readline() == b"locked\n"
+        house.go("again")
+        await house.until("again")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(engine.wait(run.uid), 0.2)
+    finally:
+        locker.stdin.write(b"\n")
+        await locker.wait()
 
     assert (await ended(engine, run)).run.state is RunState.FINISHED

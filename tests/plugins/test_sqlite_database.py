@@ -111,6 +111,7 @@ async def test_a_database_of_the_first_layout_keeps_what_it_has_and_takes_events
     assert (await storage.get("config", "c"))["metadata"] == {"name": "c"}
     (record,) = await storage.list_stages(old.run.uid)
     assert (record.items_failed, record.failed_items, record.result) == (1, (), b"\x80")
+    assert record.elements is None
     assert (await storage.read_log(old.run.uid))[1].count == 1
     assert await storage.last_event() == 0
     event = Event(type="ended", data={}, run=running.run.uid)

@@ -102,14 +102,37 @@ def inspect(
     ctx: typer.Context,
     kind: Annotated[str, typer.Argument(metavar="KIND", help=KIND)],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name or uid.")],
+    *,
+    items: Annotated[
+        str | None,
+        typer.Option("--items", metavar="STAGE", help="Show the elements of a stage of the run."),
+    ] = None,
+    slowest: Annotated[
+        int | None,
+        typer.Option("--slowest", metavar="N", min=1, help="Of them, those that took longest."),
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Of them, only those that failed.")
+    ] = False,
     output: Output = "table",
 ) -> None:
     """Show one resource or run whole; a run with its stages, when each of them did what, what
     that took, and why it failed.
+
+    With --items, show of each element of a parameterized stage what became of it, how often it was
+    tried, how long the last attempt took, and what it raised.
     """
     from flowdapt_cli import kinds, reports
 
+    if items is None and (slowest or failed):
+        ctx.fail("--slowest and --failed are of elements: name their stage with --items STAGE")
+    if items is not None and not kinds.is_run(kind):
+        ctx.fail(f"only runs have elements: flowdapt inspect run NAME --items {items}")
     with invocation(ctx).client() as client:
+        if items is not None:
+            from flowdapt_cli.elements import show
+
+            return show(client, name, items, slowest=slowest, failed=failed, form=output)
         if kinds.is_run(kind):
             run, stages = client.runs.get(name), client.runs.stages(name)
             history = plain(client.runs.history(name))

@@ -295,6 +295,65 @@ def test_a_run_is_inspected_with_the_sizes_of_what_its_stages_hand_on(ask: Call)
     assert all(f" {size} B " in people.out for size in sizes)
 
 
+ROOTS = """
+    kind: workflow
+    metadata: {name: roots}
+    spec:
+      stages:
+        - {name: numbers, target: json.loads}
+        - {name: root, target: math.sqrt, type: parameterized, depends_on: [numbers]}
+"""
+
+
+@pytest.fixture
+def roots(ask: Call, tmp_path: Path) -> str:
+    """Name a run whose third element of four failed."""
+    (tmp_path / "roots.yaml").write_text(ROOTS)
+    ask("apply", tmp_path / "roots.yaml")
+    name: str = ask("run", "roots", "--s", '"[4, 9, -1, 16]"', "-o", "json").json()["name"]
+    return name
+
+
+def test_elements_of_a_stage_are_shown_with_what_became_of_them(ask: Call, roots: str) -> None:
+    people = ask("inspect", "run", roots, "--items", "root")
+    failed = ask("inspect", "run", roots, "--items", "root", "--failed")
+    scripts = ask("inspect", "run", roots, "--items", "root", "-o", "json").json()
+
+    header, *rows, summed_up = people.out.splitlines()
+    assert header.split() == ["item", "state", "tries", "seconds", "error"]
+    assert [row.split()[:3] for row in rows] == [
+        ["0", "finished", "1"],
+        ["1", "finished", "1"],
+        ["2", "failed", "1"],
+        ["3", "finished", "1"],
+    ]
+    assert rows[2].endswith("ValueError: math domain error")
+    assert summed_up.startswith("stage root: 4 of 4 items done, 1 failed; ")
+    assert [row.split()[0] for row in failed.out.splitlines()[1:-1]] == ["2"]
+    assert scripts["summary"]["count"] == 4
+    assert [item["item"] for item in scripts["items"]] == [0, 1, 2, 3]
+
+
+def test_the_slowest_elements_of_a_stage_are_shown_first(ask: Call, roots: str) -> None:
+    shown = ask("inspect", "run", roots, "--items", "root", "--slowest", 2, "-o", "json").json()
+
+    seconds = [item["seconds"] for item in shown["items"]]
+    assert len(seconds) == 2
+    assert seconds == sorted(seconds, reverse=True)
+    assert seconds[0] == shown["summary"]["seconds"]["most"]
+
+
+def test_elements_are_asked_for_by_their_stage(ask: Call, roots: str) -> None:
+    unknown = ask("inspect", "run", roots, "--items", "roto")
+    without = ask("inspect", "run", roots, "--failed")
+    other = ask("inspect", "workflow", "roots", "--items", "root")
+
+    assert (unknown.status, without.status, other.status) == (2, 2, 2)
+    assert f"run '{roots}' has no elements of a stage 'roto' (did you mean 'root'?)" in unknown.err
+    assert "name their stage with --items STAGE" in without.err
+    assert "only runs have elements" in other.err
+
+
 def test_logs_are_printed_behind_the_stage_that_wrote_them(ask: Call) -> None:
     name = ask("run", "fruit", "-o", "json").json()["name"]
 

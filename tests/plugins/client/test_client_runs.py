@@ -150,9 +150,9 @@ def test_runs_are_filtered(client: Client) -> None:
 def test_elements_that_failed_are_listed_page_by_page_and_computed_again(
     client: Client, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "PAGE", 2)
+    monkeypatch.setattr(calls, "ITEMS", 2)
     run = client.runs.run("spotty", {"n": 6, "gate": str(gate)})
-    failed = [*client.runs.items(run)]
+    failed = [*client.runs.items(run, state="failed")]
     gate.touch()
 
     again = client.runs.wait(client.runs.retry(run, items="failed"))
@@ -161,6 +161,26 @@ def test_elements_that_failed_are_listed_page_by_page_and_computed_again(
         ("sort", item, "ValueError") for item in (1, 3, 5)
     ]
     assert (again.retry_of, again.value()) == (run.uid, [1, 3, 5])
+
+
+def test_elements_are_listed_with_how_long_they_took_and_summed_up(
+    client: Client, gate: Path
+) -> None:
+    run = client.runs.run("spotty", {"n": 4, "gate": str(gate)})
+
+    slowest = [*client.runs.items(run, stage="sort", order="slowest")]
+    finished = [*client.runs.items(run, state="finished")]
+    (summary,) = client.runs.item_summaries(run)
+
+    seconds = [item.seconds or 0 for item in slowest]
+    assert seconds == sorted(seconds, reverse=True)
+    assert [(item.item, item.state, item.type) for item in finished] == [
+        (0, "finished", ""),
+        (2, "finished", ""),
+    ]
+    assert (summary.stage, summary.count, summary.done, summary.failed) == ("sort", 4, 4, 2)
+    assert summary.seconds is not None
+    assert summary.seconds.most == seconds[0]
 
 
 def test_a_run_is_cancelled_and_removed(client: Client, gate: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
+from flowdapt_workers.tallies import Tally
+
+from flowdapt.server import Server
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +40,13 @@ async def run_of(client: httpx.AsyncClient, numbers: list[int]) -> dict[str, Any
     return found
 
 
+async def keep(server: Server, run: str, **facts: Any) -> None:
+    """Store more about the stage `each` of a run, as an executor may have it."""
+    storage = server.engine.storage
+    (record,) = [r for r in await storage.list_stages(UUID(run)) if r.stage == "each"]
+    await storage.save_stage(UUID(run), record.model_copy(update=facts))
+
+
 async def test_failed_elements_are_listed_with_what_they_raised(mapped: httpx.AsyncClient) -> None:
     run = await run_of(mapped, [2, 3, 4, 5])
 
@@ -45,6 +57,107 @@ async def test_failed_elements_are_listed_with_what_they_raised(mapped: httpx.As
     assert page["items"][0]["type"] == "ValueError"
     assert page["items"][0]["message"] == "3 is odd"
     assert "in picky" in page["items"][0]["traceback"]
+
+
+async def test_all_elements_are_listed_with_what_became_of_them(mapped: httpx.AsyncClient) -> None:
+    run = await run_of(mapped, [2, 3, 4])
+
+    page = (await mapped.get(f"/workflows/run/{run['uid']}/items")).json()
+
+    assert [(i["item"], i["state"], i["attempts"]) for i in page["items"]] == [
+        (0, "finished", 1),
+        (1, "failed", 1),
+        (2, "finished", 1),
+    ]
+    assert all(0 <= item["seconds"] < 60 for item in page["items"])
+    assert ["message" in item for item in page["items"]] == [False, True, False]
+
+
+async def test_elements_of_a_state_or_a_stage_are_listed(mapped: httpx.AsyncClient) -> None:
+    run = await run_of(mapped, [2, 3, 4])
+    url = f"/workflows/run/{run['uid']}/items"
+
+    async def listed(query: str) -> list[int]:
+        return [item["item"] for item in (await mapped.get(f"{url}?{query}")).json()["items"]]
+
+    assert await listed("state=finished") == [0, 2]
+    assert await listed("state=failed") == [1]
+    assert await listed("state=failed,finished") == [0, 1, 2]
+    assert await listed("stage=each") == [0, 1, 2]
+    assert await listed("stage=sum") == []
+    assert (await mapped.get(f"{url}?state=lost")).status_code == 422
+    assert (await mapped.get(f"{url}?order=fastest")).status_code == 422
+
+
+async def test_the_slowest_elements_are_listed_first_part_by_part(
+    mapped: httpx.AsyncClient, server: Server
+) -> None:
+    run = await run_of(mapped, [2, 4, 6, 8])
+    tally = Tally()
+    tally.note(range(3), array("f", [0.5, 2.0, 0.25]).tobytes())
+    tally.note([3], attempts=3)  # lost with its worker
+    await keep(server, run["uid"], elements=tally.pack())
+    url = f"/workflows/run/{run['uid']}/items"
+
+    first = (await mapped.get(f"{url}?order=slowest&limit=2")).json()
+    second = (await mapped.get(f"{url}?order=slowest&limit=2&after={first['next']}")).json()
+
+    items = [*first["items"], *second["items"]]
+    assert [(item["item"], item["seconds"]) for item in items] == [
+        (1, 2.0),
+        (0, 0.5),
+        (2, 0.25),
+        (3, None),
+    ]
+    assert (items[3]["attempts"], second["next"]) == (3, None)
+
+
+async def test_elements_are_summed_up_by_stage(mapped: httpx.AsyncClient, server: Server) -> None:
+    run = await run_of(mapped, [2, 3, 4])
+    tally = Tally()
+    tally.note(range(100), array("f", range(1, 101)).tobytes())
+    await keep(server, run["uid"], elements=tally.pack(), items=100, items_done=100)
+
+    (summary,) = (await mapped.get(f"/workflows/run/{run['name']}/items/summary")).json()
+
+    assert summary == {
+        "stage": "each",
+        "state": "finished",
+        "count": 100,
+        "done": 100,
+        "failed": 1,
+        "seconds": {"least": 1.0, "median": 50.5, "p95": 95.0, "most": 100.0},
+    }
+
+
+async def test_of_a_run_of_an_earlier_release_failed_elements_are_listed(
+    mapped: httpx.AsyncClient, server: Server
+) -> None:
+    run = await run_of(mapped, [2, 3, 4])
+    await keep(server, run["uid"], elements=None)
+
+    (item,) = (await mapped.get(f"/workflows/run/{run['uid']}/items")).json()["items"]
+    (summary,) = (await mapped.get(f"/workflows/run/{run['uid']}/items/summary")).json()
+
+    assert (item["item"], item["state"], item["seconds"]) == (1, "failed", None)
+    assert (summary["count"], summary["failed"], summary["seconds"]) == (3, 1, None)
+
+
+async def test_a_page_of_very_many_elements_is_a_page(
+    mapped: httpx.AsyncClient, server: Server
+) -> None:
+    run = await run_of(mapped, [2])
+    tally = Tally()
+    tally.note(range(100_000), array("f", [0.001]).tobytes() * 100_000)
+    await keep(server, run["uid"], elements=tally.pack(), items=100_000)
+    url = f"/workflows/run/{run['uid']}/items"
+
+    page = (await mapped.get(f"{url}?after=99990&limit=5")).json()
+    stages = await mapped.get(f"/workflows/run/{run['uid']}/stages")
+
+    assert [item["item"] for item in page["items"]] == list(range(99_990, 99_995))
+    assert page["next"] == 99_995
+    assert len(stages.content) < 5000
 
 
 async def test_failed_elements_are_listed_part_by_part(mapped: httpx.AsyncClient) -> None:
