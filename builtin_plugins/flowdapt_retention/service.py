@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from flowdapt_workers.parts import archive
 from pydantic import TypeAdapter
 
 from flowdapt.errors import ResourceNotFound
 from flowdapt.events import AUDIT, RESOURCES
+from flowdapt.objects import Artifacts, attached
 from flowdapt.resources import Workflow, now
 from flowdapt.runs import RunState
 from flowdapt.services import Service
@@ -54,6 +57,8 @@ class RetentionService(Service):
             await self._sweeping
 
     async def _sweep_on(self) -> None:
+        with suppress(Exception):  # artifacts may be out of reach; they are looked at next time
+            await self._sweep_archives()
         seconds = min(SWEEP_SECONDS, self.keep_runs) if self.keep_runs > 0 else SWEEP_SECONDS
         while True:
             try:
@@ -78,6 +83,20 @@ class RetentionService(Service):
         for channel in await self.storage.event_channels():
             if (age := ages.get(channel, kept.retention)) >= 0:
                 await _until_none(partial(trim, channel, age, limit=SWEPT_AT_ONCE))
+
+    async def _sweep_archives(self) -> None:
+        """Remove large results of runs that are over, which a killed server had no time for."""
+        workflows, places = await self.engine.list(Workflow), self.server.places
+        durable = any(workflow.spec.options.get("durable") for workflow in workflows)
+        if not durable or places.artifacts is None:
+            return
+        artifacts: Artifacts = attached(places.artifacts)
+        found = await asyncio.to_thread(lambda: [*artifacts.list()])
+        query = RunQuery(states=[state for state in RunState if not state.final])
+        open_ = {archive(stored.run.uid.hex) for stored in await self.storage.list_runs(query)}
+        for entry in found:
+            if re.fullmatch(r"run-[0-9a-f]{32}", entry.namespace) and entry.namespace not in open_:
+                await asyncio.to_thread(artifacts.delete, entry.namespace, entry.key)
 
     async def _expire_runs(self) -> int:
         expired = await self.storage.expired_runs(self.keep_runs, limit=SWEPT_AT_ONCE)

@@ -16,9 +16,11 @@ import pytest
 from flowdapt_cli.reading import settings
 from flowdapt_embedded.memory import MemoryStorage
 from flowdapt_retention.service import RetentionService
+from flowdapt_workers.parts import archive
 
 from flowdapt.errors import ResourceNotFound, StorageError
 from flowdapt.events import Event
+from flowdapt.objects import attached
 from flowdapt.plugins import Plugins
 from flowdapt.resources import now
 from flowdapt.runs import Run, RunState
@@ -263,3 +265,22 @@ async def test_blobs_that_had_their_time_are_removed(serve: Serve, tmp_path: Pat
         assert await server.storage.load_blob("young") == b"y"
     with closing(sqlite3.connect(tmp_path / "flowdapt.db")) as db:
         assert db.execute("SELECT count(*) FROM blobs WHERE key = 'old'").fetchone() == (0,)
+
+
+async def test_large_results_of_runs_that_are_over_are_removed(serve: Serve) -> None:
+    async with serve() as server:
+        spec = {"stages": [{"name": "a", "target": "builtins.dict"}], "options": {"durable": True}}
+        document = {"kind": "workflow", "metadata": {"name": "farm"}, "spec": spec}
+        await server.engine.apply(document)
+        over, open_ = ended(hours=1), Run(workflow="farm").to(RunState.RUNNING)
+        for run in (over, open_):
+            await server.storage.add_run(run)
+        assert server.places.artifacts is not None
+        artifacts = attached(server.places.artifacts)
+        names = [archive(over.uid.hex), archive(open_.uid.hex), "run-of-somebody"]
+        for name in names:
+            artifacts.save(name, "large", b"x", hook=None)
+
+        await RetentionService(server)._sweep_archives()
+
+        assert sorted(entry.namespace for entry in artifacts.list()) == sorted(names[1:])
