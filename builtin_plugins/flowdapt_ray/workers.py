@@ -19,7 +19,7 @@ from flowdapt_workers.attempts import Trial
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
 from flowdapt_workers.diversion import Diversion
-from flowdapt_workers.failures import reported
+from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.output import Output, end_lines
 from flowdapt_workers.uses import Peak
 
@@ -195,7 +195,13 @@ class Worker:
 
     def _computing(self, order: Order, trial: Trial) -> Computed | Failed:
         if order.piece is None:
-            return self._at_work.call(order.task, self._items.tell, trial)
+
+            def tell(number: int, text: bytes) -> None:
+                if trial.cancelled:  # a generator ends where it yields, and need not be interrupted
+                    raise Interrupted
+                self._items.tell(number, text)
+
+            return self._at_work.call(order.task, tell, trial)
         mapping = self._mapping(order)
         if not isinstance(mapping, Mapping):
             return mapping
