@@ -340,7 +340,7 @@ class Engine(Catalog):
                 await self.storage.save_run(walk.run, was=was, **facts)
                 break
             except (ResourceNotFound, UnlawfulTransition) as error:
-                walk.log.info("run %s has ended already: %s", walk.run.name, error)
+                walk.log.info("run %s was deleted or ended by others: %s", walk.run.name, error)
                 break
             except FlowdaptError as error:
                 if self._stopping:  # the next server goes on with it

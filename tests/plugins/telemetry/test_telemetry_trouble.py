@@ -258,5 +258,5 @@ async def test_a_line_about_a_run_carries_its_trace(
         stages.gate.set()
         await server.engine.wait(begun.uid)
 
-    (record,) = [r for r in caplog.records if "was deleted" in r.getMessage()]
+    (record,) = [r for r in caplog.records if "was deleted or ended" in r.getMessage()]
     assert vars(record)["trace_id"] == begun.uid.hex
