@@ -16,7 +16,8 @@ from uuid import UUID
 from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Facts, Failed
 from flowdapt_workers.crew import Crew
-from flowdapt_workers.jobs import Job, Mapped, Unit, began
+from flowdapt_workers.jobs import Job, Unit, began
+from flowdapt_workers.mapped import Mapped
 from flowdapt_workers.processes import Kind, Process
 from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.spool import Spool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
@@ -14,16 +15,16 @@ from flowdapt.settings import Duration
 _SECONDS = TypeAdapter[float](Annotated[Duration, Field(gt=0, allow_inf_nan=False)])
 
 
-class OptionPolicy(Policy):
+class OptionPolicy(Policy, ABC):
     """A policy that reads each of its options when the workflow is checked."""
 
+    @abstractmethod
     def read(self, key: str, value: Any, stage: Stage | None) -> Any:
         """Return what an option means.
 
         :param stage: whose option it is; absent, the workflow's
         :raises ValueError: it means nothing; saying what would be right
         """
-        raise NotImplementedError
 
     async def check(self, workflow: Workflow, where: str) -> None:
         """Refuse options that mean nothing."""

@@ -6,9 +6,12 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from flowdapt.executors import Handle, MapCall, Outcome
+from flowdapt_workers.functions import check_count, elements_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,43 @@ class Waiting:
 
     def _pause(self) -> float:
         return self._again[0][0] - time.monotonic()
+
+
+class MapHandle(Handle):
+    """A mapped call, and which elements its results are of."""
+
+    def __init__(self, outcome: asyncio.Future[Outcome], places: Sequence[int]) -> None:
+        super().__init__(outcome)
+        self.places = places
+
+
+async def numbered(call: MapCall) -> Sequence[tuple[int, Any]]:
+    """Return the elements to compute, each with its place."""
+    over: Any = call.over
+    places: Sequence[int] | None = None
+    if isinstance(over, MapHandle):
+        over, places = (await over.outcome).ref, over.places
+    elif call.takes_input or call.map_on:
+        over = elements_of(call)
+    if not isinstance(over, Iterable):
+        raise ValueError(f"stage {call.stage!r} maps over a result that is no list")
+    elements = list(over)
+    # If not as many, a stage beside this one changed the list meanwhile.
+    if places is not None and len(places) == len(elements):
+        wanted = {*(places if call.only is None else call.only.items)}
+        return [pair for pair in zip(places, elements, strict=True) if pair[0] in wanted]
+    check_count(call, len(elements))
+    chosen = range(len(elements)) if call.only is None else call.only.items
+    return [(place, elements[place]) for place in chosen]
+
+
+async def gathered(*work: Coroutine[Any, Any, Any], return_exceptions: bool) -> list[Any]:
+    """Do what ``asyncio.gather`` does; but if one of them raises, the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise

@@ -7,7 +7,7 @@ import functools
 import os
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
@@ -38,15 +38,13 @@ from flowdapt.runs import FailedItem, Failure
 from flowdapt.texts import to_json
 from flowdapt_workers import importing
 from flowdapt_workers.attempts import Attempts, Trial
-from flowdapt_workers.elements import Element, Waiting
+from flowdapt_workers.elements import Element, MapHandle, Waiting, gathered, numbered
 from flowdapt_workers.functions import (
     Arguments,
     Function,
     Tell,
     Told,
     brief,
-    check_count,
-    elements_of,
     failure,
     name_of,
 )
@@ -64,14 +62,6 @@ def threads(*, cpus: int | str = "auto") -> InlineExecutor:
     """Make an executor that computes in threads of the server, one for each processor."""
     count = len(os.sched_getaffinity(0)) if cpus == "auto" else int(cpus)
     return InlineExecutor(threads=max(1, count))
-
-
-class MapHandle(Handle):
-    """A mapped call, and which elements its results are of."""
-
-    def __init__(self, outcome: asyncio.Future[Outcome], places: Sequence[int]) -> None:
-        super().__init__(outcome)
-        self.places = places
 
 
 class _Turn:
@@ -300,7 +290,7 @@ class InlineExecutor(Executor):
     ) -> Outcome:
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
-        waiting = Waiting(await _numbered(call))
+        waiting = Waiting(await numbered(call))
         results: dict[int, Any] = {}
         failures: list[Failure] = []
         failed: list[FailedItem] = []
@@ -308,7 +298,7 @@ class InlineExecutor(Executor):
         self._moved(call, items=count, worker=worker, began=_began(worker))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         while batch := await waiting.take(at_once):
-            answers = await _gathered(
+            answers = await gathered(
                 *(self._element(call, function, bind, one, attempts, tally=tally) for one in batch),
                 return_exceptions=call.allow_partial_failure,
             )
@@ -484,35 +474,3 @@ def _size(value: Any) -> int | None:
     except (TypeError, ValueError):  # ValueError of arrays whose elements have no form in C
         return None
     return None if view.format == "O" else view.nbytes  # those would be the bytes of pointers
-
-
-async def _numbered(call: MapCall) -> Sequence[tuple[int, Any]]:
-    """Return the elements to compute, each with its place."""
-    over: Any = call.over
-    places: Sequence[int] | None = None
-    if isinstance(over, MapHandle):
-        over, places = (await over.outcome).ref, over.places
-    elif call.takes_input or call.map_on:
-        over = elements_of(call)
-    if not isinstance(over, Iterable):
-        raise ValueError(f"stage {call.stage!r} maps over a result that is no list")
-    elements = list(over)
-    # If not as many, a stage beside this one changed the list meanwhile.
-    if places is not None and len(places) == len(elements):
-        wanted = {*(places if call.only is None else call.only.items)}
-        return [pair for pair in zip(places, elements, strict=True) if pair[0] in wanted]
-    check_count(call, len(elements))
-    chosen = range(len(elements)) if call.only is None else call.only.items
-    return [(place, elements[place]) for place in chosen]
-
-
-async def _gathered(*work: Coroutine[Any, Any, Any], return_exceptions: bool) -> list[Any]:
-    """Do what ``asyncio.gather`` does; but if one of them raises, the others are cancelled."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        return await asyncio.gather(*tasks, return_exceptions=return_exceptions)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        raise

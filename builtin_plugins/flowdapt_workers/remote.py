@@ -22,9 +22,10 @@ from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import Surroundings
 from flowdapt_workers.failures import NodesUnfit
-from flowdapt_workers.jobs import Job, Mapped, Single, Unit, began
+from flowdapt_workers.jobs import Job, Single, Unit, began
 from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
+from flowdapt_workers.mapped import Mapped
 from flowdapt_workers.parts import Held, Part
 from flowdapt_workers.submitting import LEAST_CPUS, SubmittingExecutor
 from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS, watts

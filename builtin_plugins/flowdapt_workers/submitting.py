@@ -17,7 +17,8 @@ from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.functions import check_count, elements_of, name_of
 from flowdapt_workers.gates import Gate, Group, Limits
-from flowdapt_workers.jobs import Job, MapHandle, Mapped, Single
+from flowdapt_workers.jobs import Job, Single
+from flowdapt_workers.mapped import MapHandle, Mapped
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.stored import restored
 from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS
