@@ -23,7 +23,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if meta is not None and not meta.generation.mode.is_positive:
         return
     if case.headers and "Idempotency-Key" in case.headers:
-        case.headers["Idempotency-Key"] += str(next(numbers))  # or it came with another input
+        # Whole, not a number at its end: `0` was also sent as it is, with another input.
+        case.headers["Idempotency-Key"] = f"only-once-{next(numbers)}"
     if isinstance(case.body, dict):
         case.body.update(_within_64_bits(case.body))
     if isinstance(case.body, dict) and "metadata" in case.body:
