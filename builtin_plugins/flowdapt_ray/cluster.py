@@ -41,7 +41,7 @@ from flowdapt_ray.options import sorted_out
 from flowdapt_ray.preparing import Preparing
 from flowdapt_ray.probing import Probes
 from flowdapt_ray.tasks import Lacking, Setup, compute
-from flowdapt_ray.ways import Ways
+from flowdapt_ray.ways import LANES, Ways
 from flowdapt_ray.workers import Answered
 
 logger = logging.getLogger(__name__)
@@ -96,9 +96,11 @@ class RayCluster(Cluster):
     def _made_ways(self) -> Ways:
         import ray
 
-        function = ray.remote(num_returns=2, max_retries=0)(compute)
+        def registered() -> Any:
+            return ray.remote(num_returns=2, max_retries=0)(compute)
+
         try:
-            return Ways(function, self._sorted.strategy, self._sorted.selector)
+            return Ways(registered, self._sorted.strategy, self._sorted.selector)
         except ValueError as error:
             said = f"Ray refuses the options of its executor: {error}"
             raise ClusterUnavailable(said, final=True) from error
@@ -171,14 +173,14 @@ class RayCluster(Cluster):
         large = [data for data in given if not isinstance(data, bytes)]
         needed = [blocks[number] for number in order.needs]
         while True:
-            unfit = self._probes.unfit
+            unfit, lane = self._probes.unfit, self._inbox.free_lane(LANES)
             try:
-                way = self._ways.of(order.wanted, order.code, unfit)
+                way = self._ways.of(order.wanted, order.code, unfit, lane)
                 answer, block = way.remote(head, *large, *needed)
             except ValueError as error:  # such as one and a half of a device
                 said = f"Ray refuses what it asks for: {error}"
                 return failure_of(order, said, "NeverFits"), None
-            self._inbox.expect(order)
+            self._inbox.expect(order, lane)
             try:
                 answered = await self._answered(order, answer)
             except Exception as error:

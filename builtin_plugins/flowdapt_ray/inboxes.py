@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +30,13 @@ AGAIN_SECONDS = 0.5  #: pause after the actor did not answer
 class _Expected:
     """An order that is computed.
 
+    :param lane: in which it is
     :param came: how many messages there were of it, in order
     :param early: others, by their place in the order
     """
 
     order: Order
+    lane: int = 0
     came: int = 0
     early: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,6 +54,7 @@ class Inbox:
     def __init__(self, told: Told, worker_name: Callable[[int, str], str]) -> None:
         self._told, self._worker_name = told, worker_name
         self._expected: dict[int, _Expected] = {}
+        self._asking: Counter[int] = Counter()  # how many in each lane have asked
 
     async def listen(self, actor: Any) -> None:
         """Take messages as they come, for ever."""
@@ -93,6 +97,7 @@ class Inbox:
 
     def _on_ask(self, number: int, question: int, asked: Asked | None) -> None:
         if (expected := self._expected.get(number)) is not None:
+            self._asking[expected.lane] += not expected.asked
             expected.asked = True
             self._told.ask(expected.order, question, asked)
 
@@ -101,9 +106,13 @@ class Inbox:
         expected = self._expected.get(number)
         return expected is not None and expected.asked
 
-    def expect(self, order: Order) -> None:
+    def free_lane(self, count: int) -> int:
+        """Return the first of so many lanes with no order that may wait for what it asked."""
+        return next((lane for lane in range(count) if not self._asking[lane]), count - 1)
+
+    def expect(self, order: Order, lane: int = 0) -> None:
         """Count messages of an order from now on."""
-        self._expected[order.number] = _Expected(order)
+        self._expected[order.number] = _Expected(order, lane)
 
     def worker(self, order: Order) -> str:
         """Return what computes an order, if it said so."""
@@ -115,8 +124,10 @@ class Inbox:
     def forget(self, order: Order) -> None:
         """Wait for no message that may be lost, and take those behind it."""
         expected = self._expected.pop(order.number, None)
-        early = {} if expected is None else expected.early
-        for _, (kind, *rest) in sorted(early.items()):
+        if expected is None:
+            return
+        self._asking[expected.lane] -= expected.asked
+        for _, (kind, *rest) in sorted(expected.early.items()):
             getattr(self, f"_on_{kind}")(order.number, *rest)
 
     async def complete(self, order: Order, count: int) -> None:

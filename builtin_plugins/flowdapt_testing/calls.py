@@ -22,7 +22,8 @@ from flowdapt_testing.desks import user_stage as stage
 
 SOON = 90.0  #: seconds in which a test ends
 
-# One source for all tests, so that processes which have it need not be started for each.
+# One source for all tests, in one place, so that processes which have it need not be started for
+# each.
 SOURCE = """
 import asyncio, os, time
 from concurrent.futures import ThreadPoolExecutor
@@ -182,7 +183,7 @@ class AsyncCallSuite:
     @pytest.fixture
     async def desk(self, executor: Executor, tmp_path: Path) -> AsyncIterator[Desk]:
         """An engine over the executor, with workflows."""
-        desk = await Desk.over(executor, tmp_path)
+        desk = await Desk.over(executor, tmp_path, tmp_path.parent / "modules-of-calls")
         desk.write(SOURCE)
         offered("policies", "calls")(desk.engine)
         for name, stages in WORKFLOWS.items():

@@ -35,14 +35,18 @@ class Desk:
     folder: Path
 
     @classmethod
-    async def over(cls, executor: Executor, folder: Path, **facts: Any) -> Desk:
+    async def over(
+        cls, executor: Executor, folder: Path, modules: Path | None = None, **facts: Any
+    ) -> Desk:
         """Return a desk that is ready.
 
         :param folder: for files
+        :param modules: for user modules, by default in that; where it has the same path and source
+            as in the test before, processes may be those of the test before
         :param facts: further ones of the :class:`~flowdapt.executors.Host`
         """
-        modules = folder / "modules"
-        modules.mkdir()
+        modules = modules or folder / "modules"
+        modules.mkdir(exist_ok=True)
         snapshots = Snapshots([Root(modules)], folder / "code")
         host = Host(app_dir=folder, snapshots=snapshots, **facts)
         engine = Engine(MemoryStorage(), executor, host, types=built_in_types())

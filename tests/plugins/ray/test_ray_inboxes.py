@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -72,3 +73,22 @@ async def test_items_of_an_order_that_has_ended_are_nobodys(anyio_backend: str) 
     inbox._receive("items", 7, 1, 2, [b"3"])
 
     told.items.assert_called_once_with(ORDER, 0, [b"1", b"2"])
+
+
+async def test_a_lane_is_free_while_no_order_in_it_has_asked(anyio_backend: str) -> None:
+    inbox = Inbox(Mock(), lambda pid, node: f"{pid} on {node}")
+    later = replace(ORDER, number=8)
+    inbox.expect(ORDER, inbox.free_lane(2))
+    assert inbox.free_lane(2) == 0
+
+    inbox._receive("ask", 7, 0, 1, Mock())
+    inbox._receive("ask", 7, 1, 2, Mock())
+    assert inbox.free_lane(2) == 1
+    inbox.expect(later, 1)
+    inbox._receive("ask", 8, 0, 1, Mock())
+    assert inbox.free_lane(2) == 1  # the last one, where none is free
+
+    inbox.forget(ORDER)
+    assert inbox.free_lane(2) == 0
+    inbox.forget(later)
+    assert inbox.free_lane(2) == 0
