@@ -15,7 +15,8 @@ from flowdapt_workers.wire import Message
 
 logger = logging.getLogger(__name__)
 
-FORK_ATTEMPTS = 3  #: how often a worker is tried to be made while the zygote dies
+FORK_ATTEMPTS = 10  #: how often a worker is tried to be made while the zygote dies
+FORK_PAUSES = 0.02, 1.0  #: seconds after the first of them, and at most; each is twice as long
 STILLBORN_MOST = 5  #: workers of a kind that may die in a row before any of them said anything
 
 
@@ -54,19 +55,23 @@ class Crew:
         if not reserved:
             self._forking[kind] += 1
         try:
-            for attempt in range(1, FORK_ATTEMPTS + 1):
-                try:
-                    process = await self._zygote.fork(kind, self._facts(kind))
-                    break
-                except ConnectionError:
-                    if attempt == FORK_ATTEMPTS:
-                        raise
+            process = await self._forked(kind)
         finally:
             self._forking[kind] -= 1
         self.all.add(process)
         if process.gone:  # while it was being connected
             self._gone(process)
         return process
+
+    async def _forked(self, kind: Kind) -> Process:
+        pause, longest = FORK_PAUSES
+        for _ in range(FORK_ATTEMPTS - 1):  # whoever killed it may kill the next one, too
+            try:
+                return await self._zygote.fork(kind, self._facts(kind))
+            except ConnectionError:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+        return await self._zygote.fork(kind, self._facts(kind))
 
     def reserve(self, kind: Kind, most: int) -> bool:
         """Tell whether another worker of a kind may be made, and count it as being made if so.

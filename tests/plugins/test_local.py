@@ -139,6 +139,29 @@ async def test_a_worker_is_made_even_if_nobody_has_heard_yet_that_what_forks_the
     crew.close(process)
 
 
+async def test_what_forks_workers_may_be_killed_again_and_again_as_it_starts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = crew_of(desk)
+    zygote = crew._zygote
+    start, killed = zygote.start, []
+
+    async def start_and_die() -> None:
+        await start()
+        if len(killed) < 6 and zygote._process is not None:
+            killed.append(zygote._process.pid)
+            zygote._process.kill()
+            zygote._process.wait()
+
+    monkeypatch.setattr(zygote, "start", start_and_die)
+
+    process = await crew.fork(Kind())
+
+    assert not process.gone
+    assert len({*killed}) == 6
+    crew.close(process)
+
+
 class TestManyWorkers:
     @pytest.fixture
     def options(self) -> dict[str, Any]:
