@@ -96,13 +96,16 @@ async def _run(
     namespace: str,
     executor: str | Executor,
 ) -> Any:
-    types, policies, stages = built_in_types(), list[Policy](), workflow.spec.stages
+    types, policies, spec = built_in_types(), list[Policy](), workflow.spec
     by_plugin = isinstance(executor, str) and executor != "inline"
-    if by_plugin or any(one.options or one.type not in types for one in stages):
+    unusual = any(one.options or one.type not in types for one in spec.stages)
+    if by_plugin or unusual or spec.options:
         plugins = Plugins.load(cache_dir=None)
         types = stage_types(plugins)
         offered_ = plugins.importable("policies", plugins.providers("policies"), what="policy")
         policies = sorted((made(None) for _, made in offered_), key=lambda policy: policy.order)
+        for policy in policies:
+            await policy.check(workflow, "workflow")
     if isinstance(executor, Executor):
         made = executor
     elif executor == "inline":
@@ -123,7 +126,7 @@ async def _run(
     with tempfile.TemporaryDirectory(prefix="flowdapt-") as folder:
         await made.start(Host(app_dir=Path(folder), places=places, on_log=_print))
         try:
-            return await made.fetch((await walk.compute()).ref)
+            return await made.fetch((await walk.begin()).ref)
         except StageFailed as error:
             failed = error
         finally:

@@ -35,7 +35,7 @@ class Admission(OptionPolicy):
     order = -30
     workflow_options = ("concurrency",)
 
-    engine: Engine
+    engine: Engine | None  #: without one, there are no other runs
 
     def read(self, key: str, value: Any, stage: Stage | None) -> str:
         """Return the word."""
@@ -52,20 +52,26 @@ class Admission(OptionPolicy):
     async def run(self, walk: Walk, compute: Compute) -> Outcome:
         """Wait for the turn of a run, or end those that came before."""
         word = walk.workflow.spec.options["concurrency"]
-        while word in ("queue", "replace") and (before := self._before(walk.run)):
+        if self.engine is not None and word in ("queue", "replace"):
+            await self._alone(self.engine, walk.run, word)
+        return await compute()
+
+    async def _alone(self, engine: Engine, run: Run, word: str) -> None:
+        while before := self._before(engine, run):
             with suppress(FlowdaptError):
                 if word == "replace":
-                    await asyncio.gather(*map(self.engine.cancel, before))
+                    await asyncio.gather(*map(engine.cancel, before))
                 else:
-                    await self.engine.wait(before[-1])
+                    await engine.wait(before[-1])
             await asyncio.sleep(0)  # whoever ended is not in progress any more
-        return await compute()
 
     # Asked of the engine and never counted, so that nothing has to be given back.
 
     def _others(self, run: Run) -> list[UUID]:
+        if self.engine is None:
+            return []
         return [uid for uid in self.engine.in_progress(run.workflow_uid) if uid != run.uid]
 
-    def _before(self, run: Run) -> list[UUID]:
-        runs = self.engine.in_progress(run.workflow_uid)
+    def _before(self, engine: Engine, run: Run) -> list[UUID]:
+        runs = engine.in_progress(run.workflow_uid)
         return runs[: runs.index(run.uid)]

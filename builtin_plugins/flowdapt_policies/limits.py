@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from flowdapt.errors import StageError
+from flowdapt.errors import RunCancelled, StageError
 from flowdapt.executors import Outcome
 from flowdapt.policies import Compute
 from flowdapt.resources import Stage, now
@@ -41,7 +41,7 @@ class Limits(OptionPolicy):
         try:
             async with asyncio.timeout(max(0.0, limit - gone)) as within:
                 return await compute()
-        except TimeoutError:
+        except (TimeoutError, RunCancelled):  # as which executors may tell of it
             if not within.expired():
                 raise
             await walk.executor.cancel(walk.run.uid)
@@ -53,7 +53,7 @@ class Limits(OptionPolicy):
         try:
             async with asyncio.timeout(limit) as within:
                 return await compute()
-        except TimeoutError:
+        except (TimeoutError, RunCancelled):  # as which executors may tell of it
             if not within.expired():
                 raise
             await walk.executor.cancel(walk.run.uid, stage.name)

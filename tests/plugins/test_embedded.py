@@ -16,7 +16,13 @@ from flowdapt_workers.inline import InlineExecutor
 
 import flowdapt
 from flowdapt import get_run_context
-from flowdapt.errors import InvalidInput, InvalidResource, ProviderNotFound, TargetNotFound
+from flowdapt.errors import (
+    InvalidInput,
+    InvalidResource,
+    ProviderNotFound,
+    StageError,
+    TargetNotFound,
+)
 from flowdapt.resources import Workflow
 
 
@@ -311,3 +317,38 @@ def test_modules_beside_the_file_of_a_workflow_are_found(tmp_path: Path) -> None
     )
 
     assert flowdapt.run(tmp_path / "workflow.yaml") == 1
+
+
+# Options of the whole workflow
+
+
+async def never(folder: str) -> None:
+    """End only when cancelled, and tell of that."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        (Path(folder) / "ended").touch()
+
+
+def test_a_run_that_takes_longer_than_its_time_limit_is_stopped(tmp_path: Path) -> None:
+    workflow = one(never)
+    workflow["spec"]["options"] = {"timeout": 0.05, "concurrency": "queue"}
+
+    with pytest.raises(StageError, match=r"took longer than its time limit of 0\.05 seconds"):
+        flowdapt.run(workflow, {"folder": str(tmp_path)})
+
+    assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("options", [{"timeout": "soon"}, {"concurrency": "sometimes"}])
+def test_options_of_a_workflow_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
+    workflow = one(len)
+    workflow["spec"]["options"] = options
+
+    with pytest.raises(InvalidResource, match=r"spec\.options\."):
+        flowdapt.run(workflow, {"obj": []})
+
+
+def test_options_of_a_stage_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(InvalidResource, match=r"spec\.stages\.0\.options\.when"):
+        flowdapt.run(one(len, options={"when": "("}), {"obj": []})

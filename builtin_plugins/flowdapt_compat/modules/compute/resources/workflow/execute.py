@@ -76,8 +76,8 @@ async def _walk(  # noqa: PLR0917 - all of it is what the caller gave
     run: Run | None,
     executor: Executor,
 ) -> Walk:
-    types, policies = built_in_types(), list[Policy]()
-    if any(stage.options or stage.type not in types for stage in workflow.spec.stages):
+    types, policies, spec = built_in_types(), list[Policy](), workflow.spec
+    if spec.options or any(stage.options or stage.type not in types for stage in spec.stages):
         plugins = Plugins.load(cache_dir=None)
         types = stage_types(plugins)
         found = plugins.importable("policies", plugins.providers("policies"), what="policy")
@@ -95,7 +95,7 @@ async def _walk(  # noqa: PLR0917 - all of it is what the caller gave
 
 async def _ended(walk: Walk, return_result: bool) -> Any:
     try:
-        outcome = await walk.compute()
+        outcome = await walk.begin()
     except FlowdaptError as error:
         if return_result:
             raise original(error) if isinstance(error, StageFailed) else error from None
