@@ -122,7 +122,7 @@ class Run(Model):
             raise UnlawfulTransition(self.name, self.state, state)
         change: dict[str, Any] = {"state": state, "failure": failure}
         if state.final:
-            change["finished_at"] = now()
+            change["finished_at"] = max(now(), self.started_at)  # clocks are set back, too
         return self.model_copy(update=change)
 
 

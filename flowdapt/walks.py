@@ -376,8 +376,9 @@ class Walk:
             self.events.publish(self._told(record))
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
-        facts |= {"state": state, "finished_at": now(), "waiting": None}
-        record = self.records[stage].model_copy(update=facts)
+        record = self.records[stage]
+        facts |= {"state": state, "finished_at": max(now(), record.started_at), "waiting": None}
+        record = record.model_copy(update=facts)
         event = self._told(record)
         good = state in (RunState.FINISHED, RunState.SKIPPED)
         if good and len(self._outcomes) + 1 == len(self.stages):
