@@ -282,9 +282,18 @@ class Clients:
 
 
 async def campaign(
-    folder: Path, *, kills: int, seed: int, executor: str = "local", told: bool = False
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    executor: str = "local",
+    pace: float = 1.0,
+    told: bool = False,
 ) -> Counts:
-    """Kill so often, and count what came of it."""
+    """Kill so often, and count what came of it.
+
+    :param pace: seconds from the start of a server, or the end of a worker, to the next at most
+    """
     chance, counts = random.Random(seed), Counts()
     site = Site(folder, executor)
     await site.start()
@@ -294,7 +303,7 @@ async def campaign(
     clients = Clients(site, chance)
     working = asyncio.create_task(clients.work())
     for number in range(kills):
-        await asyncio.sleep(chance.uniform(0.05, 1.0))
+        await asyncio.sleep(chance.uniform(0.05, pace))
         if working.done():
             working.result()
         if chance.random() < 0.5 and site.kill_worker(chance):
@@ -411,13 +420,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--executor", default="local")
+    parser.add_argument("--pace", type=float, default=1.0, help="seconds between kills, at most")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="flowdapt-chaos-"))
     folder.mkdir(exist_ok=True, parents=True)
-    counts = asyncio.run(
-        campaign(folder, kills=given.kills, seed=given.seed, executor=given.executor, told=True)
-    )
+    how = {name: getattr(given, name) for name in ("kills", "seed", "executor", "pace")}
+    counts = asyncio.run(campaign(folder, **how, told=True))
     print(json.dumps(asdict(counts), indent=2))
     sys.exit(1 if counts.faults else 0)
 
