@@ -95,6 +95,8 @@ class Walk:
         for policy in around(self.policies, self.workflow.spec.options, "run"):
             compute = partial(policy.run, self, compute)
         self.task = asyncio.ensure_future(compute())
+        if self.cancelled:  # while it was being stored
+            self.task.cancel()
         return self.task
 
     def cancel(self) -> None:

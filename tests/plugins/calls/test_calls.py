@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,7 @@ import flowdapt
 from flowdapt.context import WorkflowRunContext, get_run_context, set_run_context
 from flowdapt.engine import Engine
 from flowdapt.errors import Draining
+from flowdapt.events import Event
 from flowdapt.executors import Executor, Host
 from flowdapt.plugins import offered
 from flowdapt.runs import Run, RunState
@@ -60,6 +61,13 @@ async def start_pause(gate: str) -> str:
     raise LookupError(started.name)
 
 
+async def start_and_fail(gate: str) -> None:
+    """Fail while the run that it starts is being stored."""
+    starting = asyncio.create_task(flowdapt.start_workflow_async("pause", {"gate": gate}))
+    await gates["stored"].reached.wait()
+    raise LookupError(starting.get_name())
+
+
 async def call_itself() -> None:
     """Call the workflow that this is the stage of."""
     await flowdapt.call_workflow_async("call_itself")
@@ -79,8 +87,18 @@ def call_sync() -> None:
 
 
 FUNCTIONS: list[Callable[..., Any]] = [
-    *(pause, call_pause, start_pause, call_itself, call_with_key, call_sync)
+    *(pause, call_pause, start_pause, start_and_fail, call_itself, call_with_key, call_sync)
 ]
+
+
+class SlowStorage(MemoryStorage):
+    """Stores a run of ``pause`` once the gate ``stored`` is open."""
+
+    async def add_run(self, run: Run, *, events: Sequence[Event] = ()) -> None:
+        if run.workflow == "pause":
+            gates["stored"].reached.set()
+            await gates["stored"].go.wait()
+        await super().add_run(run, events=events)
 
 
 async def started(storage: MemoryStorage, folder: Path, executor: Executor | None = None) -> Engine:
@@ -144,6 +162,22 @@ async def test_a_run_that_fails_takes_along_what_it_started(engine: Engine, gate
     assert (ended.run.state, child.run.state) == (RunState.FAILED, RunState.CANCELLED)
     assert ended.run.failure is not None
     assert ended.run.failure.message == child.run.name
+
+
+async def test_a_run_that_fails_takes_along_what_is_just_being_stored(
+    tmp_path: Path, gate: Gate
+) -> None:
+    gates["stored"] = Gate()
+    engine = await started(SlowStorage(), tmp_path)
+    parent = await engine.submit("start_and_fail", {"gate": "gate"})
+
+    ended = await soon(engine.wait(parent.uid))
+    gates["stored"].go.set()
+    await soon(engine.drained())
+
+    (child,) = await children(engine, parent)
+    assert (ended.run.state, child.run.state) == (RunState.FAILED, RunState.CANCELLED)
+    await engine.stop()
 
 
 async def test_a_child_that_is_cancelled_fails_its_parent_and_says_so(
