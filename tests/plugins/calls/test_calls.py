@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from uuid import uuid4
 import pytest
 from flowdapt_calls.errors import WorkflowNotStarted
 from flowdapt_embedded.memory import MemoryStorage
-from flowdapt_workers.inline import InlineExecutor
+from flowdapt_testing.desks import until
+from flowdapt_workers.inline import InlineExecutor, threads
 from flowdapt_workers.targets import built_in_types
 
 import flowdapt
@@ -81,13 +83,26 @@ async def call_with_key(gate: str) -> list[Any]:
     return await asyncio.gather(*calls)
 
 
+def call_late(folder: str) -> None:
+    """Call another workflow when the test says so, whatever has become of this one."""
+    (Path(folder) / "begun").touch()
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.002)
+    try:
+        flowdapt.start_workflow("pause", {"gate": "gate"})
+    except BaseException as error:
+        (Path(folder) / "refused").write_text(type(error).__name__)
+        raise
+
+
 def call_sync() -> None:
     """Wait in the thread that everything is computed in."""
     flowdapt.call_workflow("pause", {"gate": "none"})
 
 
 FUNCTIONS: list[Callable[..., Any]] = [
-    *(pause, call_pause, start_pause, start_and_fail, call_itself, call_with_key, call_sync)
+    *(pause, call_pause, start_pause, start_and_fail),
+    *(call_itself, call_with_key, call_late, call_sync),
 ]
 
 
@@ -177,6 +192,22 @@ async def test_a_run_that_fails_takes_along_what_is_just_being_stored(
 
     (child,) = await children(engine, parent)
     assert (ended.run.state, child.run.state) == (RunState.FAILED, RunState.CANCELLED)
+    await engine.stop()
+
+
+async def test_a_thread_that_goes_on_starts_nothing_once_its_run_is_cancelled(
+    tmp_path: Path, gate: Gate
+) -> None:
+    engine = await started(MemoryStorage(), tmp_path, threads(cpus=1))
+    parent = await engine.submit("call_late", {"folder": str(tmp_path)})
+    await soon(until((tmp_path / "begun").exists))
+    await engine.cancel(parent.uid)
+
+    (tmp_path / "go").touch()
+    await soon(until((tmp_path / "refused").exists))
+
+    assert (tmp_path / "refused").read_text() == "RunCancelled"
+    assert await children(engine, parent) == []
     await engine.stop()
 
 
