@@ -22,7 +22,7 @@ from flowdapt.engine import Engine
 from flowdapt.errors import Draining
 from flowdapt.events import Event
 from flowdapt.executors import Executor, Host
-from flowdapt.plugins import offered
+from flowdapt.plugins import Plugins, offered
 from flowdapt.runs import Run, RunState
 from flowdapt.storage import RunQuery, StoredRun
 
@@ -75,6 +75,12 @@ async def call_itself() -> None:
     await flowdapt.call_workflow_async("call_itself")
 
 
+async def start_itself(last: bool = False) -> None:
+    """Start the workflow that this is the stage of, once."""
+    if not last:
+        await flowdapt.start_workflow_async("start_itself", {"last": True})
+
+
 async def call_with_key(gate: str) -> list[Any]:
     """Call the same thing twice."""
     calls = (
@@ -102,7 +108,7 @@ def call_sync() -> None:
 
 FUNCTIONS: list[Callable[..., Any]] = [
     *(pause, call_pause, start_pause, start_and_fail),
-    *(call_itself, call_with_key, call_late, call_sync),
+    *(call_itself, start_itself, call_with_key, call_late, call_sync),
 ]
 
 
@@ -123,11 +129,15 @@ async def started(storage: MemoryStorage, folder: Path, executor: Executor | Non
     offered("policies", "calls")(engine)
     await engine.start()
     for function in FUNCTIONS:
-        name = function.__name__
-        stages = [{"name": "only", "target": f"{__name__}.{name}"}]
-        data = {"kind": "workflow", "metadata": {"name": name}, "spec": {"stages": stages}}
-        await engine.apply(data)
+        await engine.apply(workflow(function.__name__))
     return engine
+
+
+def workflow(name: str, **options: object) -> dict[str, object]:
+    """Return the workflow of a function."""
+    stages = [{"name": "only", "target": f"{__name__}.{name}"}]
+    spec = {"stages": stages, "options": options}
+    return {"kind": "workflow", "metadata": {"name": name}, "spec": spec}
 
 
 @pytest.fixture
@@ -237,6 +247,23 @@ async def test_workflows_that_call_one_another_without_end_are_refused(engine: E
     assert "call_itself > call_itself > call_itself" in failure.message
     assert "no more than 20 may do so in a row" in failure.message
     assert len(await engine.list_runs(RunQuery())) == 21
+
+
+async def test_a_run_that_would_wait_for_itself_is_refused(engine: Engine) -> None:
+    engine.govern(Plugins.load(safe_mode=True))
+    for name in ("call_itself", "start_itself"):
+        await engine.apply(workflow(name, concurrency="queue"))
+
+    waits, starts = [await engine.submit(name) for name in ("call_itself", "start_itself")]
+
+    ended = await soon(engine.wait(waits.uid))
+    assert ended.run.failure is not None
+    assert f"run {waits.name!r} would wait for itself" in ended.run.failure.message
+    (child,) = await children(engine, waits)
+    assert child.run.state is RunState.CANCELLED
+    await soon(engine.wait(starts.uid))
+    (child,) = await children(engine, starts)
+    assert (await soon(engine.wait(child.run.uid))).run.state is RunState.FINISHED
 
 
 async def test_a_key_stands_for_one_run(engine: Engine, gate: Gate) -> None:
