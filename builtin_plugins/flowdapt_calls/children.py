@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -32,7 +33,7 @@ class Children(Policy):
     def __init__(self, engine: Engine | None) -> None:
         super().__init__(engine)
         self._waiting: Counter[UUID] = Counter()
-        self._cancelling: set[asyncio.Task[StoredRun]] = set()
+        self._cancelling: dict[UUID, asyncio.Task[StoredRun]] = {}
         if engine is not None:
             engine.answers[KIND] = self.answer
 
@@ -65,6 +66,8 @@ class Children(Policy):
         said = to_json({"stage": ask.stage, "item": ask.item, **call}).decode()
         for attempt in itertools.count():
             uid = uuid5(parent.uid, f"{said} {attempt}")
+            if uid in self._cancelling:  # as an attempt before this one waits for it no more
+                await asyncio.wait([self._cancelling[uid]])
             try:
                 run = await self._found(uid) or await self._started(uid, parent, about)
             except ResourceExists:  # it was asked for twice at once
@@ -132,10 +135,10 @@ class Children(Policy):
     def _cancel(self, run: Run) -> None:
         assert self.engine is not None  # noqa: S101
         cancelling = asyncio.ensure_future(self.engine.cancel(run.uid))
-        self._cancelling.add(cancelling)
-        cancelling.add_done_callback(self._cancelled)
+        self._cancelling[run.uid] = cancelling
+        cancelling.add_done_callback(partial(self._cancelled, run.uid))
 
-    def _cancelled(self, task: asyncio.Task[StoredRun]) -> None:
-        self._cancelling.discard(task)
+    def _cancelled(self, run: UUID, task: asyncio.Task[StoredRun]) -> None:
+        self._cancelling.pop(run, None)
         if not task.cancelled():
             task.exception()  # the server may be stopping, or the run be gone

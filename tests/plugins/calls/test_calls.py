@@ -56,6 +56,13 @@ async def call_pause(gate: str, namespace: str | None = None) -> Any:
     return await flowdapt.call_workflow_async("pause", {"gate": gate}, namespace=namespace)
 
 
+async def call_pause_in_time(gate: str) -> Any:
+    """Wait for another workflow, which ends once this is tried again."""
+    if get_run_context().attempt > 1:
+        gates[gate].go.set()
+    return await flowdapt.call_workflow_async("pause", {"gate": gate})
+
+
 async def start_pause(gate: str) -> str:
     """Start another workflow, and fail."""
     started = await flowdapt.start_workflow_async("pause", {"gate": gate})
@@ -107,7 +114,7 @@ def call_sync() -> None:
 
 
 FUNCTIONS: list[Callable[..., Any]] = [
-    *(pause, call_pause, start_pause, start_and_fail),
+    *(pause, call_pause, call_pause_in_time, start_pause, start_and_fail),
     *(call_itself, start_itself, call_with_key, call_late, call_sync),
 ]
 
@@ -133,10 +140,13 @@ async def started(storage: MemoryStorage, folder: Path, executor: Executor | Non
     return engine
 
 
-def workflow(name: str, **options: object) -> dict[str, object]:
-    """Return the workflow of a function."""
-    stages = [{"name": "only", "target": f"{__name__}.{name}"}]
-    spec = {"stages": stages, "options": options}
+def workflow(name: str, *, limits: object = None, **options: object) -> dict[str, object]:
+    """Return the workflow of a function.
+
+    :param limits: options of its stage
+    """
+    stage = {"name": "only", "target": f"{__name__}.{name}", "options": limits or {}}
+    spec = {"stages": [stage], "options": options}
     return {"kind": "workflow", "metadata": {"name": name}, "spec": spec}
 
 
@@ -235,6 +245,20 @@ async def test_a_child_that_is_cancelled_fails_its_parent_and_says_so(
     assert failure.type == "WorkflowFailed"
     said = f"run {child.run.name!r} of workflow 'pause' failed: RunCancelled"
     assert failure.message.startswith(said)
+
+
+async def test_a_stage_that_is_tried_again_waits_for_no_run_that_is_being_cancelled(
+    engine: Engine, gate: Gate
+) -> None:
+    limits = {"timeout": 0.1, "retries": 1}
+    await engine.apply(workflow("call_pause_in_time", limits=limits))
+
+    parent = await engine.submit("call_pause_in_time", {"gate": "gate"})
+
+    ended = await soon(engine.wait(parent.uid))
+    assert (ended.run.failure, ended.result) == (None, b'"default"')
+    states = [child.run.state for child in await children(engine, parent)]
+    assert states == [RunState.FINISHED, RunState.CANCELLED]
 
 
 async def test_workflows_that_call_one_another_without_end_are_refused(engine: Engine) -> None:
