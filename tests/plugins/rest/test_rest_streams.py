@@ -372,6 +372,17 @@ async def test_a_retry_streams_as_well(live: httpx.AsyncClient, generators: Gene
     assert again[-1].data["uid"] != first["uid"]
 
 
+async def test_a_retry_has_no_use_for_a_key(
+    live: httpx.AsyncClient, generators: Generators
+) -> None:
+    first = (await streamed(live, "/workflows/count/run", json={"n": 3}))[-1].data
+    headers = {"Idempotency-Key": "two words"}
+
+    again = await streamed(live, f"/workflows/run/{first['uid']}/retry", headers=headers)
+
+    assert told(again) == [0, 1, 2]
+
+
 async def test_who_was_there_learns_that_a_stage_begins_anew(
     live: httpx.AsyncClient, generators: Generators, server: Server
 ) -> None:
