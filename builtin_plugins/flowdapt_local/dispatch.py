@@ -239,6 +239,8 @@ class Dispatch:
         if number not in process.units:
             return  # a thread asks that the stage left behind
         unit: Unit = process.units[number]
+        if unit.over or unit.late:
+            return  # nothing starts any more: it is about to be interrupted
 
         def tell(text: bytes) -> None:
             if process.units.get(number) is unit:

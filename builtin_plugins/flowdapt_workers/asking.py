@@ -130,15 +130,12 @@ class Answering:
     def __init__(self, host: Host, run: UUID, stage: str, attempt: int) -> None:
         self._host, self._of, self._attempt = host, (run, stage), attempt
         self._asked: dict[int, tuple[asyncio.Task[bytes], bool]] = {}
-        self._closed = False
 
     def ask(self, number: int, asked: Asked | None, tell: Callable[[bytes], None]) -> None:
         """Have a question answered, or nobody wait any more for the answer to an earlier one."""
         if asked is None:
             if number in self._asked:
                 self._asked.pop(number)[0].cancel()
-            return
-        if self._closed:  # nothing starts any more: who asks is about to be interrupted
             return
         ask = Ask(asked.kind, *self._of, asked.item, self._attempt, asked.about)
         task = asyncio.create_task(answered(self._host, ask))
@@ -157,7 +154,6 @@ class Answering:
         return any(idle for _, idle in self._asked.values())
 
     def close(self) -> None:
-        """Have nobody wait for any answer any more, nor get one to what is yet to come."""
-        self._closed = True
+        """Have nobody wait for any answer any more."""
         for task, _ in self._asked.values():
             task.cancel()
