@@ -210,9 +210,10 @@ class Engine(Catalog):
         facts["plugin_set"] = self.snapshots.plugins(namespace).id
         code = self.snapshots.take(namespace)
         run = Run(**names, **facts, input=given, code=code)
-        if run.uid in self._walks:
-            await asyncio.gather(*self._beginning, return_exceptions=True)  # it is found then
-            raise ResourceExists(RUN_KIND, run.name)
+        while (other := self._walks.get(run.uid)) is not None:
+            await asyncio.gather(*self._beginning, return_exceptions=True)
+            if self._walks.get(run.uid) is other:  # it was stored, and is found
+                raise ResourceExists(RUN_KIND, run.name)
         known = around(self.policies, workflow.spec.options, "admit")
         verdicts = [policy.admit(workflow, run) for policy in known]  # each may refuse it
         run = run.to(RunState.RUNNING) if all(verdicts) else run

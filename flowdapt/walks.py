@@ -95,6 +95,8 @@ class Walk:
         for policy in around(self.policies, self.workflow.spec.options, "run"):
             compute = partial(policy.run, self, compute)
         self.task = asyncio.ensure_future(compute())
+        if self.cancelled:  # while it was being stored
+            self.task.cancel()
         return self.task
 
     def cancel(self) -> None:
@@ -347,12 +349,8 @@ class Walk:
             allow_partial_failure=stage.allow_partial_failure,
             chunk_size=stage.chunk_size,
             only=self.run.only.get(stage.name),
-            known=self._known(stage),
+            known=tuple(self.earlier.chunks.get(stage.name, ())),
         )
-
-    def _known(self, stage: Stage) -> tuple[bytes, ...]:
-        """Return what is known of elements."""
-        return tuple(self.earlier.chunks.get(stage.name, ()))
 
     def _forget_elements(self) -> None:
         """Forget what is known of elements of lists that are made anew, and may be others."""

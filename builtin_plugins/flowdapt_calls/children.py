@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -16,7 +17,7 @@ from flowdapt.policies import Policy
 from flowdapt.runs import Run, RunState
 from flowdapt.texts import to_json
 from flowdapt_calls.calling import KIND
-from flowdapt_calls.errors import CallsTooDeep
+from flowdapt_calls.errors import CallsTooDeep, CallWaitsForItself
 
 if TYPE_CHECKING:
     from flowdapt.engine import Engine
@@ -32,7 +33,7 @@ class Children(Policy):
     def __init__(self, engine: Engine | None) -> None:
         super().__init__(engine)
         self._waiting: Counter[UUID] = Counter()
-        self._cancelling: set[asyncio.Task[StoredRun]] = set()
+        self._cancelling: dict[UUID, asyncio.Task[StoredRun]] = {}
         if engine is not None:
             engine.answers[KIND] = self.answer
 
@@ -41,6 +42,8 @@ class Children(Policy):
         about = json.loads(ask.about)
         try:
             run = await self._run(ask, about)
+            if about["wait"] and run.state is RunState.PENDING:
+                await self._check_turn(run)
             stored = await self._ended(run) if about["wait"] else None
         except Draining:  # and another server goes on with the stage, which then asks again
             await asyncio.get_running_loop().create_future()
@@ -63,6 +66,8 @@ class Children(Policy):
         said = to_json({"stage": ask.stage, "item": ask.item, **call}).decode()
         for attempt in itertools.count():
             uid = uuid5(parent.uid, f"{said} {attempt}")
+            if uid in self._cancelling:  # as an attempt before this one waits for it no more
+                await asyncio.wait([self._cancelling[uid]])
             try:
                 run = await self._found(uid) or await self._started(uid, parent, about)
             except ResourceExists:  # it was asked for twice at once
@@ -80,9 +85,10 @@ class Children(Policy):
 
     async def _started(self, uid: UUID, parent: Run, about: dict[str, Any]) -> Run:
         assert self.engine is not None  # noqa: S101
-        above = await self._above(parent)
+        above = [parent, *await self._above(parent)]
         if len(above) > MOST_PARENTS:
-            raise CallsTooDeep([*reversed(above), about["workflow"]], MOST_PARENTS)
+            names = [run.workflow for run in reversed(above)]
+            raise CallsTooDeep([*names, about["workflow"]], MOST_PARENTS)
         return await self.engine.submit(
             about["workflow"],
             about["input"],
@@ -92,11 +98,22 @@ class Children(Policy):
             parent=parent.uid,
         )
 
-    async def _above(self, run: Run) -> list[str]:
-        """Return the workflows of a run and of those above it, as far as these are stored."""
-        above, parent = [run.workflow], run.parent
+    async def _check_turn(self, run: Run) -> None:
+        """Give up a run that waits for its turn behind one that waits for it.
+
+        :raises CallWaitsForItself: saying so
+        """
+        assert self.engine is not None  # noqa: S101
+        for above in await self._above(run):
+            if above.workflow_uid == run.workflow_uid:
+                await self.engine.cancel(run.uid)
+                raise CallWaitsForItself(run.workflow, above.name)
+
+    async def _above(self, run: Run) -> list[Run]:
+        """Return the runs above one, the nearest first, as far as these are stored."""
+        above, parent = list[Run](), run.parent
         while parent is not None and (found := await self._found(parent)) is not None:
-            above.append(found.workflow)
+            above.append(found)
             parent = found.parent
         return above
 
@@ -118,10 +135,10 @@ class Children(Policy):
     def _cancel(self, run: Run) -> None:
         assert self.engine is not None  # noqa: S101
         cancelling = asyncio.ensure_future(self.engine.cancel(run.uid))
-        self._cancelling.add(cancelling)
-        cancelling.add_done_callback(self._cancelled)
+        self._cancelling[run.uid] = cancelling
+        cancelling.add_done_callback(partial(self._cancelled, run.uid))
 
-    def _cancelled(self, task: asyncio.Task[StoredRun]) -> None:
-        self._cancelling.discard(task)
+    def _cancelled(self, run: UUID, task: asyncio.Task[StoredRun]) -> None:
+        self._cancelling.pop(run, None)
         if not task.cancelled():
             task.exception()  # the server may be stopping, or the run be gone

@@ -26,6 +26,20 @@ class CallsTooDeep(FlowdaptError):
         self.workflows = workflows
 
 
+class CallWaitsForItself(FlowdaptError):
+    """A run would wait for its turn until the run has ended that waits for its result.
+
+    :ivar run: the name of that one
+    """
+
+    def __init__(self, workflow: str, run: str) -> None:
+        super().__init__(
+            f"workflow {workflow!r} has one run at a time, and run {run!r} would wait for itself: "
+            "do not wait, with start_workflow, or let there be more by the option 'concurrency'"
+        )
+        self.workflow, self.run = workflow, run
+
+
 class WorkflowFailed(FlowdaptError):
     """A workflow that a stage called did not finish.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import reduce
 from typing import Any
 from uuid import UUID
 
@@ -53,6 +54,9 @@ def _connected(request: Request) -> Call[UUID]:
 class Reading:
     """What was read of a run so far, whatever connections it came over.
 
+    Each connection, and the result, begins with the first item. Those that were handed on are not
+    again, unless they are others now, of another attempt: then all of them are.
+
     :ivar count: items that were handed on
     :ivar refused: the server said that it will tell no more
     """
@@ -60,22 +64,24 @@ class Reading:
     def __init__(self, run: UUID, restarted: Restarted | None) -> None:
         self.run, self.restarted = run, restarted
         self.count, self.refused = 0, False
+        self._mark = 0  # of the items that were handed on
+        self._again: list[Any] = []  # what came again, until it is known to be the same
 
     def items(self) -> Generator[Step | Item[Any], Any, bool]:
         """Yield those that a connection brings and that are new; return whether all have come."""
-        parser, seen = Parser(), 0
+        parser, self._again = Parser(), []
+        seen = 0
         while (messages := (yield from _heard(parser))) is not None:
             for message in messages:
                 if message.event == "item":
                     seen += 1
-                    if seen > self.count:
-                        self.count = seen
-                        yield Item(json.loads(message.data))
+                    yield from self._taken(json.loads(message.data), seen)
                 elif message.event == "restart":
                     self._begin_anew()
                     seen = 0
                 elif message.event == "end":
                     _end(message)
+                    yield from self._complete(seen)
                     return True
                 elif message.event == "error":
                     self.refused = True
@@ -83,16 +89,49 @@ class Reading:
 
     def rest(self, items: Sequence[Any]) -> Items[Any]:
         """Yield those of a result that are new."""
-        if len(items) < self.count:  # of another attempt
-            self._begin_anew()
-        for item in items[self.count :]:
+        self._again = []
+        for seen, item in enumerate(items, 1):
+            yield from self._taken(item, seen)
+        yield from self._complete(len(items))
+
+    def _taken(self, item: Any, seen: int) -> Iterator[Item[Any]]:
+        """Yield an item if it is new.
+
+        :param seen: how many there are with it
+        """
+        if seen > self.count:
+            self.count, self._mark = seen, _mark(self._mark, item)
             yield Item(item)
+            return
+        self._again.append(item)
+        if seen == self.count:
+            yield from self._compared()
+
+    def _complete(self, seen: int) -> Iterator[Item[Any]]:
+        """Yield what came again where that is all, and less than before."""
+        if seen < self.count:
+            yield from self._compared()
+
+    def _compared(self) -> Iterator[Item[Any]]:
+        """Yield what came again where it is not what was handed on."""
+        again, self._again = self._again, []
+        if reduce(_mark, again, 0) != self._mark:
+            self._begin_anew()
+            for seen, item in enumerate(again, 1):
+                yield from self._taken(item, seen)
 
     def _begin_anew(self) -> None:
-        if self.restarted is None:
-            raise StageRestarted(str(self.run))
-        self.restarted()
-        self.count = 0
+        if self.count:
+            if self.restarted is None:
+                raise StageRestarted(str(self.run))
+            self.restarted()
+        self.count = self._mark = 0
+        self._again = []
+
+
+def _mark(before: int, item: Any) -> int:
+    """Return what tells one row of items from others, of that without the last one."""
+    return hash((before, json.dumps(item)))
 
 
 def _heard(parser: Parser) -> Call[Iterator[Message] | None]:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 0.25  #: how long a function that is told to stop may take before it is interrupted
 INTERRUPT_SECONDS = 0.35  #: how long an interrupted one may take before its worker is killed
 IDLE_MOST = 16  #: units of one job that wait for others to be computed, each in a worker of its own
+#: such units of all jobs; from there on each job has one, so that calls of calls still end
+IDLE_IN_ALL = 64
+SPARE_MOST = 16  #: workers of a kind that are kept though they are more than processors
 
 Problems = dict[str, StageError]  #: what is wrong with targets, by target
 
@@ -130,7 +133,8 @@ class Dispatch:
         """Give one unit to a worker; tell whether there was room and a worker for it."""
         if not job.admitted():
             return False
-        if self._idle and sum(unit.job is job for unit in self._idle) >= IDLE_MOST:
+        most = IDLE_MOST if len(self._idle) < IDLE_IN_ALL else 1
+        if self._idle and sum(unit.job is job for unit in self._idle) >= most:
             return False
         if job.is_async and (waiter := self.crew.idle(job.kind)) is not None:
             held = self._ledger.take(job.held)
@@ -198,6 +202,7 @@ class Dispatch:
         elif not process.units:
             self.crew.close(process)
         self.pump()
+        self.crew.thin(process.kind, max(self._width, SPARE_MOST))
 
     # Answers ---------------------------------------------------------------------------------
 
@@ -234,6 +239,8 @@ class Dispatch:
         if number not in process.units:
             return  # a thread asks that the stage left behind
         unit: Unit = process.units[number]
+        if unit.over or unit.late:
+            return  # nothing starts any more: it is about to be interrupted
 
         def tell(text: bytes) -> None:
             if process.units.get(number) is unit:

@@ -7,6 +7,9 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
+from zlib import crc32
+
+import orjson
 
 from flowdapt.events import ITEM_YIELDED, Event
 
@@ -44,6 +47,7 @@ class Feed:
         self.woken = asyncio.Event()
         self._waiting: deque[Message] = deque()
         self._waiting_bytes = 0
+        self._sum = 0  # of a list as JSON text, as far as these are its items
 
     def take(self, number: int, text: bytes) -> None:
         """Take an item; those from 0 on replace what was there before."""
@@ -59,6 +63,7 @@ class Feed:
 
     def add(self, text: bytes) -> None:
         """Have an item told."""
+        self._sum = crc32(text, crc32(b"," if self.count else b"[", self._sum))
         self.count += 1
         self.bytes += len(text)
         self._waiting.append(("item", text))
@@ -68,12 +73,30 @@ class Feed:
         """Have the caller forget all items so far."""
         self._waiting.clear()
         self._waiting.append(("restart", b'{"items":%d}' % self.count))
-        self.count = self.bytes = self._waiting_bytes = 0
+        self.count = self.bytes = self._waiting_bytes = self._sum = 0
+
+    def complete(self, result: bytes) -> None:
+        """Have all items of a result told that were not, and these alone.
+
+        :param result: of the run, which yields no more; as JSON text
+        """
+        if self.count and not self._begins(result):  # with those of another attempt
+            self.restart()
+        if not self.count or len(result) > self.bytes + self.count + 1:
+            for item in _items(result)[self.count :]:
+                self.add(item)
+
+    def _begins(self, result: bytes) -> bool:
+        """Tell whether a result is a list that begins with the items so far."""
+        end = self.bytes + self.count  # with a bracket before, and commas between
+        if result[end : end + 1] not in (b",", b"]"):
+            return False
+        return crc32(memoryview(result)[:end]) == self._sum
 
     def begin_with(self, other: Feed) -> None:
         """Take over the items of a feed that nobody has read from, if it has all so far."""
         if not other.behind:
-            self.count, self.bytes = other.count, other.bytes
+            self.count, self.bytes, self._sum = other.count, other.bytes, other._sum
             self._waiting = deque(one for one in other._waiting if one[0] == "item")
             self._waiting_bytes = other._waiting_bytes
 
@@ -150,3 +173,9 @@ class Feeds:
         if event.run is not None:
             for feed in tuple(self._of_run.get(event.run, ())):
                 feed.take(event.data["number"], event.data["item"])
+
+
+def _items(result: bytes) -> list[bytes]:
+    """Return what a result has for items: the elements of a list; of all else, itself."""
+    value = orjson.loads(result)
+    return [orjson.dumps(one) for one in value] if isinstance(value, list) else [result]

@@ -93,6 +93,11 @@ def _uid(workflow: UUID, namespace: str, key: str) -> UUID:
 
 async def _same(engine: Engine, uid: UUID, given: dict[str, Any], key: str) -> Run:
     run = await engine.find_run(uid)
-    if orjson.loads(to_json(run.input)) != orjson.loads(to_json(given)):
+    if _canonical(run.input) != _canonical(given):
         raise KeyTaken(key, run.name)
     return run
+
+
+def _canonical(values: object) -> bytes:
+    """Return what equal inputs alone have in common; for Python, 1 and true are equal."""
+    return orjson.dumps(orjson.loads(to_json(values)), option=orjson.OPT_SORT_KEYS)

@@ -122,7 +122,8 @@ class RunRoutes:
             by=by,
         )
         if form is not None:
-            return await self._streamed(request, form, uid, begin, cancel=cancel)
+            keyed = key is not None
+            return await self._streamed(request, form, uid, begin, cancel=cancel, keyed=keyed)
         run, new = await begin()
         if wait or new:
             return await self._begun(request, run, schema, wait=wait)
@@ -146,13 +147,17 @@ class RunRoutes:
         begin: Callable[[], Awaitable[Run | tuple[Run, bool]]],
         *,
         cancel: bool,
+        keyed: bool = False,
     ) -> Response:
-        """Answer with the items of a run, none of which is missed as it begins only now."""
+        """Answer with the items of a run, none of which is missed as it begins only now.
+
+        :param keyed: it may be asked for once more
+        """
         with self.streams.feeds.opening(uid) as feed:
             begun = await begin()
             await request.state.settled(200)
             run, new = begun if isinstance(begun, tuple) else (begun, True)
-            if idempotency.key_of(request) is not None:
+            if keyed:
                 self.streams.share(run, feed, new=new)
             return self.streams.reply(run, feed, form, cancel=cancel)
 

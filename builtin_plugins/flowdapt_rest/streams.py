@@ -6,7 +6,6 @@ import asyncio
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from starlette.responses import StreamingResponse
 
 from flowdapt.errors import FlowdaptError, ServerError
@@ -176,29 +175,16 @@ class _Telling:
 
     async def _complete(self, stored: StoredRun) -> None:
         """Have items told that are in a run's result, and were not told while it was computed."""
-        feed, text = self.feed, stored.result or b"null"
-        # As long as the list of all items is it, if those were told; so most need not be parsed.
-        if stored.run.state is not RunState.FINISHED or (
-            feed.count and len(text) == feed.bytes + feed.count + 1
-        ):
+        text = stored.result or b"null"
+        if stored.run.state is not RunState.FINISHED:
             return
         if len(text) <= AT_ONCE:
-            items = _items(text)
+            self.feed.complete(text)
         else:
-            items = await asyncio.to_thread(_items, text)
-        if feed.count > len(items):  # another attempt, which yielded less
-            feed.restart()
-        for item in items[feed.count :]:
-            feed.add(item)
+            await asyncio.to_thread(self.feed.complete, text)
 
     def _written(self, told: Sequence[tuple[str, bytes]]) -> bytes:
         return b"".join(self.form.message(*one) for one in told)
-
-
-def _items(result: bytes) -> list[bytes]:
-    """Return what a result has for items: the elements of a list; of all else, itself."""
-    value = orjson.loads(result)
-    return [orjson.dumps(one) for one in value] if isinstance(value, list) else [result]
 
 
 def _end(stored: StoredRun, items: int) -> bytes:

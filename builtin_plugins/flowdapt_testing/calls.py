@@ -94,6 +94,15 @@ async def calls_waits_briefly(folder):
         call.cancel()
     return "no more"
 
+def starts_late(folder):
+    noted(folder, "begun")
+    try:
+        while not flowdapt.get_run_context().cancelled:
+            time.sleep(0.002)
+        flowdapt.start_workflow("double", {"n": 1})
+    finally:
+        noted(folder, "left")
+
 def fails_once(n, folder):
     if noted(folder, "fails") == 1:
         raise ValueError(f"not {n}")
@@ -240,6 +249,15 @@ class AsyncCallSuite:
 
 class CallSuite(AsyncCallSuite):
     """What executors do with stages that call workflows."""
+
+    async def test_a_cancelled_run_starts_no_other(self, desk: Desk, folder: Path) -> None:
+        parent = await desk.begin(stage("a", "starts_late"), folder=str(folder))
+        await until(lambda: "begun" in times(folder))
+
+        await asyncio.wait_for(desk.engine.cancel(parent.uid), 5)
+        await until(lambda: "left" in times(folder))
+
+        assert await children(desk, parent) == []
 
     async def test_a_stage_gets_the_result_of_another_workflow(self, desk: Desk) -> None:
         assert await desk.result(stage("a", "calls"), n=3) == 6

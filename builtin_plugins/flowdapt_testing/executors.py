@@ -25,6 +25,8 @@ from flowdapt_testing.generators import GeneratorSuite
 from flowdapt_testing.limits import LimitSuite
 from flowdapt_testing.tallies import TallySuite
 
+SECONDS = 60.0  #: until something that should happen counts as not happening
+
 
 class Safe:
     """A config with a secret that is known to nobody before it is opened."""
@@ -108,6 +110,14 @@ class ExecutorSuite(ElementSuite, AttemptSuite, GeneratorSuite, TallySuite):
             await bench.compute(stage("a", leaves))
 
         assert await bench.compute(stage("a", lambda: 1)) == 1
+
+    async def test_the_end_of_an_iterator_fails_the_stage_and_is_named(self, bench: Bench) -> None:
+        computing = bench.compute(stage("a", lambda: next(iter(()))))
+
+        with pytest.raises(StageFailed, match=r"next\(\) does where nothing is left") as failed:
+            await asyncio.wait_for(computing, SECONDS)
+
+        assert failed.value.failure.type == "StopIteration"
 
     async def test_arguments_that_are_missing_are_named(self, bench: Bench) -> None:
         with pytest.raises(StageFailed, match=r"'n'.*not given"):

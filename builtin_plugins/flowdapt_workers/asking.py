@@ -55,7 +55,7 @@ class Asks(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Have nobody wait any more, because the attempt is to end."""
+        """Have nobody wait any more, because the attempt is to end; later questions are in vain."""
 
 
 async def answered(host: Host, ask: Ask) -> bytes:

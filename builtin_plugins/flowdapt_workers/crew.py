@@ -111,6 +111,13 @@ class Crew:
             for process in [p for p in self._idle[kind] if not p.units]:
                 self.close(process)
 
+    def thin(self, kind: Kind, most: int) -> None:
+        """Let workers of a kind go that have nothing to do, where they are more than so many."""
+        idle = self._idle.get(kind, ())
+        if len(idle) > most:
+            for process in [p for p in idle if not p.units][most:]:
+                self.close(process)
+
     def close(self, process: Process) -> None:
         """Let a worker go; it exits when its socket closes and what it computes is done."""
         self._forget(process)

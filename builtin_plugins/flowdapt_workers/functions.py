@@ -77,12 +77,14 @@ def elements_of(call: MapCall) -> Any:
 
 
 class Exited(Exception):
-    """A stage raised what is meant for the process or the task around it."""
+    """A stage raised what is meant for the process, the task or the generator around it."""
 
     def __init__(self, error: BaseException) -> None:
         said = f"the stage raised {type(error).__name__}, and nobody cancelled its run"
         if isinstance(error, SystemExit):
             said = f"the stage called sys.exit({error.code!r})"
+        elif isinstance(error, StopIteration):
+            said = "the stage raised StopIteration, as next() does where nothing is left"
         super().__init__(said)
         self.type = type(error).__name__
 
@@ -131,8 +133,8 @@ class Function:
             result = self.call(*arguments[0], **arguments[1])
             # Elements that take no time pass here, so this is the quickest way to ask.
             return _listed(result, tell) if isinstance(result, GeneratorType) else result
-        except (SystemExit, asyncio.CancelledError) as error:
-            raise Exited(error) from error
+        except (SystemExit, StopIteration, asyncio.CancelledError) as error:
+            raise Exited(error) from error  # no future takes a StopIteration
 
     async def enter_async(self, arguments: Arguments, tell: Tell | None = None) -> Any:
         """Do what :meth:`enter` does, with an async function.

@@ -412,6 +412,9 @@ class InlineExecutor(Executor):
                 return work() if limit is None else limit.called(work)
             enter = functools.partial(variables.run, function.enter, arguments)
             return await self._in_thread(clock.started_by(enter), tell, limit)
+        except asyncio.CancelledError:
+            trial.cancel()  # a thread goes on, and is to know
+            raise
         finally:
             trial.seconds = clock.seconds if limit is None else min(clock.seconds, limit.seconds)
             trials.discard(trial)

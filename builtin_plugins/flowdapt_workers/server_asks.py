@@ -22,6 +22,7 @@ class ServerAsks(Asks):
         self._host, self._call, self._attempt, self._pool = host, call, attempt, pool
         self._loop = asyncio.get_running_loop()
         self._waiting: set[Future[bytes]] = set()
+        self._closed = False
 
     def wait(self, asked: Asked) -> bytes:
         """Ask from a thread of the pool, which counts as none meanwhile."""
@@ -36,6 +37,8 @@ class ServerAsks(Asks):
 
     def _result(self, waiting: Future[bytes]) -> bytes:
         self._waiting.add(waiting)
+        if self._closed:  # meanwhile
+            waiting.cancel()
         try:
             return waiting.result()
         except CancelledError:
@@ -60,10 +63,13 @@ class ServerAsks(Asks):
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def _asked(self, asked: Asked) -> bytes:
+        if self._closed:  # no thread can be stopped from outside, and this one went on
+            raise RunCancelled()
         about = self._call.run, self._call.stage, asked.item, self._attempt, asked.about
         return await answered(self._host, Ask(asked.kind, *about))
 
     def close(self) -> None:
-        """Have no thread wait any more."""
+        """Have no thread wait any more, nor ask."""
+        self._closed = True
         for waiting in list(self._waiting):
             waiting.cancel()

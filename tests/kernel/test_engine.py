@@ -744,6 +744,30 @@ async def test_what_is_told_with_a_run_is_stored_with_it_or_not_at_all(
     assert [event.data for event in heard] == ["a"]
 
 
+async def test_of_equal_starts_another_one_begins_where_the_first_cannot_be_stored(
+    make_engine: MakeEngine,
+) -> None:
+    class Full(MemoryStorage):
+        refused = 0
+
+        async def add_run(self, run: Run, **facts: Any) -> None:
+            await asyncio.sleep(0)  # the others come meanwhile
+            if not self.refused:
+                self.refused += 1
+                raise StorageError("the disk is full")
+            await super().add_run(run, **facts)
+
+    storage, uid = Full(), uuid4()
+    engine = await make_engine(storage=storage)
+    await engine.create(Workflow, a_workflow())
+
+    starts = (engine.submit("farm", {"n": 4}, uid=uid) for _ in range(4))
+    answers = await asyncio.gather(*starts, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [StorageError, Run, *2 * [ResourceExists]]
+    assert (await engine.wait(uid)).result == b"8"
+
+
 async def test_the_end_of_a_run_that_was_left_behind_is_kept(
     make_engine: MakeEngine, storage: MemoryStorage
 ) -> None:

@@ -272,6 +272,32 @@ async def test_cancelling_a_run_leaves_others_alone(executor: InlineExecutor) ->
     assert (await theirs.outcome).ref == "done"
 
 
+async def test_a_thread_knows_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    executor = InlineExecutor(threads=1)
+    await executor.start(Host(app_dir=tmp_path))
+    begun, told, given_up = threading.Event(), threading.Event(), threading.Event()
+
+    def stage(*_: Any) -> None:
+        context = get_run_context()
+        begun.set()
+        while not (context.cancelled or given_up.wait(0.002)):
+            pass
+        if context.cancelled:
+            told.set()
+
+    call = executor.submit(a_call(stage))
+    await asyncio.to_thread(begun.wait, 5)
+    call.outcome.cancel()  # as the engine does that waited for it
+
+    try:
+        assert await asyncio.to_thread(told.wait, 5)
+    finally:
+        given_up.set()
+        with pytest.raises(RunCancelled):
+            await call.outcome
+        await executor.stop()
+
+
 async def test_stopping_ends_what_is_computed(tmp_path: Path) -> None:
     executor = InlineExecutor()
     await executor.start(Host(app_dir=tmp_path))

@@ -34,7 +34,9 @@ from flowdapt_workers.targets import built_in_types
 from flowdapt.context import Places
 from flowdapt.engine import Engine
 from flowdapt.errors import NeverFits
+from flowdapt.events import STAGE_CHANGED
 from flowdapt.executors import Host
+from flowdapt.plugins import offered
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.snapshots import Root, Snapshots
@@ -829,3 +831,45 @@ def test_workers_with_the_same_number_do_not_write_over_one_another(tmp_path: Pa
 
     assert [bytes(one.content(part))[-1] for part in parts if not isinstance(part, Woven)] == [0, 1]
     memory.close()
+
+
+async def test_calls_of_calls_take_few_workers_along_and_leave_fewer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "IDLE_IN_ALL", 3)
+    monkeypatch.setattr(dispatch, "SPARE_MOST", 2)
+    desk.write(CALLS)
+    offered("policies", "calls")(desk.engine)
+    numbers = stage("numbers", "numbers")
+    for name, target in (("low", "double"), ("middle", "calls_low"), ("high", "calls_middle")):
+        spec = {"stages": [numbers, mapped_stage("each", target, "numbers")]}
+        data = {"kind": "workflow", "metadata": {"name": name}, "spec": spec}
+        await desk.engine.apply(data)
+    workers: list[int] = []
+
+    def count(_: object) -> None:
+        workers.append(desk.executor.describe()["workers"])
+
+    with desk.engine.events.listening(count, STAGE_CHANGED):
+        ended = await desk.ended(await desk.engine.submit("high"))
+
+    assert json.loads(ended.result or b"") == [[[0, 2, 4, 6]] * 4] * 4
+    assert max(workers) < 16  # and not 4 + 16, with those that compute
+    await until(lambda: desk.executor.describe()["workers"] <= 2)
+
+
+CALLS = """
+    import flowdapt
+
+    def numbers():
+        return [0, 1, 2, 3]
+
+    def double(number):
+        return 2 * number
+
+    def calls_low(_):
+        return flowdapt.call_workflow("low")
+
+    def calls_middle(_):
+        return flowdapt.call_workflow("middle")
+"""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,15 +12,17 @@ from uuid import uuid4
 import pytest
 from flowdapt_calls.errors import WorkflowNotStarted
 from flowdapt_embedded.memory import MemoryStorage
-from flowdapt_workers.inline import InlineExecutor
+from flowdapt_testing.desks import until
+from flowdapt_workers.inline import InlineExecutor, threads
 from flowdapt_workers.targets import built_in_types
 
 import flowdapt
 from flowdapt.context import WorkflowRunContext, get_run_context, set_run_context
 from flowdapt.engine import Engine
 from flowdapt.errors import Draining
+from flowdapt.events import Event
 from flowdapt.executors import Executor, Host
-from flowdapt.plugins import offered
+from flowdapt.plugins import Plugins, offered
 from flowdapt.runs import Run, RunState
 from flowdapt.storage import RunQuery, StoredRun
 
@@ -53,6 +56,13 @@ async def call_pause(gate: str, namespace: str | None = None) -> Any:
     return await flowdapt.call_workflow_async("pause", {"gate": gate}, namespace=namespace)
 
 
+async def call_pause_in_time(gate: str) -> Any:
+    """Wait for another workflow, which ends once this is tried again."""
+    if get_run_context().attempt > 1:
+        gates[gate].go.set()
+    return await flowdapt.call_workflow_async("pause", {"gate": gate})
+
+
 async def start_pause(gate: str) -> str:
     """Start another workflow, and fail."""
     started = await flowdapt.start_workflow_async("pause", {"gate": gate})
@@ -60,9 +70,22 @@ async def start_pause(gate: str) -> str:
     raise LookupError(started.name)
 
 
+async def start_and_fail(gate: str) -> None:
+    """Fail while the run that it starts is being stored."""
+    starting = asyncio.create_task(flowdapt.start_workflow_async("pause", {"gate": gate}))
+    await gates["stored"].reached.wait()
+    raise LookupError(starting.get_name())
+
+
 async def call_itself() -> None:
     """Call the workflow that this is the stage of."""
     await flowdapt.call_workflow_async("call_itself")
+
+
+async def start_itself(last: bool = False) -> None:
+    """Start the workflow that this is the stage of, once."""
+    if not last:
+        await flowdapt.start_workflow_async("start_itself", {"last": True})
 
 
 async def call_with_key(gate: str) -> list[Any]:
@@ -73,14 +96,37 @@ async def call_with_key(gate: str) -> list[Any]:
     return await asyncio.gather(*calls)
 
 
+def call_late(folder: str) -> None:
+    """Call another workflow when the test says so, whatever has become of this one."""
+    (Path(folder) / "begun").touch()
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.002)
+    try:
+        flowdapt.start_workflow("pause", {"gate": "gate"})
+    except BaseException as error:
+        (Path(folder) / "refused").write_text(type(error).__name__)
+        raise
+
+
 def call_sync() -> None:
     """Wait in the thread that everything is computed in."""
     flowdapt.call_workflow("pause", {"gate": "none"})
 
 
 FUNCTIONS: list[Callable[..., Any]] = [
-    *(pause, call_pause, start_pause, call_itself, call_with_key, call_sync)
+    *(pause, call_pause, call_pause_in_time, start_pause, start_and_fail),
+    *(call_itself, start_itself, call_with_key, call_late, call_sync),
 ]
+
+
+class SlowStorage(MemoryStorage):
+    """Stores a run of ``pause`` once the gate ``stored`` is open."""
+
+    async def add_run(self, run: Run, *, events: Sequence[Event] = ()) -> None:
+        if run.workflow == "pause":
+            gates["stored"].reached.set()
+            await gates["stored"].go.wait()
+        await super().add_run(run, events=events)
 
 
 async def started(storage: MemoryStorage, folder: Path, executor: Executor | None = None) -> Engine:
@@ -90,11 +136,18 @@ async def started(storage: MemoryStorage, folder: Path, executor: Executor | Non
     offered("policies", "calls")(engine)
     await engine.start()
     for function in FUNCTIONS:
-        name = function.__name__
-        stages = [{"name": "only", "target": f"{__name__}.{name}"}]
-        data = {"kind": "workflow", "metadata": {"name": name}, "spec": {"stages": stages}}
-        await engine.apply(data)
+        await engine.apply(workflow(function.__name__))
     return engine
+
+
+def workflow(name: str, *, limits: object = None, **options: object) -> dict[str, object]:
+    """Return the workflow of a function.
+
+    :param limits: options of its stage
+    """
+    stage = {"name": "only", "target": f"{__name__}.{name}", "options": limits or {}}
+    spec = {"stages": [stage], "options": options}
+    return {"kind": "workflow", "metadata": {"name": name}, "spec": spec}
 
 
 @pytest.fixture
@@ -146,6 +199,38 @@ async def test_a_run_that_fails_takes_along_what_it_started(engine: Engine, gate
     assert ended.run.failure.message == child.run.name
 
 
+async def test_a_run_that_fails_takes_along_what_is_just_being_stored(
+    tmp_path: Path, gate: Gate
+) -> None:
+    gates["stored"] = Gate()
+    engine = await started(SlowStorage(), tmp_path)
+    parent = await engine.submit("start_and_fail", {"gate": "gate"})
+
+    ended = await soon(engine.wait(parent.uid))
+    gates["stored"].go.set()
+    await soon(engine.drained())
+
+    (child,) = await children(engine, parent)
+    assert (ended.run.state, child.run.state) == (RunState.FAILED, RunState.CANCELLED)
+    await engine.stop()
+
+
+async def test_a_thread_that_goes_on_starts_nothing_once_its_run_is_cancelled(
+    tmp_path: Path, gate: Gate
+) -> None:
+    engine = await started(MemoryStorage(), tmp_path, threads(cpus=1))
+    parent = await engine.submit("call_late", {"folder": str(tmp_path)})
+    await soon(until((tmp_path / "begun").exists))
+    await engine.cancel(parent.uid)
+
+    (tmp_path / "go").touch()
+    await soon(until((tmp_path / "refused").exists))
+
+    assert (tmp_path / "refused").read_text() == "RunCancelled"
+    assert await children(engine, parent) == []
+    await engine.stop()
+
+
 async def test_a_child_that_is_cancelled_fails_its_parent_and_says_so(
     engine: Engine, gate: Gate
 ) -> None:
@@ -162,6 +247,20 @@ async def test_a_child_that_is_cancelled_fails_its_parent_and_says_so(
     assert failure.message.startswith(said)
 
 
+async def test_a_stage_that_is_tried_again_waits_for_no_run_that_is_being_cancelled(
+    engine: Engine, gate: Gate
+) -> None:
+    limits = {"timeout": 0.1, "retries": 1}
+    await engine.apply(workflow("call_pause_in_time", limits=limits))
+
+    parent = await engine.submit("call_pause_in_time", {"gate": "gate"})
+
+    ended = await soon(engine.wait(parent.uid))
+    assert (ended.run.failure, ended.result) == (None, b'"default"')
+    states = [child.run.state for child in await children(engine, parent)]
+    assert states == [RunState.FINISHED, RunState.CANCELLED]
+
+
 async def test_workflows_that_call_one_another_without_end_are_refused(engine: Engine) -> None:
     parent = await engine.submit("call_itself")
 
@@ -172,6 +271,23 @@ async def test_workflows_that_call_one_another_without_end_are_refused(engine: E
     assert "call_itself > call_itself > call_itself" in failure.message
     assert "no more than 20 may do so in a row" in failure.message
     assert len(await engine.list_runs(RunQuery())) == 21
+
+
+async def test_a_run_that_would_wait_for_itself_is_refused(engine: Engine) -> None:
+    engine.govern(Plugins.load(safe_mode=True))
+    for name in ("call_itself", "start_itself"):
+        await engine.apply(workflow(name, concurrency="queue"))
+
+    waits, starts = [await engine.submit(name) for name in ("call_itself", "start_itself")]
+
+    ended = await soon(engine.wait(waits.uid))
+    assert ended.run.failure is not None
+    assert f"run {waits.name!r} would wait for itself" in ended.run.failure.message
+    (child,) = await children(engine, waits)
+    assert child.run.state is RunState.CANCELLED
+    await soon(engine.wait(starts.uid))
+    (child,) = await children(engine, starts)
+    assert (await soon(engine.wait(child.run.uid))).run.state is RunState.FINISHED
 
 
 async def test_a_key_stands_for_one_run(engine: Engine, gate: Gate) -> None:

@@ -17,7 +17,10 @@ from .serving import Served, workflow
 WORKFLOWS = [
     workflow("echo", "echo"),
     workflow("speak", "speak"),
-    *(workflow(name, name) for name in ("drip", "trickle", "pour", "spill", "relapse")),
+    *(
+        workflow(name, name)
+        for name in ("drip", "trickle", "pour", "spill", "relapse", "improvise")
+    ),
     workflow("fruit", "pick", "weigh"),
     workflow("rotten", "pick", "sort"),
     workflow("spotty", "pick", "sort", partial=True),

@@ -75,6 +75,16 @@ STAGES = """
             os._exit(1)
         yield 2
 
+    def improvise(gate, n):
+        died = Path(gate + ".died")
+        attempt = 2 if died.exists() else 1
+        for i in range(n if died.exists() else 2):
+            yield [attempt, i]
+        if attempt == 1:
+            opened(gate)
+            died.touch()
+            os._exit(1)
+
     def speak(gate):
         print("one", flush=True)
         opened(gate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,38 @@ def test_a_stream_with_a_key_goes_on_where_the_connection_was_lost(
             assert (first, second, list(stream)) == ("one", "two", [])
     finally:
         end.touch()
+
+
+@pytest.mark.parametrize("key", [None, "key"])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_items_of_two_attempts_are_never_mixed(
+    served: Served, client: Client, gate: Path, n: int, key: str | None
+) -> None:
+    items: list[object] = []
+    asked: dict[str, Any] = {"key": key and str(gate), "restarted": items.clear}
+    with client.runs.stream("improvise", {"gate": str(gate), "n": n}, **asked) as stream:
+        items += [next(stream), next(stream)]
+        served.cut()
+        gate.touch()
+
+        for item in stream:
+            items.append(item)
+
+    assert items == [[2, i] for i in range(n)]
+
+
+def test_items_of_two_attempts_are_an_error_where_nobody_wants_to_be_told(
+    served: Served, client: Client, gate: Path
+) -> None:
+    with client.runs.stream("improvise", {"gate": str(gate), "n": 3}) as stream:
+        items = [next(stream), next(stream)]
+        served.cut()
+        gate.touch()
+
+        with pytest.raises(StageRestarted, match="begins anew"):
+            items += stream
+
+    assert items == [[1, 0], [1, 1]]
 
 
 def test_who_closes_a_stream_may_have_the_run_cancelled(client: Client, gate: Path) -> None:

@@ -64,6 +64,25 @@ async def test_a_key_that_comes_with_another_input_is_refused(
     assert await count(workflows) == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "others", "status"),
+    [
+        ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, 200),
+        ({"n": 1}, {"n": True}, 422),
+        ({"n": {"m": 0}}, {"n": {"m": False}}, 422),
+        ({"n": "1"}, {"n": 1}, 422),
+    ],
+)
+async def test_inputs_are_the_same_where_json_has_them_so(
+    workflows: httpx.AsyncClient, values: dict[str, Any], others: dict[str, Any], status: int
+) -> None:
+    await workflows.post("/workflows/echo/run", json=values, headers=key("f"))
+
+    again = await workflows.post("/workflows/echo/run", json=others, headers=key("f"))
+
+    assert again.status_code == status
+
+
 async def test_a_known_key_is_answered_while_no_runs_are_accepted(
     workflows: httpx.AsyncClient,
 ) -> None:

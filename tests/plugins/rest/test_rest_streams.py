@@ -49,6 +49,9 @@ class Generators:
         yield 1
         raise ZeroDivisionError("no more")
 
+    def stand_in(self, *_: object) -> list[int]:
+        return [7, 8, 9]
+
     async def flood(self, n: int) -> AsyncIterator[str]:
         for _ in range(n):
             yield "x" * 100_000
@@ -369,6 +372,17 @@ async def test_a_retry_streams_as_well(live: httpx.AsyncClient, generators: Gene
     assert again[-1].data["uid"] != first["uid"]
 
 
+async def test_a_retry_has_no_use_for_a_key(
+    live: httpx.AsyncClient, generators: Generators
+) -> None:
+    first = (await streamed(live, "/workflows/count/run", json={"n": 3}))[-1].data
+    headers = {"Idempotency-Key": "two words"}
+
+    again = await streamed(live, f"/workflows/run/{first['uid']}/retry", headers=headers)
+
+    assert told(again) == [0, 1, 2]
+
+
 async def test_who_was_there_learns_that_a_stage_begins_anew(
     live: httpx.AsyncClient, generators: Generators, server: Server
 ) -> None:
@@ -417,6 +431,47 @@ def test_what_begins_anew_is_told_once_however_often_that_is() -> None:
 
     assert feed.piece()[-2:] == [("item", b"4"), ("item", b"5")]
     assert feed.count == 2
+
+
+async def test_what_stands_in_for_a_generator_that_failed_is_told_instead_of_its_items(
+    live: httpx.AsyncClient, generators: Generators
+) -> None:
+    options = {"on_failure": "rest_generators.stand_in"}
+    stage = {"name": "only", "target": "rest_generators.failing", "options": options}
+    workflow = {"metadata": {"name": "mended"}, "spec": {"stages": [stage]}}
+    assert (await live.post("/workflows/", json=workflow)).status_code == 200
+
+    messages = await streamed(live, "/workflows/mended/run")
+
+    events = [message.event for message in messages]
+    assert events[events.index("restart") :] == ["restart", "item", "item", "item", "end"]
+    assert [m.data for m in messages[-4:-1]] == [7, 8, 9]
+    assert messages[-1].data["items"] == 3
+
+
+@pytest.mark.parametrize(
+    ("result", "messages"),
+    [
+        (b'[1,"2"]', []),
+        (b'[1,"2",3]', [("item", b"3")]),
+        (b'[1,"3",2]', [("restart", b'{"items":2}'), *(("item", b) for b in (b"1", b'"3"', b"2"))]),
+        (b'[1,"3"]', [("restart", b'{"items":2}'), ("item", b"1"), ("item", b'"3"')]),
+        (b"[1]", [("restart", b'{"items":2}'), ("item", b"1")]),
+        (b"[]", [("restart", b'{"items":2}')]),
+        (b'"12345"', [("restart", b'{"items":2}'), ("item", b'"12345"')]),
+    ],
+)
+def test_a_feed_ends_with_the_items_of_the_result_alone(
+    result: bytes, messages: list[feeds.Message]
+) -> None:
+    feed = feeds.Feed()
+    for number, text in [(0, b"1"), (1, b'"2"')]:
+        feed.take(number, text)
+    feed.piece()
+
+    feed.complete(result)
+
+    assert feed.piece() == messages
 
 
 async def test_nobody_hears_once_all_streams_are_over(
