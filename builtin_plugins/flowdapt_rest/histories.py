@@ -32,7 +32,7 @@ def used(records: Iterable[StageRecord]) -> dict[str, float]:
     """Return what stages used together: sums, and the highest of each peak."""
     sums: dict[str, float] = {"cpu_seconds": 0.0}
     for record in records:
-        sums["cpu_seconds"] += record.cpu_seconds
+        sums["cpu_seconds"] += record.cpu_seconds or 0.0
         for name, amount in (record.used | {"result_bytes": record.result_bytes or 0}).items():
             before = sums.get(name, 0)
             sums[name] = max(before, amount) if name.startswith(PEAK) else before + amount

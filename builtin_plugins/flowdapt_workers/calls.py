@@ -18,11 +18,15 @@ class Failed(NamedTuple):
     :param failure: as plain data
     :param pickled: the exception, where it can be pickled
     :param again: it is one after which the stage is to be tried again
+    :param seconds: like the two after it, as :class:`Done` has it; 0 where no function was called
     """
 
     failure: dict[str, Any]
     pickled: bytes | None = None
     again: bool = False
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(slots=True)

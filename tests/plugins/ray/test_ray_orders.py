@@ -403,4 +403,4 @@ async def test_when_where_and_with_how_much_a_stage_was_computed_is_on_record(de
     assert record.finished_at is not None
     assert timestamp(record.started_at) <= attempt["at"] <= timestamp(record.finished_at)
     assert record.used["peak_memory_bytes"] > 300_000_000
-    assert record.used["energy_joules"] == pytest.approx(CPU_WATTS * record.cpu_seconds)
+    assert record.used["energy_joules"] == pytest.approx(CPU_WATTS * (record.cpu_seconds or 0))
