@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from flowdapt_workers.tallies import unpacked
 
 from flowdapt.errors import InvalidResource
 from flowdapt.runs import RunState
@@ -117,6 +118,12 @@ async def test_so_many_elements_have_to_succeed(house: House) -> None:
         "TooManyFailed: 1 of 3 elements of stage 'odd' failed, and its option 'min_success' is "
         "0.7; the first: ValueError: 2 is even"
     )
+    record = (await house.records())["odd"]
+    assert (record.items, record.items_done, record.items_failed) == (3, 3, 1)
+    assert [failed.item for failed in record.failed_items] == [1]
+    assert [one.item for one in unpacked(record.elements)] == [0, 1, 2]
+    assert record.failures[0].traceback
+    assert record.used["peak_memory_bytes"] > 0
 
 
 @pytest.mark.parametrize(
