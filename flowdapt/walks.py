@@ -76,7 +76,7 @@ class Walk:
     records: dict[str, StageRecord] = field(default_factory=dict)
     task: asyncio.Task[Outcome] | None = None
     _started: set[str] = field(default_factory=set)
-    _submitted: dict[str, Handle] = field(default_factory=dict)
+    _submitted: dict[str, Handle | None] = field(default_factory=dict)
     _handles: dict[str, Handle] = field(default_factory=dict)  # of them, what others may map over
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _again: set[str] = field(default_factory=set)  # that ended before, and whose results are gone
@@ -256,6 +256,7 @@ class Walk:
             del self._handles[name]
 
     async def _computed(self, stage: Stage) -> Outcome:
+        self._submitted.setdefault(stage.name)  # what was computed before was so beside it
         handle = self._submitted[stage.name] = self.executor.submit(self._call(stage))
         if not self._around(stage):
             self._handles[stage.name] = handle
@@ -376,7 +377,7 @@ class Walk:
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
         good = state in (RunState.FINISHED, RunState.SKIPPED)
-        known = {} if good or stage not in self._submitted else self._submitted[stage].facts()
+        known = {} if good or not (handle := self._submitted.get(stage)) else handle.facts()
         facts = {**known, **facts, "state": state, "finished_at": now(), "waiting": None}
         record = self.records[stage].model_copy(update=facts)
         event = self._told(record)
@@ -426,7 +427,7 @@ class Walk:
         facts: dict[str, Any] = {"attempts": attempts, "waiting": progress.waiting}
         if progress.worker is not None:
             facts["worker"] = progress.worker
-        if progress.began is not None:
+        if progress.began is not None and progress.stage in self._submitted:
             facts["history"] = (*record.history, {"attempt": attempts, **progress.began})
         if progress.items is not None:
             facts["items"] = progress.items

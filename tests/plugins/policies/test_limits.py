@@ -9,7 +9,7 @@ import pytest
 from flowdapt_workers.tallies import unpacked
 
 from flowdapt.errors import InvalidResource
-from flowdapt.runs import RunState
+from flowdapt.runs import RunState, Selection
 
 from .conftest import House, stage
 
@@ -124,6 +124,17 @@ async def test_so_many_elements_have_to_succeed(house: House) -> None:
     assert [one.item for one in unpacked(record.elements)] == [0, 1, 2]
     assert record.failures[0].traceback
     assert record.used["peak_memory_bytes"] > 0
+
+
+async def test_of_a_list_whose_failed_elements_are_tried_again_the_others_count(
+    house: House,
+) -> None:
+    await house.apply(stage("numbers"), stage("odd", "numbers", mapped=True, min_success=0.6))
+    only = {"odd": Selection(of=3, items=(1,))}
+
+    run = await house.engine.submit("farm", {"folder": str(house.app_dir)}, only=only)
+
+    assert (await house.end(run)).run.state is RunState.FINISHED
 
 
 @pytest.mark.parametrize(
