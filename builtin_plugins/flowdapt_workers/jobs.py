@@ -253,10 +253,15 @@ class Job(ABC):
         del unit, failure
         self.failed(error)
 
+    def tries(self, unit: Unit) -> None:
+        """Note which attempt a unit is; of the first that are one more it is told who has them."""
+        if unit.tried > self.attempts:
+            self.attempts, self.worker = unit.tried, None
+
     def _try_again(self, unit: Unit) -> None:
         """Have a unit computed once more, after the pause that is due."""
         again = unit.anew(failed=unit.failed + 1)
-        self.attempts, self.worker = max(self.attempts, again.tried), None
+        self.tries(again)
         pause = self.allowed.pause(again.failed + 1)
         if not pause:
             self._queue(again)
@@ -337,7 +342,7 @@ class Single(Job):
             self.failed(WorkerLost(self.call.stage, cause, unit.attempt))
         else:
             self._unit = unit.anew(attempt=unit.attempt + 1)
-            self.attempts, self.worker = self._unit.tried, None
+            self.tries(self._unit)
 
 
 class JobHandle(Handle):

@@ -264,9 +264,9 @@ class Mapped(Job):
         self.out -= 1
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
         if unit.attempt < LOST_ATTEMPTS:
-            self.attempts, self.worker = max(self.attempts, unit.tried + 1), None
             for i in range(unit.count):
                 again = self._element(unit, unit.start + i, attempt=unit.attempt + 1)
+                self.tries(again)
                 self._again.append(again)
             return
         error = WorkerLost(self.call.stage, cause, unit.attempt)

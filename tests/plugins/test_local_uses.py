@@ -212,6 +212,25 @@ async def test_every_attempt_has_its_time_its_worker_and_its_node(
     assert first["node"] == second["node"] == os.uname().nodename
 
 
+async def test_of_elements_that_are_tried_again_the_stage_has_one_attempt_each(desk: Desk) -> None:
+    desk.write(
+        "import flowdapt, os\n"
+        "def each(x):\n"
+        "    tried = flowdapt.get_run_context().attempt\n"
+        "    if x == 7 and tried == 1:\n"
+        "        os._exit(1)\n"
+        "    if tried < 3:\n"
+        "        raise ValueError\n"
+    )
+
+    seen = await records(
+        desk, mapped_stage("each", "each", map_on="n", retries=2), n=list(range(50))
+    )
+
+    assert seen["each"].items_failed == 0
+    assert [one["attempt"] for one in seen["each"].history] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("watts", ["much", -1, "inf", None])
 def test_a_power_that_is_none_is_refused(watts: Any) -> None:
     with pytest.raises(ValueError, match="gpu_watts must be a number that is not negative"):

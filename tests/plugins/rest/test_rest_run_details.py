@@ -8,9 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+from flowdapt_rest.histories import history
 from flowdapt_workers import payloads
 
-from flowdapt.runs import StageRecord
+from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.server import Server
 from tests.plugins.rest.callers import bearer
 
@@ -92,6 +93,12 @@ async def test_the_history_of_a_run_is_in_the_order_of_time(workflows: httpx.Asy
     assert times == sorted(times)
     assert history["transitions"][2]["worker"] == f"process {os.getpid()}"
     assert history["transitions"][2]["node"] == os.uname().nodename
+
+
+def test_a_run_that_is_yet_to_begin_does_not_run() -> None:
+    told = history(Run(workflow="w", state=RunState.PENDING), [])
+
+    assert [one["state"] for one in told["transitions"]] == ["pending"]
 
 
 async def test_a_history_has_every_attempt_and_where_it_was(
