@@ -16,6 +16,7 @@ from .conftest import Done
 from .processes import Served, serving
 
 SHOP = """
+    import threading
     import time
     from flowdapt import call_workflow, get_run_context
 
@@ -43,6 +44,9 @@ SHOP = """
         print("trying")
         time.sleep(0.4)
         raise ValueError("no time")
+
+    def unkept(number):
+        return threading.Lock()
 
     def asking():
         return call_workflow("nowhere")
@@ -84,6 +88,14 @@ WORKFLOWS = """
     spec:
       stages:
         - {name: slow, target: user_modules.shop.slow, options: {retries: 1, timeout: 0.2}}
+    ---
+    kind: workflow
+    metadata: {name: unkept}
+    spec:
+      stages:
+        - {name: split, target: user_modules.shop.load}
+        - {name: unkept, type: parameterized, target: user_modules.shop.unkept, depends_on: [split]}
+        - {name: end, target: user_modules.shop.both, depends_on: [unkept, unkept]}
     ---
     kind: workflow
     metadata: {name: asking}
@@ -205,6 +217,14 @@ def test_it_takes_what_time_it_takes_and_is_tried_once(shop: Served) -> None:
     assert run.failure.type == "TimeoutError"
     assert done.err.endswith("stage slow failed here with ValueError\n")
     assert (done.out + done.err).count("trying\n") == 1
+
+
+def test_what_cannot_be_pickled_fails_here_too(shop: Served) -> None:
+    done = replay(shop, failed(shop, "unkept"), "--stage", "unkept")
+
+    assert done.status == 1
+    assert "where it failed with ResultNotPicklable: " in done.err
+    assert done.err.endswith("stage unkept, item 0 failed again with ResultNotPicklable\n")
 
 
 def test_no_other_workflow_is_called(shop: Served) -> None:
