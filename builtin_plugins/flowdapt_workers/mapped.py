@@ -90,6 +90,7 @@ class Mapped(Job):
     def _restore(self, elements: stored.Elements, place: int) -> None:
         """Note what came of some elements before an earlier server was killed."""
         self._known.update(elements.indexes)
+        self.attempts = max(self.attempts, elements.attempts)
         self.tally.note(elements.indexes, elements.durations, attempts=elements.attempts)
         self.counts.failed += len(elements.failed_items)
         self._note_failures(elements.failures, elements.failed_items)
