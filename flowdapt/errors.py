@@ -134,13 +134,7 @@ class UnlawfulTransition(FlowdaptError):
 
 
 class StageError(FlowdaptError):
-    """A stage cannot be computed.
-
-    :ivar elements: of a mapped call, what an executor's ``Outcome`` would tell of those elements
-        that were computed before, and of the one at fault
-    """
-
-    elements: bytes | None = None
+    """A stage cannot be computed."""
 
 
 class TargetNotFound(StageError):

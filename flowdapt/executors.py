@@ -99,6 +99,7 @@ class Outcome:
     :param failed_items: all of them, in their order
     :param elements: of a mapped call, how long each element took and how often it was tried,
         packed as :mod:`flowdapt_workers.tallies` does it; absent where that is not known
+    :param cpu_seconds: of all attempts; absent where nobody knows it
     :param used: further amounts, each under a name that ends in its unit
     :param result_bytes: the size of the result as later stages have it; absent where that is not
         known without pickling it
@@ -115,7 +116,7 @@ class Outcome:
     elements: bytes | None = None
     attempts: int = 1
     worker: str | None = None
-    cpu_seconds: float = 0.0
+    cpu_seconds: float | None = None
     used: Mapping[str, float] = field(default_factory=dict)
     result_bytes: int | None = None
     skipped: bool = False
@@ -149,6 +150,13 @@ class Handle:
 
     def __init__(self, outcome: asyncio.Future[Outcome]) -> None:
         self.outcome = outcome
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what is known of it without an outcome, or with one that a policy refuses.
+
+        :return: some of what an :class:`Outcome` tells, named as a stage's record has it
+        """
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

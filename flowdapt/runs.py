@@ -120,9 +120,8 @@ class Run(Model):
         """
         if state not in _FOLLOWS[self.state]:
             raise UnlawfulTransition(self.name, self.state, state)
-        change: dict[str, Any] = {"state": state, "failure": failure}
-        if state.final:
-            change["finished_at"] = max(now(), self.started_at)  # clocks are set back, too
+        ended = max(now(), self.started_at) if state.final else None  # clocks are set back, too
+        change = {"state": state, "failure": failure, "finished_at": ended}
         return self.model_copy(update=change)
 
 
@@ -143,7 +142,7 @@ class StageRecord(Model):
     failed_items: tuple[FailedItem, ...] = Field((), exclude=True)
     elements: bytes | None = Field(None, exclude=True, description="See an executor's `Outcome`.")
     failure: Failure | None = None
-    cpu_seconds: float = 0.0
+    cpu_seconds: float | None = Field(None, description="Of all attempts, where that is known.")
     used: dict[str, float] = Field(default_factory=dict, description="More amounts, named by unit.")
     history: tuple[dict[str, Any], ...] = Field((), description="When attempts began, and where.")
     result_bytes: int | None = Field(None, description="The size of what it hands on, if known.")

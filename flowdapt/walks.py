@@ -76,7 +76,8 @@ class Walk:
     records: dict[str, StageRecord] = field(default_factory=dict)
     task: asyncio.Task[Outcome] | None = None
     _started: set[str] = field(default_factory=set)
-    _handles: dict[str, Handle] = field(default_factory=dict)
+    _submitted: dict[str, Handle | None] = field(default_factory=dict)
+    _handles: dict[str, Handle] = field(default_factory=dict)  # of them, what others may map over
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _again: set[str] = field(default_factory=set)  # that ended before, and whose results are gone
     _writes: set[asyncio.Task[None]] = field(default_factory=set)
@@ -172,8 +173,8 @@ class Walk:
         :raises StageError: a stage had failed, or the run been cancelled, and only the end of the
             run was not stored
         """
-        for state in (self._started, self._handles, self._outcomes):  # it may be once more
-            state.clear()
+        for state in (self._started, self._submitted, self._handles, self._outcomes):
+            state.clear()  # it may be once more
         self.last, self.last_told, self._lost = None, (), False
         ended = {n: r for n, r in self.earlier.records.items() if n in self.stages}
         self.records |= ended
@@ -233,9 +234,7 @@ class Walk:
             state = RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
             self._lost = self._lost or isinstance(error, ResultsLost)
             if not (self._lost or (self.handed_over and state is RunState.CANCELLED)):
-                known = getattr(error, "elements", None)
-                failure = failure_of(error, stage.name)
-                await self._ended(stage.name, state, failure=failure, elements=known)
+                await self._ended(stage.name, state, failure=failure_of(error, stage.name))
             raise
         except asyncio.CancelledError:
             if not (self._lost or self.handed_over):
@@ -259,7 +258,8 @@ class Walk:
             del self._handles[name]
 
     async def _computed(self, stage: Stage) -> Outcome:
-        handle = self.executor.submit(self._call(stage))
+        self._submitted.setdefault(stage.name)  # what was computed before was so beside it
+        handle = self._submitted[stage.name] = self.executor.submit(self._call(stage))
         if not self._around(stage):
             self._handles[stage.name] = handle
             for name in self.dependents[stage.name]:
@@ -374,11 +374,12 @@ class Walk:
             self.events.publish(self._told(record))
 
     async def _ended(self, stage: str, state: RunState, **facts: Any) -> None:
-        record = self.records[stage]
-        facts |= {"state": state, "finished_at": max(now(), record.started_at), "waiting": None}
-        record = record.model_copy(update=facts)
-        event = self._told(record)
         good = state in (RunState.FINISHED, RunState.SKIPPED)
+        known = {} if good or not (handle := self._submitted.get(stage)) else handle.facts()
+        record = self.records[stage]
+        facts = {"finished_at": max(now(), record.started_at), "waiting": None, **known, **facts}
+        record = record.model_copy(update=facts | {"state": state})
+        event = self._told(record)
         if good and len(self._outcomes) + 1 == len(self.stages):
             self.last, self.last_told = record, (event,)
             return
@@ -425,12 +426,11 @@ class Walk:
         facts: dict[str, Any] = {"attempts": attempts, "waiting": progress.waiting}
         if progress.worker is not None:
             facts["worker"] = progress.worker
-        if progress.began is not None:
+        if progress.began is not None and progress.stage in self._submitted:
             facts["history"] = (*record.history, {"attempt": attempts, **progress.began})
         if progress.items is not None:
-            facts["items"] = progress.items
-            facts["items_done"] = progress.items_done
-            facts["items_failed"] = progress.items_failed
+            counts = "items", "items_done", "items_failed"
+            facts |= {name: getattr(progress, name) for name in counts}
         self._record(record.model_copy(update=facts))
         for chunk in progress.chunks:
             self._chunked += len(chunk)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowdapt_workers import stored
+from flowdapt_workers import payloads, stored
 
-from flowdapt.errors import StageError
+from flowdapt.errors import ResultNotPicklable, StageError
 from flowdapt.executors import Host, StageFailed
-from flowdapt.runs import Run, RunState
+from flowdapt.runs import Failure, Run, RunState
 from flowdapt.texts import shown as as_text
 from flowdapt.texts import to_json
 from flowdapt.walks import Walk, stage_types
@@ -86,8 +86,13 @@ class Replay:
             # What stages write in this process must not come between a script and the result.
             with redirect_stdout(sys.stdout if self.form == "table" else sys.stderr):
                 value = asyncio.run(_computed(plan, config, plugins))
+            payloads.dump(value, f"what stage {plan.stage!r} returned")  # as a server would
         except StageFailed as failed:
             self._tell(failed, past, plan)
+            return FAILED
+        except ResultNotPicklable as error:
+            failure = Failure(type=type(error).__name__, message=str(error), stage=plan.stage)
+            self._tell(StageFailed(failure.model_copy(update={"item": plan.item})), past, plan)
             return FAILED
         self._show(value, past, plan)
         return 0

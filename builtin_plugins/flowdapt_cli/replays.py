@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from flowdapt.walks import Type
     from flowdapt_cli.past import Past
 
+#: options of stages that mean nothing to who watches
+_NOT_HERE = {"retries", "backoff", "retry_on", "timeout"}
+
 Stored = Callable[[str], list[Any]]  #: the result of a stage as the only element, if it is stored
 
 
@@ -68,16 +71,18 @@ class Plan:
     def workflow(self) -> Workflow:
         """Return a workflow of the stage and what it needs, whose result is that of the stage.
 
-        What is known is a function that returns it. Resources are no matter in one process.
+        What is known is a function that returns it. Resources are no matter in one process, nobody
+        is to be too late who looks around at a breakpoint, and who fails is not to be tried again.
         """
         made = []
         for name, stage in self._stages.items():
-            facts: dict[str, Any] = {"resources": {}}
+            options = {key: value for key, value in stage.options.items() if key not in _NOT_HERE}
+            facts: dict[str, Any] = {"resources": {}, "options": options}
             if name in self.known:
                 facts |= {"target": _Known(self.known[name]), "type": "simple", "options": {}}
                 facts["depends_on"] = ()
             elif name == self.stage:
-                facts["options"] = {**stage.options, "allow_partial_failure": False}
+                facts["options"] = {**options, "allow_partial_failure": False}
             elif name not in self.again:
                 continue
             made.append(stage.model_copy(update=facts))

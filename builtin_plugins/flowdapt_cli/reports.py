@@ -72,7 +72,7 @@ def _row(stage: Record) -> dict[str, Any]:
         "failed": stage["items_failed"] or None,
         "tries": stage["attempts"],
         "waited": waited(stage),
-        "cpu": duration(stage["cpu_seconds"]),
+        "cpu": "" if stage.get("cpu_seconds") is None else duration(stage["cpu_seconds"]),
         "gpu": duration(spent["gpu_seconds"]) if spent.get("gpu_seconds") else "",
         "memory": size(spent.get("peak_memory_bytes")),
         "result": size(stage.get("result_bytes")),

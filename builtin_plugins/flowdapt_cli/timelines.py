@@ -16,6 +16,7 @@ from flowdapt_cli.times import at, duration
 WIDEST, NARROWEST = 72, 12  #: columns of the axis
 NARROW, ROOMY = 100, 120  #: columns below which names are short, and from which on they are whole
 SHORT, LONG = 16, 24  #: characters of names then, and between
+END = 6  #: of them, those of the end of a name that is cut
 
 _COLOURS = {
     "finished": "green",
@@ -46,6 +47,7 @@ def timeline(run: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], *, col
     """
     begin, end = at(run["started_at"]), _end(run)
     seconds = max((end - begin).total_seconds(), 1e-6)
+    stages = sorted(stages, key=lambda stage: at(stage["started_at"]))
     names = [short(stage["stage"], columns) for stage in stages]
     took = [duration((_end(stage) - at(stage["started_at"])).total_seconds()) for stage in stages]
     where = [short(one, max(columns, NARROW)) for one in _where(stages)]
@@ -68,8 +70,8 @@ def _spans(stage: Mapping[str, Any], zero: datetime) -> Iterator[Span]:
     ready, end = ((t - zero).total_seconds() for t in (at(stage["started_at"]), _end(stage)))
     begins = [(at(one["at"]) - zero).total_seconds() for one in stage.get("history") or ()]
     colour = _COLOURS.get(stage["state"], "")
-    if not begins and stage["state"] == "running":
-        yield Span(ready, end, WAITING, "dim")
+    if not begins and stage["state"] != "finished" and not stage.get("worker"):
+        yield Span(ready, end, WAITING, "dim")  # nobody ever took it
         return
     begins = begins or [ready]  # what computed it did not say
     yield Span(ready, begins[0], WAITING, "dim")
@@ -115,9 +117,10 @@ def _end(record: Mapping[str, Any]) -> datetime:
 
 
 def short(name: str, columns: int) -> str:
-    """Return a name as there is room for it.
+    """Return a name as there is room for it; its end stays, as names often differ there alone.
 
     :param columns: how many there are in all
     """
     name, most = harmless(name), SHORT if columns < NARROW else LONG
-    return name if columns >= ROOMY or len(name) <= most else f"{name[: most - 1]}…"
+    cut = columns < ROOMY and len(name) > most
+    return f"{name[: most - 1 - END]}…{name[-END:]}" if cut else name

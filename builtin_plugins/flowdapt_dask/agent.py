@@ -295,7 +295,7 @@ class Agent(WorkerPlugin):
         answer = located(answer, node_name(self.worker))
         if isinstance(answer, Done):
             return replace(answer, worker=self._named(work), is_async=work.deferred)
-        return answer
+        return answer._replace(worker=self._named(work))
 
     def _named(self, work: Work) -> str:
         return f"process {work.pid} on {node_name(self.worker)}"

@@ -15,11 +15,11 @@ from flowdapt_policies.options import OptionPolicy
 class TooManyFailed(StageError):
     """More elements failed than a stage allows."""
 
-    def __init__(self, stage: str, outcome: Outcome, least: float) -> None:
+    def __init__(self, stage: str, outcome: Outcome, count: int, least: float) -> None:
         first = outcome.failures[0] if outcome.failures else None
         said = f"; the first: {first.type}: {first.message}" if first else ""
         super().__init__(
-            f"{outcome.items_failed} of {outcome.items} elements of stage {stage!r} failed, and "
+            f"{outcome.items_failed} of {count} elements of stage {stage!r} failed, and "
             f"its option 'min_success' is {least:g}{said}"
         )
 
@@ -39,10 +39,14 @@ class Thresholds(OptionPolicy):
         return float(value)
 
     async def stage(self, walk: Walk, stage: Stage, compute: Compute) -> Outcome:
-        """Count what failed once all elements are computed."""
-        del walk
+        """Count what failed once all elements are computed.
+
+        Where these are some of a list whose others succeeded before, the whole list counts.
+        """
         least = self.read("min_success", stage.options["min_success"], None)
         outcome = await compute()
-        if outcome.items and 1 - outcome.items_failed / outcome.items < least:
-            raise TooManyFailed(stage.name, outcome, least)
+        only = walk.run.only.get(stage.name)
+        count = outcome.items if only is None else only.of
+        if count and 1 - outcome.items_failed / count < least:
+            raise TooManyFailed(stage.name, outcome, count, least)
         return outcome

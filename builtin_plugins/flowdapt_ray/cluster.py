@@ -195,10 +195,13 @@ class RayCluster(Cluster):
                     raise OrderLost(answered)
             finally:
                 self._forget(order)
-        done = located(answered.answer, self._listing.name(answered.node))
-        if isinstance(done, Done):
-            done = replace(done, worker=self._listing.worker_name(answered.pid, answered.node))
-        return done, block if answered.held else None
+        answer = located(answered.answer, self._listing.name(answered.node))
+        worker = self._listing.worker_name(answered.pid, answered.node)
+        if isinstance(answer, Done):
+            answer = replace(answer, worker=worker)
+        else:
+            answer = answer._replace(worker=worker)
+        return answer, block if answered.held else None
 
     def _forget(self, order: Order) -> None:
         if self._inbox.has_asked(order.number) and not self._lost:

@@ -78,6 +78,7 @@ class Worker:
         self._contexts: OrderedDict[str, WorkflowRunContext] = OrderedDict()
         self._mappings: OrderedDict[int, Mapping | Failed] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._beside = 0.0  # processor seconds that an order took in there
         self._diversion: Diversion | None = None
         self._output.install(log_level)
         self._anchor: Any = None
@@ -151,6 +152,7 @@ class Worker:
     def _attempt(self, order: Order, block: bytes) -> Done | Failed:
         trial = Trial(WorkflowRunContext())  # until the run's own is known
         self._peak.begin()
+        self._beside, is_async = 0.0, False
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             trial = Trial(self._know(order.task.run, block), order.attempt, order.failed)
@@ -165,13 +167,13 @@ class Worker:
         except BaseException as error:
             if broke_an_import(error):
                 os._exit(1)  # what is computed here next would find them; nobody waits for this
-            return failed_call(order.task, trial, error)
-        if not isinstance(done, Done):
-            return done
-        seconds = time.perf_counter() - begun
-        cpu = done.cpu_seconds if is_async else time.thread_time() - cpu
-        used = replace(done, seconds=seconds, cpu_seconds=cpu, is_async=is_async)
-        return replace(used, peak_memory_bytes=self._peak.end())
+            done = failed_call(order.task, trial, error)
+        cpu = self._beside + time.thread_time() - cpu
+        used: dict[str, Any] = {"seconds": time.perf_counter() - begun, "cpu_seconds": cpu}
+        used["peak_memory_bytes"] = self._peak.end()
+        if isinstance(done, Failed):
+            return done._replace(**used)
+        return replace(done, is_async=is_async, **used)
 
     def _know(self, run: str, context: bytes) -> WorkflowRunContext:
         """Return the context of a run, as it was loaded first."""
@@ -237,7 +239,8 @@ class Worker:
         doing = Doing(self._loop, work, variables, asks.done)
         with self._interrupts.cancelling(self._loop, doing.cancel, trial.cancel):
             asks.stand_by(doing.done)
-        return replace(doing.result(), cpu_seconds=doing.cpu_seconds)
+        self._beside += doing.cpu_seconds
+        return doing.result()
 
 
 def _anchor() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowdapt.resources import timestamp
+from flowdapt.runs import RunState
 from flowdapt_rest.shapes import RunHistory, Transition
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ PEAK = "peak_"  #: how amounts are named of which a run has the highest and not 
 
 def history(run: Run, records: Sequence[StageRecord]) -> RunHistory:
     """Return all of it, made of what is kept of the run and of its stages."""
-    found = [_of(run, timestamp(run.started_at), "running")]
+    begun = run.state.value if run.state is RunState.PENDING else "running"
+    found = [_of(run, timestamp(run.started_at), begun)]
     if run.finished_at is not None:
         found.append(_of(run, timestamp(run.finished_at), run.state.value))
     for record in records:
@@ -32,7 +34,7 @@ def used(records: Iterable[StageRecord]) -> dict[str, float]:
     """Return what stages used together: sums, and the highest of each peak."""
     sums: dict[str, float] = {"cpu_seconds": 0.0}
     for record in records:
-        sums["cpu_seconds"] += record.cpu_seconds
+        sums["cpu_seconds"] += record.cpu_seconds or 0.0
         for name, amount in (record.used | {"result_bytes": record.result_bytes or 0}).items():
             before = sums.get(name, 0)
             sums[name] = max(before, amount) if name.startswith(PEAK) else before + amount

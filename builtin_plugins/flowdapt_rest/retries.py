@@ -78,8 +78,8 @@ def selections(
     known = {record.stage: record for record in records}
     wanted: dict[str, set[int]] = {}
     for record in records:
-        if not record.failed_items:
-            continue
+        if not record.failed_items or record.items_done < (record.items or 0):
+            continue  # one that did not get through its elements is computed whole
         if record.stage not in mapped:
             raise NothingToRetry(
                 f"elements of stage {record.stage!r} failed, and workflow {workflow.name!r} has no "

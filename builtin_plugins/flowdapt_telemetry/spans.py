@@ -97,9 +97,10 @@ def _facts(record: StageRecord) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "workflow.stage.state": record.state.value,
         "workflow.stage.attempts": record.attempts,
-        "workflow.stage.cpu_seconds": record.cpu_seconds,
         **{f"workflow.stage.{name}": amount for name, amount in record.used.items()},
     }
+    if record.cpu_seconds is not None:
+        facts["workflow.stage.cpu_seconds"] = record.cpu_seconds
     if record.worker is not None:
         facts["workflow.stage.worker"] = record.worker
     if record.items is not None:

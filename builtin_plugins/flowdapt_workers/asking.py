@@ -61,7 +61,7 @@ class Asks(ABC):
 async def answered(host: Host, ask: Ask) -> bytes:
     """Return the answer of a server, or its error as JSON: an object with ``error``."""
     if host.on_ask is None:
-        return _error("LookupError", "no server computes this stage: there is nobody to ask")
+        return NOBODY
     try:
         return await host.on_ask(ask)
     except Exception as error:
@@ -70,6 +70,10 @@ async def answered(host: Host, ask: Ask) -> bytes:
 
 def _error(kind: str, message: str) -> bytes:
     return to_json({"error": {"type": kind, "message": message}})
+
+
+#: the answer where stages are computed without a server
+NOBODY = _error("LookupError", "no server computes this stage: there is nobody to ask")
 
 
 # In a process that computes ----------------------------------------------------------------------

@@ -152,6 +152,7 @@ class Trial:
         self.asks: Asks | None = None  #: to be set where its code may ask the server
         self.stage = ""
         self.seconds = 0.0  #: that the function took, where whoever calls it says so
+        self.cpu_seconds: float | None = None  #: of its thread, likewise
         #: called when everything is there and the function is called, from when its time counts
         self.enter: Callable[[], None] = lambda: None
 

@@ -18,11 +18,16 @@ class Failed(NamedTuple):
     :param failure: as plain data
     :param pickled: the exception, where it can be pickled
     :param again: it is one after which the stage is to be tried again
+    :param seconds: like what follows, as :class:`Done` has it; 0 where no function was called
     """
 
     failure: dict[str, Any]
     pickled: bytes | None = None
     again: bool = False
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    worker: str | None = None
 
 
 @dataclass(slots=True)

@@ -7,11 +7,14 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flowdapt.executors import Handle, MapCall, Outcome
+from flowdapt.runs import FailedItem, Failure
+from flowdapt_workers.attempts import Trial
 from flowdapt_workers.functions import check_count, elements_of
+from flowdapt_workers.tallies import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,59 @@ class Waiting:
         return self._again[0][0] - time.monotonic()
 
 
-class MapHandle(Handle):
-    """A mapped call, and which elements its results are of."""
+@dataclass
+class Account:
+    """What is known of a call while it is computed.
 
-    def __init__(self, outcome: asyncio.Future[Outcome], places: Sequence[int]) -> None:
+    :param items: how many elements it has, if it is a mapped one
+    :param results: of elements, by their places
+    :param failures: of elements that are left out, the first few of them
+    :param failed: all of them
+    :param cpu_seconds: absent where the function is async, as others have their turns meanwhile
+    """
+
+    items: int | None = None
+    results: dict[int, Any] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    failed: list[FailedItem] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    cpu_seconds: float | None = None
+
+    def add(self, trial: Trial) -> None:
+        """Count what an attempt took of the processor."""
+        if trial.cpu_seconds is not None:
+            self.cpu_seconds = (self.cpu_seconds or 0.0) + trial.cpu_seconds
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as a stage's record has it."""
+        known: dict[str, Any] = {"cpu_seconds": self.cpu_seconds}
+        if self.items is None:
+            return known
+        return known | {
+            "items": self.items,
+            "items_done": len(self.results) + len(self.failed),
+            "items_failed": len(self.failed),
+            "failures": tuple(self.failures),
+            "failed_items": tuple(sorted(self.failed)),
+            "elements": self.tally.pack(),
+        }
+
+
+class MapHandle(Handle):
+    """A call, and which elements its results are of."""
+
+    def __init__(self, outcome: asyncio.Future[Outcome], account: Account) -> None:
         super().__init__(outcome)
-        self.places = places
+        self._account = account
+
+    @property
+    def places(self) -> Sequence[int]:
+        """Of a mapped call, the indexes of the elements that its results are of."""
+        return sorted(self._account.results)
+
+    def facts(self) -> dict[str, Any]:
+        """Return how far the call came."""
+        return self._account.facts()
 
 
 async def numbered(call: MapCall) -> Sequence[tuple[int, Any]]:

@@ -34,11 +34,10 @@ from flowdapt.executors import (
 )
 from flowdapt.hooks import load
 from flowdapt.resources import now, timestamp
-from flowdapt.runs import FailedItem, Failure
 from flowdapt.texts import to_json
 from flowdapt_workers import importing
 from flowdapt_workers.attempts import Attempts, Trial
-from flowdapt_workers.elements import Element, MapHandle, Waiting, gathered, numbered
+from flowdapt_workers.elements import Account, Element, MapHandle, Waiting, gathered, numbered
 from flowdapt_workers.functions import (
     Arguments,
     Function,
@@ -52,7 +51,6 @@ from flowdapt_workers.gates import Gate, Group, Limits
 from flowdapt_workers.limits import Limit
 from flowdapt_workers.pool import Pool
 from flowdapt_workers.server_asks import ServerAsks
-from flowdapt_workers.tallies import Tally
 from flowdapt_workers.targets import resolve
 
 AT_ONCE = 256  #: how many elements of an async mapped stage wait at once
@@ -71,22 +69,29 @@ class _Turn:
 
 
 class _Clock:
-    """How long a function takes, from now on or from when a thread calls it."""
+    """How long a function takes, from now on or from when a thread calls it.
+
+    :ivar cpu_seconds: processor time of the thread, once the function has ended
+    """
 
     def __init__(self) -> None:
-        self._begun = time.perf_counter()
+        self.cpu_seconds: float | None
+        self._begun, self.cpu_seconds = time.perf_counter(), None
 
     @property
     def seconds(self) -> float:
         """How long that is so far."""
         return time.perf_counter() - self._begun
 
-    def started_by(self, work: Callable[[Tell], Any]) -> Callable[[Tell], Any]:
+    def started_by(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """Return the same function, which starts the clock when it is called."""
 
-        def started(tell: Tell) -> Any:
-            self._begun = time.perf_counter()
-            return work(tell)
+        def started(*args: Any) -> Any:
+            self._begun, cpu = time.perf_counter(), time.thread_time()
+            try:
+                return work(*args)
+            finally:
+                self.cpu_seconds = time.thread_time() - cpu
 
         return started
 
@@ -140,12 +145,12 @@ class InlineExecutor(Executor):
         cpus = call.resources.get("cpus", 0)
         if cpus > (os.cpu_count() or 1):
             raise NeverFits(call.stage, "cpus", cpus, os.cpu_count() or 1)
-        places: list[int] = []
-        task = asyncio.create_task(self._compute(call, places), name=f"{call.run}/{call.stage}")
+        account = Account()
+        task = asyncio.create_task(self._compute(call, account), name=f"{call.run}/{call.stage}")
         tasks = self._tasks.setdefault(call.run, set())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        return MapHandle(task, places)
+        return MapHandle(task, account)
 
     async def fetch(self, ref: Ref) -> Any:
         """Return the value, which is the reference itself."""
@@ -218,18 +223,18 @@ class InlineExecutor(Executor):
             importing.activate(taken.paths, taken.sources())
         self._code = code
 
-    async def _compute(self, call: Call, places: list[int]) -> Outcome:
+    async def _compute(self, call: Call, account: Account) -> Outcome:
         async with self._at_work(call.code):
-            return await self._computed(call, places)
+            return await self._computed(call, account)
 
-    async def _computed(self, call: Call, places: list[int]) -> Outcome:
+    async def _computed(self, call: Call, account: Account) -> Outcome:
         worker, context = f"process {os.getpid()}", call.context.at(call.stage)
         try:
             attempts = Attempts.of(call.options)
             made = load(call.type)().function(call.target, call.options)
             function = Function(made, name_of(call))
             if isinstance(call, MapCall):
-                outcome = await self._map(call, function, places, attempts)
+                outcome = await self._map(call, function, attempts, account)
             else:
                 values = call.context.input if call.takes_input else None
                 arguments = (
@@ -238,10 +243,11 @@ class InlineExecutor(Executor):
                     else function.by_keyword(values)
                 )
                 self._moved(call, worker=worker, began=_began(worker))
-                outcome = await self._whole(call, function, arguments, attempts)
+                outcome = await self._whole(call, function, arguments, attempts, account=account)
             if call.final and outcome.json is None:
                 outcome = replace(outcome, json=to_json(outcome.ref))
-            return replace(outcome, worker=worker, result_bytes=_size(outcome.ref))
+            cpu, size = account.cpu_seconds, _size(outcome.ref)
+            return replace(outcome, worker=worker, cpu_seconds=cpu, result_bytes=size)
         except StageError:
             raise
         except asyncio.CancelledError:
@@ -250,7 +256,13 @@ class InlineExecutor(Executor):
             raise StageFailed(failure(error, context), error) from error
 
     async def _whole(
-        self, call: Call, function: Function, arguments: Arguments, attempts: Attempts
+        self,
+        call: Call,
+        function: Function,
+        arguments: Arguments,
+        attempts: Attempts,
+        *,
+        account: Account,
     ) -> Outcome:
         """Call a function, as often as its stage may be tried."""
         attempt = 1
@@ -258,7 +270,10 @@ class InlineExecutor(Executor):
             trial = Trial(call.context, attempt)
             told = Told(functools.partial(self._tell, call)) if call.final else None
             try:
-                result = await self._call(call, function, arguments, trial, tell=told)
+                try:
+                    result = await self._call(call, function, arguments, trial, tell=told)
+                finally:
+                    account.add(trial)
             except Exception as error:
                 if not attempts.again(attempt, error):
                     raise
@@ -270,36 +285,21 @@ class InlineExecutor(Executor):
             await asyncio.sleep(attempts.pause(attempt))
 
     async def _map(
-        self, call: MapCall, function: Function, places: list[int], attempts: Attempts
-    ) -> Outcome:
-        tally = Tally()
-        try:
-            return await self._mapped(call, function, places, attempts, tally=tally)
-        except StageError as error:
-            error.elements = tally.pack()
-            raise
-
-    async def _mapped(
-        self,
-        call: MapCall,
-        function: Function,
-        places: list[int],
-        attempts: Attempts,
-        *,
-        tally: Tally,
+        self, call: MapCall, function: Function, attempts: Attempts, account: Account
     ) -> Outcome:
         values = call.context.input if call.takes_input else {}
         bind = function.by_element(call.args, values, call.map_on)
         waiting = Waiting(await numbered(call))
-        results: dict[int, Any] = {}
-        failures: list[Failure] = []
-        failed: list[FailedItem] = []
-        count, most, worker = len(waiting), 1, f"process {os.getpid()}"
+        account.items = count = len(waiting)
+        most, worker = 1, f"process {os.getpid()}"
         self._moved(call, items=count, worker=worker, began=_began(worker))
         at_once = AT_ONCE if function.is_async else max(1, self.threads)
         while batch := await waiting.take(at_once):
             answers = await gathered(
-                *(self._element(call, function, bind, one, attempts, tally=tally) for one in batch),
+                *(
+                    self._element(call, function, bind, one, attempts, account=account)
+                    for one in batch
+                ),
                 return_exceptions=call.allow_partial_failure,
             )
             for one, answer in zip(batch, answers, strict=True):
@@ -308,24 +308,21 @@ class InlineExecutor(Executor):
                     most = max(most, answer.attempt)
                 elif isinstance(answer, StageFailed):
                     context = Trial(call.context, one.attempt).at(call.stage, one.place)
-                    failed.append(brief(answer.exception or answer, context))
-                    failures.append(answer.failure)
-                    failures = sorted(failures, key=lambda f: f.item or 0)[:FAILURES_KEPT]
+                    account.failed.append(brief(answer.exception or answer, context))
+                    failures = [*account.failures, answer.failure]
+                    failures.sort(key=lambda f: f.item or 0)
+                    account.failures = failures[:FAILURES_KEPT]
                 elif isinstance(answer, BaseException):
                     raise answer
                 else:
-                    results[one.place] = answer
-            told = {"items_done": len(results) + len(failed), "items_failed": len(failed)}
+                    account.results[one.place] = answer
+            failed = len(account.failed)
+            told = {"items_done": len(account.results) + failed, "items_failed": failed}
             self._moved(call, items=count, attempts=most, **told)
-        places += sorted(results)
+        facts = account.facts()
+        del facts["items_done"]
         return Outcome(
-            [results[place] for place in places],
-            items=count,
-            items_failed=len(failed),
-            failures=tuple(failures),
-            failed_items=tuple(sorted(failed)),
-            elements=tally.pack(),
-            attempts=most,
+            [account.results[place] for place in sorted(account.results)], attempts=most, **facts
         )
 
     async def _element(
@@ -336,19 +333,22 @@ class InlineExecutor(Executor):
         one: Element,
         attempts: Attempts,
         *,
-        tally: Tally,
+        account: Account,
     ) -> Any:
         """Return what an element gives, or the same element where it is to be tried again."""
         trial = Trial(call.context, one.attempt)
         try:
-            result = await self._call(call, function, bind(one.value), trial, item=one.place)
+            try:
+                result = await self._call(call, function, bind(one.value), trial, item=one.place)
+            finally:
+                account.add(trial)
         except Exception as error:
-            tally.note([one.place], _took(trial), attempts=one.attempt)
+            account.tally.note([one.place], _took(trial), attempts=one.attempt)
             if attempts.again(one.attempt, error):
                 return replace(one, attempt=one.attempt + 1)
             context = trial.at(call.stage, one.place)
             raise StageFailed(failure(error, context), error) from error
-        tally.note([one.place], _took(trial), attempts=one.attempt)
+        account.tally.note([one.place], _took(trial), attempts=one.attempt)
         return result
 
     async def _call(
@@ -408,7 +408,9 @@ class InlineExecutor(Executor):
                 task = asyncio.create_task(entered, context=variables)
                 return await (task if limit is None else limit.awaited(task))
             if self._pool is None:
-                work = functools.partial(variables.run, function.enter, arguments, tell)
+                work = clock.started_by(
+                    functools.partial(variables.run, function.enter, arguments, tell)
+                )
                 return work() if limit is None else limit.called(work)
             enter = functools.partial(variables.run, function.enter, arguments)
             return await self._in_thread(clock.started_by(enter), tell, limit)
@@ -417,6 +419,7 @@ class InlineExecutor(Executor):
             raise
         finally:
             trial.seconds = clock.seconds if limit is None else min(clock.seconds, limit.seconds)
+            trial.cpu_seconds = clock.cpu_seconds
             trials.discard(trial)
 
     def called(self, work: Callable[[], Any]) -> asyncio.Future[Any]:

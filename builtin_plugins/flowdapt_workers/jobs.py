@@ -13,6 +13,7 @@ from flowdapt.errors import WorkerLost
 from flowdapt.executors import (
     LOST_ATTEMPTS,
     Call,
+    Handle,
     Host,
     Outcome,
     StageFailed,
@@ -200,6 +201,10 @@ class Job(ABC):
             self.outcome.set_exception(error)
             self.outcome.exception()  # whoever waited may have gone, which is no fault
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a stage's record has of it, if it comes to no outcome."""
+        return {"cpu_seconds": self.use.cpu_seconds, "used": self.use.told()}
+
     @property
     def paused(self) -> bool:
         """Whether a unit waits for another attempt, and nobody computes it meanwhile."""
@@ -213,6 +218,7 @@ class Job(ABC):
         unit.end()
         if self.over:
             return
+        self.use.add(answer)
         if unit.late:
             self.late(unit, "" if isinstance(answer, Done) else answer.failure["traceback"])
         elif not isinstance(answer, Done):
@@ -247,10 +253,15 @@ class Job(ABC):
         del unit, failure
         self.failed(error)
 
+    def tries(self, unit: Unit) -> None:
+        """Note which attempt a unit is; of the first that are one more it is told who has them."""
+        if unit.tried > self.attempts:
+            self.attempts, self.worker = unit.tried, None
+
     def _try_again(self, unit: Unit) -> None:
         """Have a unit computed once more, after the pause that is due."""
         again = unit.anew(failed=unit.failed + 1)
-        self.attempts, self.worker = max(self.attempts, again.tried), None
+        self.tries(again)
         pause = self.allowed.pause(again.failed + 1)
         if not pause:
             self._queue(again)
@@ -303,7 +314,6 @@ class Single(Job):
     def done(self, unit: Unit, done: Done, json: Any = None) -> None:
         """End with the result."""
         if not self.outcome.done():
-            self.use.add(done)
             self.outcome.set_result(
                 Outcome(
                     done.value,
@@ -311,7 +321,7 @@ class Single(Job):
                     stored=stored.stored(done.value),
                     attempts=unit.tried,
                     worker=self.worker,
-                    cpu_seconds=done.cpu_seconds,
+                    cpu_seconds=self.use.cpu_seconds,
                     used=self.use.told(),
                     result_bytes=done.value.size,
                 )
@@ -332,7 +342,22 @@ class Single(Job):
             self.failed(WorkerLost(self.call.stage, cause, unit.attempt))
         else:
             self._unit = unit.anew(attempt=unit.attempt + 1)
-            self.attempts, self.worker = self._unit.tried, None
+            self.tries(self._unit)
+
+
+class JobHandle(Handle):
+    """A call that is a job.
+
+    :param outcome: the job's, or that of what is made of it
+    """
+
+    def __init__(self, job: Job, outcome: asyncio.Future[Outcome] | None = None) -> None:
+        super().__init__(job.outcome if outcome is None else outcome)
+        self._job = job
+
+    def facts(self) -> dict[str, Any]:
+        """Return how far the job came."""
+        return self._job.facts()
 
 
 def began(worker: str, node: str, *, ago: float = 0.0) -> dict[str, str]:

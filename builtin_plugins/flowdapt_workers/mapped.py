@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from bisect import bisect_left
 from collections import deque
@@ -11,11 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowdapt.errors import StageError, WorkerLost
+from flowdapt.errors import WorkerLost
 from flowdapt.executors import (
     FAILURES_KEPT,
     LOST_ATTEMPTS,
-    Handle,
     MapCall,
     Outcome,
     StageFailed,
@@ -24,7 +22,7 @@ from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers import stored
 from flowdapt_workers.calls import Done, Failed, Piece, Value
 from flowdapt_workers.failures import raised
-from flowdapt_workers.jobs import Job, Unit
+from flowdapt_workers.jobs import Job, JobHandle, Unit
 from flowdapt_workers.parts import INLINE_BYTES, Held
 from flowdapt_workers.tallies import Tally, picked
 
@@ -92,6 +90,7 @@ class Mapped(Job):
     def _restore(self, elements: stored.Elements, place: int) -> None:
         """Note what came of some elements before an earlier server was killed."""
         self._known.update(elements.indexes)
+        self.attempts = max(self.attempts, elements.attempts)
         self.tally.note(elements.indexes, elements.durations, attempts=elements.attempts)
         self.counts.failed += len(elements.failed_items)
         self._note_failures(elements.failures, elements.failed_items)
@@ -165,7 +164,6 @@ class Mapped(Job):
         if not unit.deferred:
             seconds = done.seconds / unit.count
             self._seconds = seconds if self._seconds is None else (self._seconds + seconds) / 2
-        self.use.add(done)
         self.counts.done += unit.count - len(done.again)
         self.counts.failed += done.items_failed
         self._note_failures(done.failures, done.failed_items)
@@ -178,11 +176,16 @@ class Mapped(Job):
         self._end_if_done()
         return None
 
-    def failed(self, error: BaseException) -> None:
-        """End in an error, which says what is known of elements."""
-        if isinstance(error, StageError) and not self.over:
-            error.elements = self.tally.pack()
-        super().failed(error)
+    def facts(self) -> dict[str, Any]:
+        """Return what a stage's record has of it, whether it comes to an outcome or not."""
+        return super().facts() | {
+            "items": self.counts.known,
+            "items_done": self.counts.done,
+            "items_failed": self.counts.failed,
+            "failures": tuple(sorted(self.counts.failures, key=lambda f: f.item or 0)),
+            "failed_items": tuple(sorted(self.counts.failed_items)),
+            "elements": self.tally.pack(),
+        }
 
     def _fail(self, unit: Unit, done: Done) -> None:
         """End because of an element, as all are needed; what else its chunk had is not kept."""
@@ -262,9 +265,9 @@ class Mapped(Job):
         self.out -= 1
         assert unit.piece is not None  # noqa: S101 - every unit of a mapped stage has one
         if unit.attempt < LOST_ATTEMPTS:
-            self.attempts, self.worker = max(self.attempts, unit.tried + 1), None
             for i in range(unit.count):
                 again = self._element(unit, unit.start + i, attempt=unit.attempt + 1)
+                self.tries(again)
                 self._again.append(again)
             return
         error = WorkerLost(self.call.stage, cause, unit.attempt)
@@ -328,9 +331,9 @@ def _spans(items: Sequence[int], piece: Piece) -> Iterator[tuple[int, int]]:
             return
 
 
-class MapHandle(Handle):
+class MapHandle(JobHandle):
     """A mapped call whose results may be taken as they come."""
 
-    def __init__(self, outcome: asyncio.Future[Outcome], job: Mapped) -> None:
-        super().__init__(outcome)
+    def __init__(self, job: Mapped) -> None:
+        super().__init__(job)
         self.job = job

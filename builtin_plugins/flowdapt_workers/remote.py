@@ -326,13 +326,17 @@ class RemoteExecutor(SubmittingExecutor):
     def _began(self, job: Job, worker: str, ago: float = 0.0) -> None:
         job.worker, job.began = worker, began(worker, worker.partition(" on ")[2], ago=ago)
 
+    def _begun(self, job: Job, answer: Done | Failed) -> None:
+        """Tell of an attempt that took too little time to be told of while it was computed."""
+        if job.worker is None and answer.worker is not None and not job.over:
+            self._began(job, answer.worker, ago=answer.seconds)
+            self.moved(job)
+
     def _on_done(self, number: int, done: Done, text: bytes | None) -> None:
         if (sent := self._sent.pop(number, None)) is None:
             return
         job = sent.unit.job
-        if job.worker is None and done.worker is not None:
-            self._began(job, done.worker, ago=done.seconds)
-            self.moved(job)
+        self._begun(job, done)
         if done.is_async:
             sent.unit.deferred = job.is_async = True
         over = job.over
@@ -344,6 +348,7 @@ class RemoteExecutor(SubmittingExecutor):
     def _on_failed(self, number: int, failed: Failed) -> None:
         if (sent := self._sent.pop(number, None)) is not None:
             job, attempts = sent.unit.job, sent.unit.job.attempts
+            self._begun(job, failed)
             job.answered(sent.unit, failed)
             if job.attempts > attempts:
                 self.moved(job)

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future
 
 from flowdapt.errors import RunCancelled
 from flowdapt.executors import Ask, Call, Host
-from flowdapt_workers.asking import Asked, Asks, answered
+from flowdapt_workers.asking import NOBODY, Asked, Asks, answered
 from flowdapt_workers.pool import Pool
 
 
@@ -26,6 +26,8 @@ class ServerAsks(Asks):
 
     def wait(self, asked: Asked) -> bytes:
         """Ask from a thread of the pool, which counts as none meanwhile."""
+        if self._host.on_ask is None:
+            return NOBODY
         if self._pool is None:
             raise RuntimeError(
                 f"stage {self._call.stage!r} is computed in the thread that computes everything "

@@ -17,7 +17,7 @@ from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.functions import check_count, elements_of, name_of
 from flowdapt_workers.gates import Gate, Group, Limits
-from flowdapt_workers.jobs import Job, Single
+from flowdapt_workers.jobs import Job, JobHandle, Single
 from flowdapt_workers.mapped import MapHandle, Mapped
 from flowdapt_workers.processes import Kind
 from flowdapt_workers.stored import restored
@@ -97,7 +97,7 @@ class SubmittingExecutor(Executor):
                 self.queue(single)
             else:
                 single.failed(_refused(call, wrong))
-            return Handle(single.outcome)
+            return JobHandle(single)
         task = replace(task, map_on=call.map_on, allow_partial_failure=call.allow_partial_failure)
         job = Mapped(call, task, kind, wanted, number=next(self._numbers))
         job.chunk_seconds, job.async_chunk = self.chunk_seconds, self.async_chunk
@@ -113,8 +113,8 @@ class SubmittingExecutor(Executor):
         self.moved(job)
         self.queue(job)
         if call.final:
-            return Handle(asyncio.ensure_future(self._put_together(job)))
-        return MapHandle(job.outcome, job)
+            return JobHandle(job, asyncio.ensure_future(self._put_together(job)))
+        return MapHandle(job)
 
     def _gate(self, call: Call) -> Gate | None:
         limits = Limits.of(call.options)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowdapt_workers.calls import Done, Value
+    from flowdapt_workers.calls import Done, Failed, Value
 
 #: Joules of a second of one processor, and of one GPU, at full load: what Green Algorithms takes
 #: where a model is not known (https://doi.org/10.1002/advs.202100707, ``TDP_cpu.csv`` and
@@ -82,17 +82,20 @@ def _resident() -> int:
 
 @dataclass
 class Use:
-    """What the units of a job used so far, those that were computed to their end.
+    """What the units of a job used so far, whatever they ended with.
+
+    Nobody knows it of those whose worker died, nor of those that are still computed.
 
     :param gpus: that each of them holds while it is computed
     :param argument_bytes: of what it takes from other stages, pickled, each once
+    :ivar cpu_seconds: absent as long as nothing was computed
     """
 
     gpus: float = 0.0
     argument_bytes: int = 0
     cpu_watts: float = CPU_WATTS
     gpu_watts: float = GPU_WATTS
-    cpu_seconds: float = 0.0
+    cpu_seconds: float | None = None
     gpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
 
@@ -101,14 +104,16 @@ class Use:
         """Return that of a job of which nothing was computed yet."""
         return cls(gpus, sum(value.size for value in args) if args else 0)
 
-    def add(self, done: Done) -> None:
+    def add(self, answer: Done | Failed) -> None:
         """Count a unit."""
-        self.cpu_seconds += done.cpu_seconds
-        self.gpu_seconds += done.seconds * self.gpus
-        self.peak_memory_bytes = max(self.peak_memory_bytes, done.peak_memory_bytes)
+        self.cpu_seconds = (self.cpu_seconds or 0.0) + answer.cpu_seconds
+        self.gpu_seconds += answer.seconds * self.gpus
+        self.peak_memory_bytes = max(self.peak_memory_bytes, answer.peak_memory_bytes)
 
     def told(self) -> dict[str, float]:
         """Return it as it is kept of a stage."""
+        if self.cpu_seconds is None:
+            return {"argument_bytes": self.argument_bytes}
         joules = self.cpu_seconds * self.cpu_watts + self.gpu_seconds * self.gpu_watts
         return {
             "peak_memory_bytes": self.peak_memory_bytes,

@@ -43,6 +43,7 @@ from flowdapt_workers.computing import Computed, Computing, Mapping, failed_call
 from flowdapt_workers.diversion import Diversion
 from flowdapt_workers.failures import Interrupted, reported
 from flowdapt_workers.lookups import problems_of
+from flowdapt_workers.loops import Meter, MeteredLoop
 from flowdapt_workers.output import Output, end_lines
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.uses import Peak
@@ -74,7 +75,7 @@ class Worker:
         self._at_work = Computing(Spool(attached(facts.memory)), self.output)
         self._contexts, self._peak = self._at_work.contexts, Peak()
         self._mappings: dict[int, Mapping | Failed] = {}
-        self._async: asyncio.AbstractEventLoop | None = None
+        self._async: MeteredLoop | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._trials: dict[int, Trial] = {}
         self._early: deque[wire.Message] = deque()  # came while something was computed
@@ -266,21 +267,20 @@ class Worker:
             self._computing = False
         except BaseException as error:
             self._computing = False
+            used = _used(begun, time.thread_time() - cpu, self._peak.end())
             self._flush()
             self._end(number)
-            self._send("failed", number, failed_call(task, trial, error))
+            self._send("failed", number, failed_call(task, trial, error)._replace(**used))
             if isinstance(error, MemoryError):
                 raise SystemExit(1) from None  # what is left of this process cannot be trusted
         else:
             if not isinstance(done, Done):
-                self._defer(number, task, done, trial)
+                self._defer(number, task, done, trial, cpu=time.thread_time() - cpu)
             else:
-                seconds, cpu = time.perf_counter() - begun, time.thread_time() - cpu
-                peak = self._peak.end()
+                used = _used(begun, time.thread_time() - cpu, self._peak.end())
                 self._flush()
                 self._end(number)
-                used = replace(done, seconds=seconds, cpu_seconds=cpu, peak_memory_bytes=peak)
-                self._send("done", number, used)
+                self._send("done", number, replace(done, **used))
 
     def _end(self, number: int) -> None:
         del self._trials[number]
@@ -294,15 +294,22 @@ class Worker:
         task: Task,
         work: Coroutine[Any, Any, Done],
         trial: Trial,
+        *,
+        cpu: float,
     ) -> None:
-        """Have async work done in the event loop; the server learns that the answer comes later."""
+        """Have async work done in the event loop; the server learns that the answer comes later.
+
+        :param cpu: processor seconds that it took before
+        """
         if self._async is None:
-            self._async = asyncio.new_event_loop()
+            self._async = MeteredLoop()
             threading.Thread(target=self._async.run_forever, daemon=True, name="async").start()
         self._send("deferred", number)
         variables = copy_context()
         variables.run(self.output.belongs_to, (task.run, task.stage, None))
-        answer = self._answer(number, task, work, trial)
+        meter = Meter(self._async, cpu)
+        variables.run(meter.begin)
+        answer = self._answer(number, task, work, trial, meter=meter)
         self._async.call_soon_threadsafe(self._begin, number, answer, variables)
 
     def _begin(self, number: int, answer: Coroutine[Any, Any, None], variables: Context) -> None:
@@ -313,22 +320,34 @@ class Worker:
             self._async.call_soon(doing.cancel)
 
     async def _answer(
-        self, number: int, task: Task, work: Coroutine[Any, Any, Done], trial: Trial
+        self,
+        number: int,
+        task: Task,
+        work: Coroutine[Any, Any, Done],
+        trial: Trial,
+        *,
+        meter: Meter,
     ) -> None:
         self._peak.wait(number)
         begun = time.perf_counter()
         try:
             done = await work
         except BaseException as error:
-            self._peak.end_of(number)
+            used = _used(begun, meter.end(), self._peak.end_of(number))
             self._flush()
             self._end(number)
-            self._send("failed", number, failed_call(task, trial, error))
+            self._send("failed", number, failed_call(task, trial, error)._replace(**used))
         else:
-            seconds, peak = time.perf_counter() - begun, self._peak.end_of(number)
+            used = _used(begun, meter.end(), self._peak.end_of(number))
             self._flush()
             self._end(number)
-            self._send("done", number, replace(done, seconds=seconds, peak_memory_bytes=peak))
+            self._send("done", number, replace(done, **used))
+
+
+def _used(begun: float, cpu: float, peak: int) -> dict[str, Any]:
+    """Return what answers say that an attempt used."""
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "cpu_seconds": cpu, "peak_memory_bytes": peak}
 
 
 class _Asks(Asks):

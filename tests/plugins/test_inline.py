@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,33 @@ async def test_code_in_a_thread_knows_its_stage(tmp_path: Path) -> None:
     outcome = await executor.submit(a_call(lambda *_: get_run_context().stage)).outcome
 
     assert outcome.ref == "it"
+    await executor.stop()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+async def test_what_functions_took_is_known_unless_they_are_async(threads: int) -> None:
+    executor = InlineExecutor(threads=threads)
+
+    def burn(seconds: float, *, fails: bool = False) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+        assert not fails
+
+    async def idle(_: float) -> None:
+        burn(0.02)
+
+    whole = await executor.submit(a_call(burn, 0.05)).outcome
+    mapped = await executor.submit(a_map(burn, [0.03, 0.03])).outcome
+    unknown = await executor.submit(a_call(idle, 0.05)).outcome
+    failing = executor.submit(a_call(lambda: burn(0.05, fails=True)))
+    with pytest.raises(StageFailed):
+        await failing.outcome
+
+    assert 0.05 <= (whole.cpu_seconds or 0) < 0.5
+    assert 0.06 <= (mapped.cpu_seconds or 0) < 0.5
+    assert unknown.cpu_seconds is None
+    assert 0.05 <= failing.facts()["cpu_seconds"] < 0.5
     await executor.stop()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from flowdapt_local.executor import LocalExecutor
-from flowdapt_testing.desks import Desk, mapped_stage
+from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
 
-from flowdapt.runs import StageRecord
+from flowdapt.runs import RunState, StageRecord
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +66,96 @@ async def test_an_async_stage_knows_its_peak_too(desk: Desk) -> None:
     assert seen["large"].used["peak_memory_bytes"] > 180 * MIB
 
 
+BURNS = """
+import asyncio, time
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+"""
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_what_attempts_that_fail_took_counts(desk: Desk, kind: str) -> None:
+    desk.write(
+        f"{BURNS}{kind} f():\n    burn(0.1)\n    raise ValueError(len(bytearray(2 * 10**8)))"
+    )
+
+    seen = await records(desk, stage("f", "f", options={"retries": 1}))
+
+    assert seen["f"].state is RunState.FAILED
+    assert 0.2 <= (seen["f"].cpu_seconds or 0) < 1
+    assert seen["f"].used["peak_memory_bytes"] > 180 * MIB
+    assert seen["f"].used["energy_joules"] == pytest.approx(10 * (seen["f"].cpu_seconds or 0))
+
+
+async def test_what_elements_took_counts_where_their_stage_fails(desk: Desk) -> None:
+    desk.write(f"{BURNS}def each(x):\n    burn(0.03)\n    return 1 // x")
+    options = {"map_on": "numbers", "allow_partial_failure": False}
+
+    seen = await records(desk, mapped_stage("each", "each", **options), numbers=[1, 2, 3, 0])
+
+    assert seen["each"].state is RunState.FAILED
+    assert 0.12 <= (seen["each"].cpu_seconds or 0) < 1
+
+
+async def test_what_a_time_limit_stopped_counts(desk: Desk) -> None:
+    desk.write(f"{BURNS}def f(): burn(60)")
+
+    seen = await records(desk, stage("f", "f", options={"timeout": 0.3}))
+
+    assert 0.05 < (seen["f"].cpu_seconds or 0) < 5
+
+
+async def test_of_a_stage_that_is_cancelled_the_attempts_before_count(
+    desk: Desk, tmp_path: Path
+) -> None:
+    desk.write(
+        f"{BURNS}import flowdapt, pathlib\n"
+        "def f(file):\n"
+        "    if flowdapt.get_run_context().attempt == 2:\n"
+        "        pathlib.Path(file).touch()\n"
+        "        time.sleep(60)\n"
+        "    burn(0.1)\n"
+        "    raise ValueError"
+    )
+    begun = tmp_path / "begun"
+    run = await desk.begin(stage("f", "f", options={"retries": 1}), file=str(begun))
+    await until(begun.exists)
+
+    await desk.engine.cancel(run.uid)
+
+    (record,) = await desk.engine.stages(run.uid)
+    assert record.state is RunState.CANCELLED
+    assert 0.1 <= (record.cpu_seconds or 0) < 1
+
+
+async def test_async_functions_take_what_their_own_steps_take(desk: Desk) -> None:
+    desk.write(
+        f"{BURNS}"
+        "async def busy(file):\n"
+        "    async def child():\n"
+        "        await asyncio.sleep(0.01)\n"
+        "        burn(0.1)\n"
+        "    await asyncio.gather(child(), child())\n"
+        "async def idle(file): await asyncio.sleep(0.5)"
+    )
+
+    seen = await records(desk, stage("busy", "busy"), stage("idle", "idle"), file="")
+
+    assert seen["busy"].worker == seen["idle"].worker
+    assert 0.2 <= (seen["busy"].cpu_seconds or 0) < 0.5
+    assert (seen["idle"].cpu_seconds or 0) < 0.1
+
+
+async def test_of_what_no_attempt_came_back_from_nothing_is_known(desk: Desk) -> None:
+    desk.write("import os\ndef f(): os._exit(1)")
+
+    seen = await records(desk, stage("f", "f"))
+
+    assert (seen["f"].cpu_seconds, seen["f"].used) == (None, {"argument_bytes": 0})
+
+
 async def test_devices_are_counted_by_how_long_they_were_held(desk: Desk) -> None:
     desk.write("import time\ndef learn(): time.sleep(0.05)\ndef plain(): time.sleep(0.05)")
 
@@ -76,7 +166,7 @@ async def test_devices_are_counted_by_how_long_they_were_held(desk: Desk) -> Non
     assert 0.02 < seen["learn"].used["gpu_seconds"] < 1
     assert seen["plain"].used["gpu_seconds"] == 0
     assert seen["learn"].used["energy_joules"] == pytest.approx(
-        10 * seen["learn"].cpu_seconds + 100 * seen["learn"].used["gpu_seconds"]
+        10 * (seen["learn"].cpu_seconds or 0) + 100 * seen["learn"].used["gpu_seconds"]
     )
 
 
@@ -120,6 +210,25 @@ async def test_every_attempt_has_its_time_its_worker_and_its_node(
     assert first["at"] < second["at"]
     assert first["worker"] != second["worker"] == seen["once"].worker
     assert first["node"] == second["node"] == os.uname().nodename
+
+
+async def test_of_elements_that_are_tried_again_the_stage_has_one_attempt_each(desk: Desk) -> None:
+    desk.write(
+        "import flowdapt, os\n"
+        "def each(x):\n"
+        "    tried = flowdapt.get_run_context().attempt\n"
+        "    if x == 7 and tried == 1:\n"
+        "        os._exit(1)\n"
+        "    if tried < 3:\n"
+        "        raise ValueError\n"
+    )
+
+    seen = await records(
+        desk, mapped_stage("each", "each", map_on="n", retries=2), n=list(range(50))
+    )
+
+    assert seen["each"].items_failed == 0
+    assert [one["attempt"] for one in seen["each"].history] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("watts", ["much", -1, "inf", None])

@@ -248,7 +248,13 @@ async def test_how_long_elements_took_is_known_of_those_of_an_earlier_server_too
     second = await house.server()
 
     assert (await ended(second, run)).run.state is RunState.FINISHED
-    told = {r.stage: [*unpacked(r.elements)] for r in await second.stages(run.uid)}
+    records = {r.stage: r for r in await second.stages(run.uid)}
+    told = {name: [*unpacked(record.elements)] for name, record in records.items()}
+    assert {name: record.attempts for name, record in records.items()} == {
+        "load": 1,
+        "work": 2,
+        "more": 1,
+    }
     assert [(one.item, one.attempts) for one in told["work"]] == [
         (item, 2 if item == 1 else 1) for item in range(6)
     ]

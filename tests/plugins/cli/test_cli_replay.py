@@ -16,7 +16,9 @@ from .conftest import Done
 from .processes import Served, serving
 
 SHOP = """
-    from flowdapt import get_run_context
+    import threading
+    import time
+    from flowdapt import call_workflow, get_run_context
 
     def load(n=4):
         print("loading", n)
@@ -37,6 +39,17 @@ SHOP = """
 
     def both(taxed, prices):
         raise ArithmeticError(sum(prices))
+
+    def slow():
+        print("trying")
+        time.sleep(0.4)
+        raise ValueError("no time")
+
+    def unkept(number):
+        return threading.Lock()
+
+    def asking():
+        return call_workflow("nowhere")
 
     def secretive():
         raise RuntimeError(get_run_context().config["password"][::-1])
@@ -69,6 +82,25 @@ WORKFLOWS = """
           target: user_modules.shop.both
           depends_on: [price, price]
           options: {allow_partial_failure: false}
+    ---
+    kind: workflow
+    metadata: {name: slow}
+    spec:
+      stages:
+        - {name: slow, target: user_modules.shop.slow, options: {retries: 1, timeout: 0.2}}
+    ---
+    kind: workflow
+    metadata: {name: unkept}
+    spec:
+      stages:
+        - {name: split, target: user_modules.shop.load}
+        - {name: unkept, type: parameterized, target: user_modules.shop.unkept, depends_on: [split]}
+        - {name: end, target: user_modules.shop.both, depends_on: [unkept, unkept]}
+    ---
+    kind: workflow
+    metadata: {name: asking}
+    spec:
+      stages: [{name: asking, target: user_modules.shop.asking}]
     ---
     kind: workflow
     metadata: {name: secretive}
@@ -174,6 +206,32 @@ def test_breakpoints_stop(shop: Served, tmp_path: Path) -> None:
 
     assert "-> if amount == 20:" in done.out
     assert "(Pdb) 20\n" in done.out
+
+
+def test_it_takes_what_time_it_takes_and_is_tried_once(shop: Served) -> None:
+    run = failed(shop, "slow")
+
+    done = replay(shop, run)
+
+    assert run.failure is not None
+    assert run.failure.type == "TimeoutError"
+    assert done.err.endswith("stage slow failed here with ValueError\n")
+    assert (done.out + done.err).count("trying\n") == 1
+
+
+def test_what_cannot_be_pickled_fails_here_too(shop: Served) -> None:
+    done = replay(shop, failed(shop, "unkept"), "--stage", "unkept")
+
+    assert done.status == 1
+    assert "where it failed with ResultNotPicklable: " in done.err
+    assert done.err.endswith("stage unkept, item 0 failed again with ResultNotPicklable\n")
+
+
+def test_no_other_workflow_is_called(shop: Served) -> None:
+    done = replay(shop, failed(shop, "asking"))
+
+    assert "no server computes this stage: there is nobody to ask" in done.err
+    assert done.err.endswith("stage asking failed again with WorkflowNotStarted\n")
 
 
 def test_a_stage_and_an_element_can_be_named(shop: Served) -> None:

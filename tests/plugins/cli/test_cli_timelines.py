@@ -73,6 +73,27 @@ def test_a_stage_of_which_no_worker_was_told_is_whole() -> None:
     assert bar == 20 * "━"
 
 
+@pytest.mark.parametrize("state", ["running", "failed", "cancelled", "skipped"])
+def test_a_stage_that_nobody_took_waited_to_its_end(state: str) -> None:
+    (bar,) = bars(stage("features", 0, end=5, state=state, worker=None))
+
+    assert {*bar} == {"┄"}
+
+
+def test_stages_stand_in_the_order_in_which_they_were_ready() -> None:
+    _, *lines = drawn(stage("b", 2, 2, end=3), stage("a", 0, 0, end=9), stage("c", 2, 2, end=4))
+
+    assert [line.split()[0] for line in lines] == ["a", "b", "c"]
+
+
+def test_names_that_are_cut_are_told_apart_by_their_ends() -> None:
+    names = [f"forecast-of-the-city-number-{n}" for n in (100, 101)]
+
+    _, *lines = drawn(*(stage(name, 0, 0, end=1) for name in names), columns=60)
+
+    assert [line.split()[0] for line in lines] == ["forecast-…er-100", "forecast-…er-101"]
+
+
 def test_the_axis_and_who_computed_stand_beside_the_bars() -> None:
     head, line = drawn(stage("features", 0, 0, end=5))
 

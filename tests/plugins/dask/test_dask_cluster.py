@@ -273,3 +273,18 @@ async def test_when_where_and_with_how_much_a_stage_was_computed_is_on_record(de
     assert record.used["peak_memory_bytes"] > 200_000_000
     assert record.used["gpu_seconds"] > 0.02
     assert record.used["energy_joules"] > 0.02 * GPU_WATTS
+
+
+async def test_of_attempts_that_fail_it_is_on_record_too(desk: Desk) -> None:
+    desk.write(
+        "import time\ndef f():\n    time.sleep(0.05)\n    raise ValueError(bytearray(2 * 10**8)[0])"
+    )
+
+    stored = await desk.run(stage("f", "f", resources={"gpus": 0.5}, options={"retries": 1}))
+
+    record = await desk.record(stored)
+    assert record.state is RunState.FAILED
+    assert [one["attempt"] for one in record.history] == [1, 2]
+    assert record.worker == record.history[-1]["worker"]
+    assert record.used["peak_memory_bytes"] > 200_000_000
+    assert record.used["gpu_seconds"] > 0.04

@@ -101,3 +101,18 @@ async def test_conditions_that_mean_nothing_are_refused(house: House, when: Any,
         await house.apply(stage("start"), stage("last", "start", when=when))
 
     assert said in str(refused.value)
+
+
+async def test_finding_out_whether_is_no_attempt_of_the_stage(house: House) -> None:
+    await house.apply(
+        stage("numbers"),
+        stage("total", "numbers", when="results.numbers", cache="1h"),
+        stage("last", "total", when="results.total == 0"),
+    )
+
+    await house.result()
+
+    records = await house.records()
+    assert [one["attempt"] for one in records["total"].history] == [1]
+    assert records["total"].history[0]["worker"] == records["total"].worker
+    assert (records["last"].state, records["last"].history) == (RunState.SKIPPED, ())

@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from flowdapt_workers.tallies import unpacked
 
 from flowdapt.errors import InvalidResource
-from flowdapt.runs import RunState
+from flowdapt.runs import RunState, Selection
 
 from .conftest import House, stage
 
@@ -117,6 +118,23 @@ async def test_so_many_elements_have_to_succeed(house: House) -> None:
         "TooManyFailed: 1 of 3 elements of stage 'odd' failed, and its option 'min_success' is "
         "0.7; the first: ValueError: 2 is even"
     )
+    record = (await house.records())["odd"]
+    assert (record.items, record.items_done, record.items_failed) == (3, 3, 1)
+    assert [failed.item for failed in record.failed_items] == [1]
+    assert [one.item for one in unpacked(record.elements)] == [0, 1, 2]
+    assert record.failures[0].traceback
+    assert record.used["peak_memory_bytes"] > 0
+
+
+async def test_of_a_list_whose_failed_elements_are_tried_again_the_others_count(
+    house: House,
+) -> None:
+    await house.apply(stage("numbers"), stage("odd", "numbers", mapped=True, min_success=0.6))
+    only = {"odd": Selection(of=3, items=(1,))}
+
+    run = await house.engine.submit("farm", {"folder": str(house.app_dir)}, only=only)
+
+    assert (await house.end(run)).run.state is RunState.FINISHED
 
 
 @pytest.mark.parametrize(

@@ -403,4 +403,25 @@ async def test_when_where_and_with_how_much_a_stage_was_computed_is_on_record(de
     assert record.finished_at is not None
     assert timestamp(record.started_at) <= attempt["at"] <= timestamp(record.finished_at)
     assert record.used["peak_memory_bytes"] > 300_000_000
-    assert record.used["energy_joules"] == pytest.approx(CPU_WATTS * record.cpu_seconds)
+    assert record.used["energy_joules"] == pytest.approx(CPU_WATTS * (record.cpu_seconds or 0))
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_of_attempts_that_fail_it_is_on_record_too(desk: Desk, kind: str) -> None:
+    functions = desk.defined(f"""
+        import time
+        {kind} f():
+            end = time.thread_time() + 0.1
+            while time.thread_time() < end:
+                pass
+            raise ValueError(len(bytearray(300_000_000)))
+    """)
+
+    stored = await desk.run(stage("f", functions.f, options={"retries": 1}))
+
+    record = await desk.record(stored)
+    assert record.state is RunState.FAILED
+    assert [one["attempt"] for one in record.history] == [1, 2]
+    assert record.worker == record.history[-1]["worker"]
+    assert record.used["peak_memory_bytes"] > 300_000_000
+    assert 0.2 <= (record.cpu_seconds or 0) < 2

@@ -40,6 +40,13 @@ async def run_of(client: httpx.AsyncClient, numbers: list[int]) -> dict[str, Any
     return found
 
 
+async def require(client: httpx.AsyncClient, fraction: float) -> None:
+    """Have the workflow `picky` fail unless so many of its elements succeed."""
+    workflow = (await client.get("/workflows/picky")).json()
+    workflow["spec"]["stages"][0]["options"]["min_success"] = fraction
+    assert (await client.put("/workflows/picky", json=workflow)).status_code == 200
+
+
 async def keep(server: Server, run: str, **facts: Any) -> None:
     """Store more about the stage `each` of a run, as an executor may have it."""
     storage = server.engine.storage
@@ -218,6 +225,35 @@ async def test_a_run_in_progress_is_not_retried(workflows: httpx.AsyncClient, st
     assert response.status_code == 409
     assert run["name"] in response.json()["detail"]
     stages.gate.set()
+
+
+async def test_elements_are_computed_again_of_which_too_many_failed(
+    mapped: httpx.AsyncClient,
+) -> None:
+    await require(mapped, 0.9)
+    first = await run_of(mapped, [2, 3, 4, 5])
+    assert first["failure"]["type"] == "TooManyFailed"
+    await require(mapped, 0)
+
+    items = (await mapped.get(f"/workflows/run/{first['uid']}/items?state=failed")).json()["items"]
+    again = await mapped.post(f"/workflows/run/{first['uid']}/retry?items=failed", headers=V1)
+
+    assert [(item["item"], item["message"]) for item in items] == [(1, "3 is odd"), (3, "5 is odd")]
+    assert again.json()["state"] == "finished"
+    stages = (await mapped.get(f"/workflows/run/{again.json()['uid']}/stages")).json()
+    assert [record["items"] for record in stages if record["stage"] == "each"] == [2]
+
+
+async def test_a_stage_that_did_not_come_to_all_of_its_elements_is_computed_whole(
+    mapped: httpx.AsyncClient, server: Server
+) -> None:
+    first = await run_of(mapped, [2, 3, 4])
+    await keep(server, first["uid"], state="failed", items=5)
+
+    response = await mapped.post(f"/workflows/run/{first['uid']}/retry?items=failed")
+
+    assert response.status_code == 409
+    assert "retry the whole run" in response.json()["detail"]
 
 
 async def test_where_no_element_failed_there_is_nothing_to_retry(

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
+from flowdapt_rest.histories import history
 from flowdapt_workers import payloads
 
-from flowdapt.runs import StageRecord
+from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.server import Server
 from tests.plugins.rest.callers import bearer
 
@@ -94,6 +95,12 @@ async def test_the_history_of_a_run_is_in_the_order_of_time(workflows: httpx.Asy
     assert history["transitions"][2]["node"] == os.uname().nodename
 
 
+def test_a_run_that_is_yet_to_begin_does_not_run() -> None:
+    told = history(Run(workflow="w", state=RunState.PENDING), [])
+
+    assert [one["state"] for one in told["transitions"]] == ["pending"]
+
+
 async def test_a_history_has_every_attempt_and_where_it_was(
     workflows: httpx.AsyncClient, server: Server
 ) -> None:
@@ -111,7 +118,8 @@ async def test_what_stages_used_is_summed_and_of_peaks_the_highest_counts(
     workflows: httpx.AsyncClient, server: Server
 ) -> None:
     run = await ran(workflows)
-    peaks = {"one": 5, "two": 7, "three": 6}
+    (first,) = await server.engine.storage.list_stages(UUID(run["uid"]))
+    peaks = {first.stage: 5, "two": 7, "three": 6}
     for name, peak in peaks.items():
         facts: Any = {"used": {"peak_memory_bytes": peak, "energy_joules": 1.5}, "result_bytes": 3}
         record = StageRecord(stage=name, cpu_seconds=0.5, **facts)
