@@ -19,6 +19,7 @@ from flowdapt_workers.crew import Crew
 from flowdapt_workers.jobs import Job, Unit, began
 from flowdapt_workers.mapped import Mapped
 from flowdapt_workers.processes import Kind, Process
+from flowdapt_workers.queues import Queue
 from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.wire import Message
@@ -68,7 +69,7 @@ class Dispatch:
         )
         self.numbers = itertools.count(1)
         self.contexts = contexts
-        self._jobs: deque[Job] = deque()
+        self._jobs = Queue()
         self._spooled: set[str] = set()
         self._taken: dict[int, Taken] = {}
         self._idle: set[Unit] = set()  # that wait for others to be computed
@@ -104,29 +105,35 @@ class Dispatch:
 
     def queue(self, job: Job, *, first: bool = False) -> None:
         """Have a job computed; it starts as soon as there is room."""
-        if first:
-            self._jobs.appendleft(job)
-        else:
-            self._jobs.append(job)
+        self._jobs.add(job, first=first)
         self.pump()
 
     def pump(self) -> None:
-        """Give units to workers, while anything fits. Mapped stages take turns with what waits."""
-        for _ in range(len(self._jobs)):
-            if not self._jobs or self._ledger.exhausted:
-                return
-            job = self._jobs.popleft()
-            alone = not self._jobs
+        """Give units to workers, while anything fits; a lower priority has what others leave."""
+        for line in self._jobs.lines():
+            while self._take_turns(line):
+                pass
+
+    def _take_turns(self, line: deque[Job]) -> bool:
+        """Give a unit of each job, or all of one that is alone; tell whether any was given."""
+        given = False
+        for _ in range(len(line)):
+            if not line or self._ledger.exhausted:
+                return False
+            job = line.popleft()
+            alone = not line
             while not job.over and job.waiting() and self._give(job):
+                given = True
                 if not alone and not job.is_async:
                     break
             if not job.over and (job.waiting() or job.paused or isinstance(job, Mapped)):
-                self._jobs.append(job)
+                line.append(job)
+        return given
 
     def resume(self, job: Job) -> None:
         """Go on with a job, in which there is something to compute again."""
         if not job.over and job not in self._jobs:
-            self._jobs.append(job)
+            self._jobs.add(job)
         self.pump()
 
     def _give(self, job: Job) -> bool:
@@ -282,7 +289,7 @@ class Dispatch:
         if unit.deferred:
             process.deferred -= 1
         if unit.piece is None and not job.over:  # those that map stay in the queue
-            self._jobs.append(job)
+            self._jobs.add(job)
         self._ledger.give(self._taken.pop(number))
         self._freed(process, unit)
 
@@ -323,7 +330,7 @@ class Dispatch:
                 job.lost(unit, cause)
             self.moved(job)
             if job not in self._jobs and not job.over:
-                self._jobs.append(job)
+                self._jobs.add(job)
         self.pump()
 
     async def lookup(self, kind: Kind, targets: Sequence[str]) -> Problems:

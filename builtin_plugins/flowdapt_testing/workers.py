@@ -17,7 +17,7 @@ from flowdapt_workers.tallies import UNKNOWN, unpacked
 from flowdapt.events import ITEM_YIELDED, Event
 from flowdapt.executors import LOST_ATTEMPTS
 from flowdapt.runs import RunState
-from flowdapt_testing.desks import Desk, mapped_stage
+from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
 from flowdapt_testing.stopping import StoppingSuite
 
@@ -237,6 +237,28 @@ class WorkerSuite(StoppingSuite):
         )
 
         assert result == [2, 2]
+
+    async def test_elements_of_a_stage_with_a_higher_priority_go_first(
+        self, desk: Desk, tmp_path: Path
+    ) -> None:
+        user = desk.defined("""
+            import time
+            def each(file):
+                with open(file, "a") as noted: noted.write("x")
+                time.sleep(0.005)
+                with open(file[:-1] + "all", "a") as noted: noted.write(file[-1])
+        """)
+        files = [str(tmp_path / name) for name in "12"]
+        each = mapped_stage("a", user.each, map_on="files", chunk_size=1)
+
+        low = await desk.begin(each, files=files[:1] * 100)
+        await until(lambda: Path(files[0]).exists())
+        await desk.run(each | {"priority": 1}, files=files[1:] * 100)
+
+        assert (await desk.ended(low)).run.failure is None
+        order = (tmp_path / "all").read_text()
+        between = order[order.index("2") : order.rindex("2")]
+        assert between.count("1") < 25  # in turns, about 100
 
     async def test_a_stage_that_wants_all_of_something_has_it_alone(self, desk: Desk) -> None:
         user = desk.defined("""

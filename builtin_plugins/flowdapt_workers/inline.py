@@ -413,7 +413,7 @@ class InlineExecutor(Executor):
                 )
                 return work() if limit is None else limit.called(work)
             enter = functools.partial(variables.run, function.enter, arguments)
-            return await self._in_thread(clock.started_by(enter), tell, limit)
+            return await self._in_thread(clock.started_by(enter), tell, limit, call.priority)
         except asyncio.CancelledError:
             trial.cancel()  # a thread goes on, and is to know
             raise
@@ -427,7 +427,7 @@ class InlineExecutor(Executor):
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def _in_thread(
-        self, call: Callable[[Tell], Any], tell: Tell | None, limit: Limit | None
+        self, call: Callable[[Tell], Any], tell: Tell | None, limit: Limit | None, priority: int
     ) -> Any:
         """Call a function in another thread; a generator is closed once nobody waits for it.
 
@@ -444,7 +444,7 @@ class InlineExecutor(Executor):
         work = functools.partial(call, take)
         try:
             if self._pool is not None:
-                await self._pool.take()
+                await self._pool.take(priority)
             if limit is not None:
                 return await limit.elsewhere(self.called, work)
             return await self.called(work)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from heapq import heappop, heappush
 from typing import ParamSpec, TypeVar
 
 MOST_THREADS = 10_000  #: with those that wait for what others compute
@@ -24,15 +25,19 @@ class Pool(ThreadPoolExecutor):
         super().__init__(MOST_THREADS, "flowdapt-stage")
         self._loop = asyncio.get_running_loop()
         self._free = places
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
 
-    async def take(self) -> None:
-        """Wait for a place, for what is submitted at once."""
+    async def take(self, priority: int = 0) -> None:
+        """Wait for a place, for what is submitted at once.
+
+        :param priority: higher goes first
+        """
         if self._free > 0:
             self._free -= 1
             return
         turn: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(turn)
+        heappush(self._waiting, (-priority, next(self._numbers), turn))
         try:
             await turn
         except asyncio.CancelledError:
@@ -44,7 +49,7 @@ class Pool(ThreadPoolExecutor):
         """Let others have the place of a thread that waits for what they compute."""
         self._free += 1
         while self._waiting and self._free > 0:
-            turn = self._waiting.popleft()
+            *_, turn = heappop(self._waiting)
             if not turn.done():
                 self._free -= 1
                 turn.set_result(None)

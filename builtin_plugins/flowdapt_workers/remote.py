@@ -27,6 +27,7 @@ from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
 from flowdapt_workers.mapped import Mapped
 from flowdapt_workers.parts import Held, Part
+from flowdapt_workers.queues import Queue
 from flowdapt_workers.submitting import LEAST_CPUS, SubmittingExecutor
 from flowdapt_workers.uses import CPU_WATTS, GPU_WATTS, watts
 from flowdapt_workers.wire import Message
@@ -83,7 +84,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._host = Host(app_dir=None)  # type: ignore[arg-type]  # replaced when it is started
         self._facts: dict[str, Any] = {}
         self._nodes: list[Node] = []
-        self._jobs: list[Job] = []
+        self._jobs = Queue()
         self._sent: dict[int, _Sent] = {}
         self._briefings = Briefings()
         self._reconnecting: asyncio.Task[None] | None = None
@@ -217,24 +218,31 @@ class RemoteExecutor(SubmittingExecutor):
 
     def queue(self, job: Job, *, first: bool = False) -> None:
         """Have a job computed."""
-        self._jobs.insert(0 if first else len(self._jobs), job)
+        self._jobs.add(job, first=first)
         self._pump()
 
     def _enqueue(self, job: Job) -> None:
         if job not in self._jobs and not job.over:
-            self._jobs.append(job)
+            self._jobs.add(job)
 
     def _pump(self) -> None:
-        """Send orders, those of mapped stages only so far ahead that their size can be learned."""
+        """Send orders, those of mapped stages only so far ahead that their size can be learned.
+
+        What has a lower priority than one that could send more waits, if it needs no less.
+        """
         if self._link is None:
             for job in self._jobs:
                 self.moved(job)
             return
+        before: dict[frozenset[str], int] = {}  # such a priority, by what is needed
         for job in list(self._jobs):
+            if any(p > job.call.priority and job.wanted.keys() >= n for n, p in before.items()):
+                continue
             slots = capacities.slots(self._nodes, job.wanted)
             ahead = AHEAD * slots + SEEN_AHEAD * self._elastic
             while not job.over and job.waiting() and job.admitted():
                 if isinstance(job, Mapped) and job.out >= ahead:
+                    before.setdefault(frozenset(job.wanted), job.call.priority)
                     break
                 self._send(job, job.take(slots))
             if job.over or not (job.waiting() or job.paused or isinstance(job, Mapped)):
