@@ -15,7 +15,7 @@ class Staying(RemoteExecutor):
 
     async def start(self, host: Host) -> None:
         """Connect, the first time."""
-        if self._link is None:
+        if self._connection.link is None:
             await super().start(host)
         self._host = host
 

@@ -55,6 +55,9 @@ def inspect(run: Record, stages: Sequence[Record], history: Record, form: Form) 
     table(_filled([_row(stage) | {"stage": short(stage["stage"], out.width)} for stage in stages]))
     if history["used"].get("peak_memory_bytes"):  # else nothing was measured
         say(f"in all: {used(history['used'])}")
+    for change in history["transitions"]:
+        if change["state"] == "resumed":
+            say(f"a server that was started anew went on with it at {change['at']}")
     left_out(stages)
     if run["state"] in ("failed", "cancelled"):
         typer.echo()

@@ -125,7 +125,9 @@ class Transition(Model):
 
     at: Timestamp
     stage: str | None = Field(None, description="Absent of the run itself.")
-    state: str = Field(description="Of a stage also `ready`: no worker has it yet.")
+    state: str = Field(
+        description="Of a stage also `ready`: no worker has it yet; of a run also `resumed`."
+    )
     attempt: int | None = None
     worker: str | None = None
     node: str | None = Field(None, description="The machine of the worker.")

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from flowdapt.events import RUN_RESUMED
 from flowdapt.resources import timestamp
 from flowdapt.runs import RunState
+from flowdapt.storage import EventQuery
 from flowdapt_rest.shapes import RunHistory, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from flowdapt.runs import Run, StageRecord
+    from flowdapt.storage import Storage
 
 READY = "ready"  #: of a stage whose inputs are there; it is `running` once a worker took it
 PEAK = "peak_"  #: how amounts are named of which a run has the highest and not the sum
 
 
-def history(run: Run, records: Sequence[StageRecord]) -> RunHistory:
-    """Return all of it, made of what is kept of the run and of its stages."""
+async def resumed(storage: Storage, run: Run) -> list[str]:
+    """Return when servers went on with a run, as long as its events are kept."""
+    found: list[str] = []
+    query, looked = EventQuery(run=run.uid, limit=1000), -1
+    while run.resumed and query.after != looked:
+        looked = query.after
+        page = await storage.read_events(query)
+        events = map(orjson.loads, page.entries.values())
+        found += [event["time"] for event in events if event["type"] == RUN_RESUMED]
+        query = replace(query, after=page.next)
+    return found
+
+
+def history(run: Run, records: Sequence[StageRecord], resumed: Sequence[str] = ()) -> RunHistory:
+    """Return all of it, made of what is kept of the run and of its stages.
+
+    :param resumed: when servers went on with it
+    """
     begun = run.state.value if run.state is RunState.PENDING else "running"
     found = [_of(run, timestamp(run.started_at), begun)]
     if run.finished_at is not None:
         found.append(_of(run, timestamp(run.finished_at), run.state.value))
+    found += [_of(run, at, "resumed") for at in resumed]
     for record in records:
         found.extend(_of_stage(run, record))
     # The run's own first and last where several have one time.

@@ -127,7 +127,8 @@ class RunDetailRoutes:
         schema = negotiated(request)
         run = await self.engine.find_run(request.path_params["identifier"])
         records = await self.engine.stages(run.uid)
-        return schema.reply(orjson.dumps(histories.history(run, records)))
+        resumed = await histories.resumed(self.engine.storage, run)
+        return schema.reply(orjson.dumps(histories.history(run, records, resumed)))
 
     async def result(self, request: Request) -> Response:
         """Return what a stage handed on, pickled, where it is small enough to be stored.

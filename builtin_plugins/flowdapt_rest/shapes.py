@@ -233,13 +233,16 @@ class Transition(TypedDict):
     """A run, or a stage of it, became something else.
 
     :ivar stage: absent of the run itself
-    :ivar state: of a stage, also `ready`: its inputs are there, and no worker has it yet
+    :ivar state: of a stage, also `ready`: its inputs are there, and no worker has it yet; of a run,
+        also `resumed`: a server that was started anew went on with it
     :ivar attempt: counts from 1; absent where none has begun, like `worker` and `node`
     """
 
     at: Moment
     stage: str | None
-    state: Literal["ready", "running", "finished", "failed", "cancelled", "pending", "skipped"]
+    state: Literal[
+        "ready", "running", "finished", "failed", "cancelled", "pending", "skipped", "resumed"
+    ]
     attempt: int | None
     worker: str | None
     node: str | None

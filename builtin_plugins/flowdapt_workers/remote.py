@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
-import flowdapt
-from flowdapt.context import PLACES, WorkflowRunContext
-from flowdapt.errors import NeverFits, ResultsLost, RunCancelled, ServerError, StageError
+from flowdapt.context import WorkflowRunContext
+from flowdapt.errors import NeverFits, ResultsLost, RunCancelled, StageError
 from flowdapt.executors import Call, Host, Node, Progress, Ref
 from flowdapt.storage import LogBlock
 from flowdapt_workers import capacities, payloads
 from flowdapt_workers.asking import Answering, Asked
 from flowdapt_workers.briefings import Briefings
 from flowdapt_workers.calls import Done, Failed, Order
-from flowdapt_workers.clusters import Surroundings
+from flowdapt_workers.connection import Connection
 from flowdapt_workers.failures import NodesUnfit
 from flowdapt_workers.jobs import Job, Single, Unit, began
-from flowdapt_workers.link import Link
 from flowdapt_workers.lookups import LOOKUPS, task_of
 from flowdapt_workers.mapped import Mapped
 from flowdapt_workers.parts import Held, Part
@@ -37,7 +34,6 @@ logger = logging.getLogger(__name__)
 AHEAD = 2  #: orders of a mapped stage for each that can be computed at once
 SEEN_AHEAD = 64  #: further ones where nodes may join: whoever adds them goes by what waits
 PLUGINS_KEPT = 4  #: plugin sets that nodes which join prepare before anything is computed there
-RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
 
 
 @dataclass(slots=True)
@@ -79,17 +75,23 @@ class RemoteExecutor(SubmittingExecutor):
     ) -> None:
         super().__init__()
         self.watts = watts(cpu_watts, gpu_watts)
-        self._elastic, self._options = elastic, options
-        self._link: Link | None = None
+        self._elastic = elastic
         self._host = Host(app_dir=None)  # type: ignore[arg-type]  # replaced when it is started
-        self._facts: dict[str, Any] = {}
         self._nodes: list[Node] = []
         self._jobs = Queue()
         self._sent: dict[int, _Sent] = {}
         self._briefings = Briefings()
-        self._reconnecting: asyncio.Task[None] | None = None
         self._plugins: dict[str, Path] = {}  # the sets in use, each with where its wheels are
-        self._down = ""  # why the cluster cannot be reached; empty while it can
+        self._connection = Connection(
+            self.cluster,
+            self.name,
+            self.objects,
+            options,
+            received=self._received,
+            lost=self._lost_all,
+            away=self._tell_all,
+            back=self._pump,
+        )
 
     async def start(self, host: Host) -> None:
         """Start a cluster, or connect to one.
@@ -98,62 +100,20 @@ class RemoteExecutor(SubmittingExecutor):
         """
         self._host = host
         self.contexts[LOOKUPS] = payloads.pack(payloads.dump(WorkflowRunContext()))
-        error = await self._connect()
-        if error is not None:
-            raise ServerError(f"the {self.name} cluster is not available: {error[0]}")
+        await self._connection.open(host)
 
     async def stop(self) -> None:
         """Let go of the cluster; one that was started for this server ends."""
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
-            await asyncio.gather(self._reconnecting, return_exceptions=True)
         for job in self._jobs:
             job.failed(RunCancelled("the executor was stopped"))
         for sent in self._sent.values():
             sent.unit.job.failed(RunCancelled("the executor was stopped"))
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        await self._connection.close()
 
     # The cluster -----------------------------------------------------------------------------
 
-    async def _connect(self) -> tuple[str, bool] | None:
-        """Start a gateway; return why it does not reach the cluster, and whether it never will."""
-        environment, socket = {}, None
-        if (places := self._host.places) is not None:
-            environment[PLACES] = json.dumps(astuple(places))
-            if places.memory is not None and places.memory.target == self.objects:
-                socket = Path(json.loads(places.memory.options)["path"])
-        link = Link(self._received, self._gone)
-        surroundings = Surroundings(
-            server=link.name,
-            version=flowdapt.__version__,
-            app_dir=self._host.app_dir,
-            environment=environment,
-            log_level=self._host.log_level,
-            socket=socket,
-        )
-        try:
-            answer = await link.open(self.cluster, self._options, surroundings)
-        except OSError as error:  # such as that no process can be started
-            await link.close()
-            return str(error), False
-        except BaseException:  # such as that the executor is stopped
-            await link.close()
-            raise
-        if answer[0] != "up":
-            await link.close()
-            return answer[1], answer[2]
-        self._facts, self._down, self._link = answer[1], "", link
-        return None
-
-    def _gone(self) -> None:
-        """Notice that the gateway ended; have another one take over."""
-        link, self._link = self._link, None
-        if link is None:
-            return
-        self._down = self._down or "the process that held the connection ended"
-        logger.error("the %s cluster is lost: %s", self.name, self._down)
+    def _lost_all(self) -> None:
+        """Compute again what a gateway had that ended."""
         self._nodes = []
         self._briefings.clear()
         sent, self._sent = self._sent, {}
@@ -162,7 +122,6 @@ class RemoteExecutor(SubmittingExecutor):
                 job.failed(self._lost(f"stage {job.call.stage!r} has computed so far"))
         for one in sent.values():
             self._give_back(one)
-        self._reconnecting = asyncio.create_task(self._reconnect(link))
 
     def _give_back(self, sent: _Sent) -> None:
         """Queue what a gateway had and cannot answer any more."""
@@ -182,24 +141,12 @@ class RemoteExecutor(SubmittingExecutor):
         self._enqueue(job)
 
     def _lost(self, what: str) -> ResultsLost:
-        said = f"the {self.name} cluster was lost ({self._down}), and with it what"
+        said = f"the {self.name} cluster was lost ({self._connection.down}), and with it what"
         return ResultsLost(f"{said} {what}")
 
-    async def _reconnect(self, old: Link) -> None:
-        """Try to reach the cluster until that works."""
-        await old.close(at_once=True)
-        pause, longest = RECONNECT_SECONDS
-        while (error := await self._connect()) is not None:
-            self._down, final = error
-            logger.warning("the %s cluster is not available: %s", self.name, self._down)
-            if final:  # until somebody changes something
-                pause = longest
-            for job in self._jobs:
-                self.moved(job)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
-        logger.warning("the %s cluster is available again", self.name)
-        self._pump()
+    def _tell_all(self) -> None:
+        for job in self._jobs:
+            self.moved(job)
 
     # Orders ----------------------------------------------------------------------------------
 
@@ -230,9 +177,8 @@ class RemoteExecutor(SubmittingExecutor):
 
         What has a lower priority than one that could send more waits, if it needs no less.
         """
-        if self._link is None:
-            for job in self._jobs:
-                self.moved(job)
+        if self._connection.link is None:
+            self._tell_all()
             return
         before: dict[frozenset[str], int] = {}  # such a priority, by what is needed
         for job in list(self._jobs):
@@ -254,8 +200,8 @@ class RemoteExecutor(SubmittingExecutor):
         self._pump()
 
     def _send(self, job: Job, unit: Unit) -> None:
-        assert self._link is not None  # noqa: S101 - asked before
-        number, task = next(self._numbers), job.task
+        link, number, task = self._connection.link, next(self._numbers), job.task
+        assert link is not None  # noqa: S101 - asked before
         order = Order(
             number=number,
             block=number,
@@ -273,8 +219,8 @@ class RemoteExecutor(SubmittingExecutor):
         )
         self._sent[number] = _Sent(order, unit)
         context, snapshots = self.contexts[task.run], self._host.snapshots
-        self._briefings.give(self._link, task.run, job.kind.code, context, snapshots)
-        self._link.send("submit", order)
+        self._briefings.give(link, task.run, job.kind.code, context, snapshots)
+        link.send("submit", order)
         if unit.piece is None and job.worker is None:
             self.moved(job)  # it waits no more
 
@@ -292,7 +238,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._pump()
 
     def _on_down(self, reason: str) -> None:
-        self._down = reason
+        self._connection.down = reason
 
     def _on_log(self, run: str, stage: str, lines: bytes, count: int) -> None:
         if run != LOOKUPS:
@@ -306,8 +252,7 @@ class RemoteExecutor(SubmittingExecutor):
 
     def _on_ask(self, number: int, question: int, asked: Asked | None, *of: Any) -> None:
         def tell(text: bytes) -> None:
-            if self._link is not None:
-                self._link.send("answer", number, question, text)
+            self._connection.send("answer", number, question, text)
 
         if (sent := self._sent.get(number)) is not None:
             if not sent.unit.job.over:
@@ -328,8 +273,8 @@ class RemoteExecutor(SubmittingExecutor):
 
     def _expire(self, number: int) -> None:
         """Have an order stopped that took too long; an answer comes all the same."""
-        if self._link is not None and number in self._sent:
-            self._link.send("expire", number)
+        if number in self._sent:
+            self._connection.send("expire", number)
 
     def _began(self, job: Job, worker: str, ago: float = 0.0) -> None:
         job.worker, job.began = worker, began(worker, worker.partition(" on ")[2], ago=ago)
@@ -426,8 +371,8 @@ class RemoteExecutor(SubmittingExecutor):
         self._host.on_progress(progress)
 
     def _waits_for(self, job: Job) -> str | None:
-        if self._down and job.waiting():
-            return f"the {self.name} cluster is not available: {self._down}"
+        if (down := self._connection.down) and job.waiting():
+            return f"the {self.name} cluster is not available: {down}"
         if not self._nodes:
             return f"the {self.name} cluster has no node"
         if problems := capacities.problems(self._nodes):
@@ -447,27 +392,19 @@ class RemoteExecutor(SubmittingExecutor):
         self._plugins[plugins] = wheels
         for old in list(self._plugins)[:-PLUGINS_KEPT]:
             del self._plugins[old]
-        return await self._prepared(plugins, wheels)
+        return await self._connection.prepare(plugins, wheels, look=False)
 
     async def verify(self, plugins: str) -> Mapping[str, str]:
         """Compare what nodes have of a plugin set with what they should have."""
-        return await self._prepared(plugins, Path(), look=True)
-
-    async def _prepared(self, plugins: str, wheels: Path, *, look: bool = False) -> dict[str, str]:
-        down = self._down or "the connection is lost"
-        if self._link is not None:
-            found = await self._link.prepare(plugins, wheels, look=look)
-            if found is not None:
-                return found
-        return {f"the {self.name} cluster": f"it cannot be reached: {down}"}
+        return await self._connection.prepare(plugins, Path(), look=True)
 
     def _prepare_new(self, before: Sequence[Node]) -> None:
         """Have nodes that joined prepare what others have; who computes there does not wait."""
         known = {node.name for node in before}
-        if self._link is None or all(node.name in known for node in self._nodes):
+        if all(node.name in known for node in self._nodes):
             return
         for plugins, wheels in self._plugins.items():
-            self._link.send("prepare", 0, plugins, str(wheels), False)
+            self._connection.send("prepare", 0, plugins, str(wheels), False)
 
     # Results ---------------------------------------------------------------------------------
 
@@ -483,7 +420,7 @@ class RemoteExecutor(SubmittingExecutor):
         return [next(brought) if isinstance(part, Held) else bytes(part) for part in parts]  # type: ignore[arg-type]  # those of one process never come here
 
     async def _fetched(self, held: list[Held]) -> list[bytes]:
-        found = None if self._link is None else await self._link.fetch(held)
+        found = await self._connection.fetch(held)
         if found is None:
             raise ResultsLost(f"the result was on the {self.name} cluster, and is lost")
         return found
@@ -515,15 +452,15 @@ class RemoteExecutor(SubmittingExecutor):
         numbers = [number for number, sent in self._sent.items() if sent.unit.job in jobs]
         for number in numbers:
             self._sent.pop(number).unit.end()
-        if self._link is not None and numbers:
-            self._link.send("cancel", numbers)
+        if numbers:
+            self._connection.send("cancel", numbers)
         self._pump()  # a gate may have opened
 
     async def release(self, run: UUID) -> None:
         """Forget a run: its context, and what of it is on the cluster."""
         self.contexts.pop(run.hex, None)
-        if self._link is not None:
-            self._briefings.release(self._link, run.hex)
+        if self._connection.link is not None:
+            self._briefings.release(self._connection.link, run.hex)
 
     async def nodes(self) -> Sequence[Node]:
         """Return the nodes of the cluster, as they were a moment ago."""
@@ -531,5 +468,9 @@ class RemoteExecutor(SubmittingExecutor):
 
     def describe(self) -> dict[str, Any]:
         """Return where the cluster is, and what it says of itself."""
-        facts = {**self._facts, "nodes": [node.name for node in self._nodes if node.alive]}
-        return facts | ({"unavailable": self._down} if self._down else {})
+        facts = {
+            **self._connection.facts,
+            "nodes": [node.name for node in self._nodes if node.alive],
+        }
+        down = self._connection.down
+        return facts | ({"unavailable": down} if down else {})

@@ -35,8 +35,8 @@ async def measure(repeat: int) -> list[Figure]:
                 "last 100 runs": [
                     partial(e.storage.list_runs, RunQuery(limit=100)) for e in (few, many)
                 ],
-                "last 100 of a workflow": [
-                    partial(e.storage.list_runs, RunQuery(workflow="w3", limit=100))
+                "last 10 of a workflow": [
+                    partial(e.storage.list_runs, RunQuery(workflow="w3", limit=10))
                     for e in (few, many)
                 ],
                 "a run": [partial(run, e, "noop") for e in (few, many)],

@@ -146,7 +146,7 @@ async def test_what_forks_workers_may_be_killed_again_and_again_as_it_starts(
 ) -> None:
     crew = crew_of(desk)
     zygote = crew._zygote
-    start, killed = zygote.start, []
+    start, killed = zygote.start, list[int]()
 
     async def start_and_die() -> None:
         await start()

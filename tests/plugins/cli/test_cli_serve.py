@@ -121,9 +121,15 @@ def test_what_was_acknowledged_is_there_after_the_server_was_killed(
             flowdapt("--server", second.address, "get", "run", run["uid"], "-o", "json").json()
             for run in (ended, cut_off)
         ]
+        inspect = ("--server", second.address, "inspect", "run", cut_off["uid"])
+        changes = flowdapt(*inspect, "-o", "json").json()["transitions"]
+        said = flowdapt(*inspect).out
 
     assert after[0]["result"] == ended["result"]
     assert (after[1]["state"], after[1]["resumed"]) == ("finished", 1)
+    of_the_run = [change for change in changes if change["stage"] is None]
+    assert [change["state"] for change in of_the_run] == ["running", "resumed", "finished"]
+    assert f"a server that was started anew went on with it at {of_the_run[1]['at']}" in said
 
 
 def test_a_draining_server_lets_runs_end_and_accepts_no_more(

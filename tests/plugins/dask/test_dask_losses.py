@@ -137,11 +137,11 @@ async def test_a_scheduler_that_comes_back_is_reached_again(
 
 async def test_a_gateway_that_is_killed_is_replaced(desk: Desk) -> None:
     executor: Any = desk.executor
-    link = executor._link
+    link = executor._connection.link
     assert link is not None
     assert link._process is not None
 
     os.kill(link._process.pid, signal.SIGKILL)
 
-    await until(lambda: executor._link is not link)
+    await until(lambda: executor._connection.link is not link)
     assert await desk.result(stage("a", lambda: 2)) == 2

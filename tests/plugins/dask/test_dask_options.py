@@ -32,8 +32,8 @@ def test_options_of_earlier_releases_are_taken() -> None:
     )
 
     assert executor._elastic
-    assert executor._options["memory"] == 4e9
-    assert not {"cluster_address", "cpus", "threads", "pip"} & set(executor._options)
+    assert executor._connection.options["memory"] == 4e9
+    assert not {"cluster_address", "cpus", "threads", "pip"} & set(executor._connection.options)
 
 
 @pytest.mark.parametrize(

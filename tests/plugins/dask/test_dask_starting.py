@@ -30,7 +30,7 @@ def options() -> dict[str, Any]:
 
 def gateway(executor: Any) -> psutil.Process:
     """Return the process that holds the cluster."""
-    return psutil.Process(executor._link._process.pid)
+    return psutil.Process(executor._connection.link._process.pid)
 
 
 async def test_a_cluster_of_this_machine_has_what_was_asked_for(desk: Desk) -> None:

@@ -47,7 +47,7 @@ async def desk(own_nodes: RayNodes, tmp_path: Path) -> AsyncIterator[Desk]:
 async def test_a_server_finds_its_cluster_again_when_the_head_node_was_lost(
     desk: Desk, own_nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowdapt_workers.remote.RECONNECT_SECONDS", (0.5, 0.5))
+    monkeypatch.setattr("flowdapt_workers.connection.RECONNECT_SECONDS", (0.5, 0.5))
     begun, go = tmp_path / "begun", tmp_path / "go"
 
     def waits(begun: str, go: str) -> int:

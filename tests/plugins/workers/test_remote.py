@@ -14,7 +14,7 @@ import psutil
 import pytest
 from flowdapt_testing.desks import Desk, mapped_stage, until
 from flowdapt_testing.desks import user_stage as stage
-from flowdapt_workers import remote
+from flowdapt_workers import connection
 
 from flowdapt.errors import ServerError
 from flowdapt.events import ITEM_YIELDED, STAGE_CHANGED, Event
@@ -51,7 +51,7 @@ def cluster(tmp_path: Path) -> Path:
 async def desk(
     tmp_path: Path, cluster: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(remote, "RECONNECT_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr(connection, "RECONNECT_SECONDS", (0.05, 0.1))
     desk = await Desk.over(HereExecutor(folder=str(cluster), **options), tmp_path)
     yield desk
     await desk.engine.stop()
