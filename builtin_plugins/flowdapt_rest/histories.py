@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from flowdapt.events import RUN_RESUMED
+from flowdapt.events import RUN_RESUMED, RUN_STARTED
 from flowdapt.resources import timestamp
 from flowdapt.runs import RunState
 from flowdapt.storage import EventQuery
@@ -20,36 +20,47 @@ if TYPE_CHECKING:
     from flowdapt.storage import Storage
 
 READY = "ready"  #: of a stage whose inputs are there; it is `running` once a worker took it
+BEGUN = ("pending", "running")  #: before anything of its stages
 PEAK = "peak_"  #: how amounts are named of which a run has the highest and not the sum
 
 
-async def resumed(storage: Storage, run: Run) -> list[str]:
-    """Return when servers went on with a run, as long as its events are kept."""
-    found: list[str] = []
+async def told(storage: Storage, run: Run) -> list[dict[str, Any]]:
+    """Return the events that tell how a run was accepted and gone on with, as far as kept."""
+    found: list[dict[str, Any]] = []
     query, looked = EventQuery(run=run.uid, limit=1000), -1
-    while run.resumed and query.after != looked:
+    while query.after != looked:
         looked = query.after
         page = await storage.read_events(query)
         events = map(orjson.loads, page.entries.values())
-        found += [event["time"] for event in events if event["type"] == RUN_RESUMED]
+        found += [event for event in events if event["type"] in (RUN_STARTED, RUN_RESUMED)]
         query = replace(query, after=page.next)
     return found
 
 
-def history(run: Run, records: Sequence[StageRecord], resumed: Sequence[str] = ()) -> RunHistory:
+def history(
+    run: Run, records: Sequence[StageRecord], events: Iterable[dict[str, Any]] = ()
+) -> RunHistory:
     """Return all of it, made of what is kept of the run and of its stages.
 
-    :param resumed: when servers went on with it
+    :param events: as :func:`told` returns them
     """
-    begun = run.state.value if run.state is RunState.PENDING else "running"
-    found = [_of(run, timestamp(run.started_at), begun)]
+    queued, state = run.state is RunState.PENDING, run.state.value
+    found = []
+    for event in events:
+        if event["type"] == RUN_RESUMED:
+            found.append(_of(run, event["time"], "resumed"))
+        elif event["data"]["state"] == RunState.PENDING:
+            queued = True
+    found.append(_of(run, timestamp(run.started_at), "pending" if queued else "running"))
+    if queued and records:  # it left the queue when its first stage was ready
+        begun = min(record.started_at for record in records)
+        found.append(_of(run, timestamp(begun), "running"))
     if run.finished_at is not None:
-        found.append(_of(run, timestamp(run.finished_at), run.state.value))
-    found += [_of(run, at, "resumed") for at in resumed]
+        found.append(_of(run, timestamp(run.finished_at), state))
     for record in records:
         found.extend(_of_stage(run, record))
     # The run's own first and last where several have one time.
-    found.sort(key=lambda one: (one["at"], one["stage"] is None and one["state"] != "running"))
+    found.sort(key=lambda one: (one["at"], one["stage"] is None and one["state"] not in BEGUN))
     return {"run": run.uid, "used": used(records), "transitions": found}
 
 

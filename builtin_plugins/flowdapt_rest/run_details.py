@@ -127,8 +127,8 @@ class RunDetailRoutes:
         schema = negotiated(request)
         run = await self.engine.find_run(request.path_params["identifier"])
         records = await self.engine.stages(run.uid)
-        resumed = await histories.resumed(self.engine.storage, run)
-        return schema.reply(orjson.dumps(histories.history(run, records, resumed)))
+        events = await histories.told(self.engine.storage, run)
+        return schema.reply(orjson.dumps(histories.history(run, records, events)))
 
     async def result(self, request: Request) -> Response:
         """Return what a stage handed on, pickled, where it is small enough to be stored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from flowdapt_workers import payloads
 from flowdapt.runs import Run, RunState, StageRecord
 from flowdapt.server import Server
 from tests.plugins.rest.callers import bearer
+from tests.plugins.rest.conftest import Stages
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +101,31 @@ def test_a_run_that_is_yet_to_begin_does_not_run() -> None:
     told = history(Run(workflow="w", state=RunState.PENDING), [])
 
     assert [one["state"] for one in told["transitions"]] == ["pending"]
+
+
+async def test_a_run_that_waited_in_a_queue_was_pending_and_then_running(
+    client: httpx.AsyncClient, server: Server, stages: Stages
+) -> None:
+    spec = {
+        "stages": [{"name": "only", "target": "rest_stages.waiting"}],
+        "options": {"concurrency": "queue"},
+    }
+    await client.post("/workflows/", json={"metadata": {"name": "line"}, "spec": spec})
+    await client.post("/workflows/line/run?wait=false")
+    await stages.reached.wait()
+    second = await client.post("/workflows/line/run?wait=false", headers=V1)
+    run = f"/workflows/run/{second.json()['uid']}"
+
+    before = (await client.get(f"{run}/history")).json()["transitions"]
+    stages.gate.set()
+    await asyncio.wait_for(server.engine.wait(UUID(second.json()["uid"])), 30)
+    after = (await client.get(f"{run}/history")).json()["transitions"]
+
+    assert [one["state"] for one in before] == ["pending"]
+    states = [(one["stage"], one["state"]) for one in after if one["state"] != "ready"]
+    assert states[:2] == [(None, "pending"), (None, "running")]
+    assert states[-1] == (None, "finished")
+    assert after == sorted(after, key=lambda one: one["at"])
 
 
 async def test_a_history_has_every_attempt_and_where_it_was(
