@@ -15,16 +15,15 @@ from uuid import UUID
 
 from flowdapt_workers.failures import original
 from flowdapt_workers.inline import InlineExecutor
-from flowdapt_workers.targets import built_in_types
+from flowdapt_workers.rules import rules
 
 from flowdapt.errors import InvalidResource
 from flowdapt.executors import Executor, Host, StageFailed
 from flowdapt.plugins import Plugins, offered
-from flowdapt.policies import Policy
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
 from flowdapt.storage import LogBlock
-from flowdapt.walks import Walk, stage_types
+from flowdapt.walks import Walk
 from flowdapt_embedded.memory import MemoryStorage
 
 
@@ -96,22 +95,15 @@ async def _run(
     namespace: str,
     executor: str | Executor,
 ) -> Any:
-    types, policies, spec = built_in_types(), list[Policy](), workflow.spec
-    by_plugin = isinstance(executor, str) and executor != "inline"
-    unusual = any(one.options or one.type not in types for one in spec.stages)
-    if by_plugin or unusual or spec.options:
-        plugins = Plugins.load(cache_dir=None)
-        types = stage_types(plugins)
-        offered_ = plugins.importable("policies", plugins.providers("policies"), what="policy")
-        policies = sorted((made(None) for _, made in offered_), key=lambda policy: policy.order)
-        for policy in policies:
-            await policy.check(workflow, "workflow")
+    plugins = None
     if isinstance(executor, Executor):
         made = executor
     elif executor == "inline":
         made = InlineExecutor()
     else:
+        plugins = Plugins.load(cache_dir=None)
         made = plugins.resolve("executors", executor)()
+    types, policies = await rules(workflow, plugins)
     run = Run(
         workflow=workflow.name,
         namespace=namespace,

@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from flowdapt.compute.resources.workflow.execute import execute_workflow
 
 from flowdapt import artifacts, context, objects
 from flowdapt.context import WorkflowRunContext
+from flowdapt.errors import InvalidResource
 
 KERNEL_ALONE = """
 import sys
@@ -238,6 +240,19 @@ async def test_a_workflow_that_fails_is_a_run_or_raises_what_the_stage_raised() 
     assert (run.state, run.result) == ("failed", ["KeyError", "'nothing'"])
     with pytest.raises(KeyError, match="nothing"):
         await execute_workflow(failing, return_result=True)
+
+
+@pytest.mark.anyio
+async def test_options_of_an_executed_workflow_count() -> None:
+    workflow = a_workflow(lambda: threading.Event().wait(2))
+    workflow["spec"]["options"] = {"timeout": 0.05}
+
+    run = await execute_workflow(workflow)
+
+    assert run.result[0] == "TimedOut"
+    workflow["spec"]["options"] = {"timeout": "soon"}
+    with pytest.raises(InvalidResource, match="timeout"):
+        await execute_workflow(workflow)
 
 
 @pytest.mark.anyio

@@ -8,15 +8,14 @@ from typing import Any
 
 from flowdapt.compute.executor.local import LocalExecutor
 from flowdapt_workers.failures import original
-from flowdapt_workers.targets import built_in_types
+from flowdapt_workers.rules import rules
 
 from flowdapt.errors import FlowdaptError
 from flowdapt.executors import Executor, StageFailed
-from flowdapt.plugins import Plugins, offered
-from flowdapt.policies import Policy
+from flowdapt.plugins import offered
 from flowdapt.resources import Workflow
 from flowdapt.runs import Run, RunState, named_values
-from flowdapt.walks import Walk, failure_of, stage_types
+from flowdapt.walks import Walk, failure_of
 
 __all__ = ["execute_workflow"]
 
@@ -76,12 +75,7 @@ async def _walk(  # noqa: PLR0917 - all of it is what the caller gave
     run: Run | None,
     executor: Executor,
 ) -> Walk:
-    types, policies, spec = built_in_types(), list[Policy](), workflow.spec
-    if spec.options or any(stage.options or stage.type not in types for stage in spec.stages):
-        plugins = Plugins.load(cache_dir=None)
-        types = stage_types(plugins)
-        found = plugins.importable("policies", plugins.providers("policies"), what="policy")
-        policies = sorted((made(None) for _, made in found), key=lambda policy: policy.order)
+    types, policies = await rules(workflow)
     facts: dict[str, Any] = {"namespace": namespace, "source": "manual", "config": config or {}}
     facts |= {"workflow": workflow.name, "input": named_values(values)}
     made = Run(**facts) if run is None else run.model_copy(update=facts)
