@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flowdapt.errors import nearest
+from flowdapt.executors import Call
 
 NAMES = ("concurrency", "rate")  #: the options
 
@@ -123,3 +126,46 @@ class Gate:
     def leave(self, unit: Unit) -> None:
         """Note that a unit is not computed any more."""
         self._at_once.units.discard(unit)
+
+
+def gate_of(call: Call, groups: dict[str, Group]) -> Gate | None:
+    """Return what limits the units of a call, where its options do.
+
+    :param groups: of the executor, by name
+    """
+    limits = Limits.of(call.options)
+    own = f"{call.context.run_data.get('workflow_uid')} {call.stage}"
+    return Gate(limits, groups, own) if limits.any else None
+
+
+class _Turn:
+    """A unit that somebody waits for until it ends."""
+
+    over = False
+
+
+class Turns:
+    """Has the tasks of an event loop pass the gates of their calls."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+        self._left = asyncio.Condition()
+
+    @asynccontextmanager
+    async def through(self, call: Call) -> AsyncIterator[None]:
+        """Wait until another unit of a call may be computed, which then is."""
+        gate, turn = gate_of(call, self._groups), _Turn()
+        if gate is None:
+            yield
+            return
+        async with self._left:
+            while (wait := gate.wait()) != 0.0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._left.wait(), wait)
+            gate.enter(turn)
+        try:
+            yield
+        finally:
+            gate.leave(turn)
+            async with self._left:
+                self._left.notify_all()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from threading import Event
@@ -37,6 +36,7 @@ from flowdapt.resources import now, timestamp
 from flowdapt.texts import to_json
 from flowdapt_workers import importing
 from flowdapt_workers.attempts import Attempts, Trial
+from flowdapt_workers.clocks import Clock
 from flowdapt_workers.elements import Account, Element, MapHandle, Waiting, gathered, numbered
 from flowdapt_workers.functions import (
     Arguments,
@@ -47,7 +47,7 @@ from flowdapt_workers.functions import (
     failure,
     name_of,
 )
-from flowdapt_workers.gates import Gate, Group, Limits
+from flowdapt_workers.gates import Turns
 from flowdapt_workers.limits import Limit
 from flowdapt_workers.pool import Pool
 from flowdapt_workers.server_asks import ServerAsks
@@ -60,40 +60,6 @@ def threads(*, cpus: int | str = "auto") -> InlineExecutor:
     """Make an executor that computes in threads of the server, one for each processor."""
     count = len(os.sched_getaffinity(0)) if cpus == "auto" else int(cpus)
     return InlineExecutor(threads=max(1, count))
-
-
-class _Turn:
-    """A call that counts in a group until it ends."""
-
-    over = False
-
-
-class _Clock:
-    """How long a function takes, from now on or from when a thread calls it.
-
-    :ivar cpu_seconds: processor time of the thread, once the function has ended
-    """
-
-    def __init__(self) -> None:
-        self.cpu_seconds: float | None
-        self._begun, self.cpu_seconds = time.perf_counter(), None
-
-    @property
-    def seconds(self) -> float:
-        """How long that is so far."""
-        return time.perf_counter() - self._begun
-
-    def started_by(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the same function, which starts the clock when it is called."""
-
-        def started(*args: Any) -> Any:
-            self._begun, cpu = time.perf_counter(), time.thread_time()
-            try:
-                return work(*args)
-            finally:
-                self.cpu_seconds = time.thread_time() - cpu
-
-        return started
 
 
 class InlineExecutor(Executor):
@@ -121,8 +87,7 @@ class InlineExecutor(Executor):
         self._code = ""
         self._computing = 0  # calls, all of that code
         self._rested = asyncio.Event()
-        self._groups: dict[str, Group] = {}
-        self._turns = asyncio.Condition()
+        self._turns = Turns()
 
     async def start(self, host: Host) -> None:
         """Get ready to take calls."""
@@ -365,24 +330,8 @@ class InlineExecutor(Executor):
 
         :raises TimeoutError: that took longer than it may
         """
-        limits = Limits.of(call.options)
-        if not limits.any:
+        async with self._turns.through(call):
             return await self._entered(call, function, arguments, trial, item=item, tell=tell)
-        gate, turn = (
-            Gate(limits, self._groups, f"{call.context.run_data.get('workflow_uid')} {call.stage}"),
-            _Turn(),
-        )
-        async with self._turns:
-            while (wait := gate.wait()) != 0.0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._turns.wait(), wait)
-            gate.enter(turn)
-        try:
-            return await self._entered(call, function, arguments, trial, item=item, tell=tell)
-        finally:
-            gate.leave(turn)
-            async with self._turns:
-                self._turns.notify_all()
 
     async def _entered(
         self,
@@ -401,7 +350,7 @@ class InlineExecutor(Executor):
         limit = Limit.of(Attempts.of(call.options), trial, call.stage, item)
         trials = self._trials.setdefault(call.run, set())
         trials.add(trial)
-        clock = _Clock()
+        clock = Clock()
         try:
             if function.is_async or (function.is_generator and tell and self._pool is None):
                 entered = function.enter_async(arguments, tell)

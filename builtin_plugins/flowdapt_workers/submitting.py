@@ -16,7 +16,7 @@ from flowdapt_workers import payloads
 from flowdapt_workers.attempts import Attempts
 from flowdapt_workers.calls import Piece, Task
 from flowdapt_workers.functions import check_count, elements_of, name_of
-from flowdapt_workers.gates import Gate, Group, Limits
+from flowdapt_workers.gates import Group, gate_of
 from flowdapt_workers.jobs import Job, JobHandle, Single
 from flowdapt_workers.mapped import MapHandle, Mapped
 from flowdapt_workers.processes import Kind
@@ -90,7 +90,7 @@ class SubmittingExecutor(Executor):
             wrong, task = error, replace(task, options={})
         if not isinstance(call, MapCall):
             single = Single(call, task, kind, wanted)
-            single.gate = self._gate(call)
+            single.gate = gate_of(call, self._groups)
             single.goes_on = self.resume
             single.use.cpu_watts, single.use.gpu_watts = self.watts
             if wrong is None:
@@ -109,17 +109,12 @@ class SubmittingExecutor(Executor):
             _feed(job)
         except ValueError as error:
             job.failed(_refused(call, error))
-        job.gate = self._gate(call)
+        job.gate = gate_of(call, self._groups)
         self.moved(job)
         self.queue(job)
         if call.final:
             return JobHandle(job, asyncio.ensure_future(self._put_together(job)))
         return MapHandle(job)
-
-    def _gate(self, call: Call) -> Gate | None:
-        limits = Limits.of(call.options)
-        own = f"{call.context.run_data.get('workflow_uid')} {call.stage}"
-        return Gate(limits, self._groups, own) if limits.any else None
 
     def restore(self, stored: bytes) -> Ref:
         """Return a reference to a result of an earlier server."""
