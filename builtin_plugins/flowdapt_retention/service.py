@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -74,7 +75,7 @@ class RetentionService(Service):
         for workflow in await self.engine.list(Workflow):
             if (seconds := workflow.spec.options.get("retention")) is not None:
                 try:
-                    await _until_none(partial(self._expire_runs_of, workflow.name, seconds))
+                    await self._expire_runs_of(workflow.name, seconds)
                 except ValueError:  # nobody checked it when it was applied
                     logger.warning("workflow %r has no sound 'retention'", workflow.name)
         await self.storage.delete_blobs("")  # those that have had their time
@@ -105,7 +106,7 @@ class RetentionService(Service):
                 await self.storage.delete_run(uid)
         return len(expired)
 
-    async def _expire_runs_of(self, workflow: str, seconds: float | str) -> int:
+    async def _expire_runs_of(self, workflow: str, seconds: float | str) -> None:
         before = now() - timedelta(seconds=_SECONDS.validate_python(seconds))
         query = RunQuery(
             workflow=workflow,
@@ -114,12 +115,14 @@ class RetentionService(Service):
             newest_first=False,
             limit=SWEPT_AT_ONCE,
         )
-        found = [stored.run for stored in await self.storage.list_runs(query)]
-        old = [run for run in found if run.finished_at is not None and run.finished_at < before]
-        for run in old:
-            with suppress(ResourceNotFound):  # somebody deleted it meanwhile
-                await self.storage.delete_run(run.uid)
-        return len(old)
+        with suppress(ResourceNotFound):  # somebody deleted one meanwhile; others go the next time
+            while found := [stored.run for stored in await self.storage.list_runs(query)]:
+                for run in found:
+                    if run.finished_at is not None and run.finished_at < before:
+                        await self.storage.delete_run(run.uid)
+                    else:  # it took long
+                        query = replace(query, cursor=run.uid)
+                await asyncio.sleep(0)  # others have their turn
 
 
 async def _until_none(remove: Callable[[], Awaitable[int]]) -> None:

@@ -255,6 +255,28 @@ async def test_a_workflow_may_keep_its_runs_for_a_shorter_time(serve: Serve) -> 
         assert sorted(left) == ["farm", "other", "other"]
 
 
+async def test_runs_that_took_long_hide_none_that_ended_before_them(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowdapt_retention.service.SWEPT_AT_ONCE", 2)
+    async with serve() as server:
+        spec = {
+            "stages": [{"name": "a", "target": "builtins.dict"}],
+            "options": {"retention": "1h"},
+        }
+        document = {"kind": "workflow", "metadata": {"name": "farm"}, "spec": spec}
+        await server.engine.apply(document)
+        begun = {"started_at": now() - timedelta(hours=3)}
+        long = [ended(minutes=n).model_copy(update=begun) for n in (1, 2, 3)]
+        short = [ended(hours=2, minutes=n).model_copy(update=begun) for n in (1, 2, 3)]
+        for run in (*long, *short):
+            await server.storage.add_run(run)
+
+        await RetentionService(server).sweep()
+
+        assert await kept_runs(server) == [run.uid for run in reversed(long)]
+
+
 async def test_blobs_that_had_their_time_are_removed(serve: Serve, tmp_path: Path) -> None:
     async with serve() as server:
         await server.storage.save_blob("old", b"x", seconds=0)
