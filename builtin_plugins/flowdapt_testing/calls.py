@@ -275,6 +275,14 @@ class CallSuite(AsyncCallSuite):
 
         assert await desk.result(each, n=[2, 3]) == [2, 6]
 
+    async def test_what_elements_of_a_higher_priority_wait_for_is_computed(
+        self, desk: Desk
+    ) -> None:
+        numbers = list(range(3 * await width(desk) + 1))
+        each = mapped_stage("a", "calls", map_on="n", chunk_size=1) | {"priority": 1}
+
+        assert await desk.result(each, n=numbers) == [2 * number for number in numbers]
+
     async def test_elements_of_one_chunk_each_have_a_child(self, desk: Desk, folder: Path) -> None:
         each = mapped_stage("a", "calls", map_on="n", chunk_size=3)
 

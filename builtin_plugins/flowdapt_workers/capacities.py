@@ -37,6 +37,11 @@ def shortage(nodes: Sequence[Node], wanted: Mapping[str, float]) -> str | None:
     return short
 
 
+def fits(nodes: Sequence[Node], wanted: Mapping[str, float]) -> bool:
+    """Tell whether a node has all that is wanted, be it free or not."""
+    return any(_usable(nodes)) and shortage(nodes, wanted) is None
+
+
 def slots(nodes: Sequence[Node], wanted: Mapping[str, float]) -> int:
     """Return how many calls that want as much can be computed at once, at least one."""
     count = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,6 +81,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._nodes: list[Node] = []
         self._jobs = Queue()
         self._sent: dict[int, _Sent] = {}
+        self._idle: set[Unit] = set()  # that wait for others to be computed, or did
         self._briefings = Briefings()
         self._plugins: dict[str, Path] = {}  # the sets in use, each with where its wheels are
         self._connection = Connection(
@@ -175,11 +177,14 @@ class RemoteExecutor(SubmittingExecutor):
     def _pump(self) -> None:
         """Send orders, those of mapped stages only so far ahead that their size can be learned.
 
-        What has a lower priority than one that could send more waits, if it needs no less.
+        What has a lower priority than one that could send more waits, if it needs no less. Where
+        that one has all its orders wait for others, or fits on no node, it would wait for ever.
         """
         if self._connection.link is None:
             self._tell_all()
             return
+        self._idle = {unit for unit in self._idle if unit.idle}
+        idle = Counter(unit.job for unit in self._idle)
         before: dict[frozenset[str], int] = {}  # such a priority, by what is needed
         for job in list(self._jobs):
             if any(p > job.call.priority and job.wanted.keys() >= n for n, p in before.items()):
@@ -188,7 +193,8 @@ class RemoteExecutor(SubmittingExecutor):
             ahead = AHEAD * slots + SEEN_AHEAD * self._elastic
             while not job.over and job.waiting() and job.admitted():
                 if isinstance(job, Mapped) and job.out >= ahead:
-                    before.setdefault(frozenset(job.wanted), job.call.priority)
+                    if job.out > idle[job] and capacities.fits(self._nodes, job.wanted):
+                        before.setdefault(frozenset(job.wanted), job.call.priority)
                     break
                 self._send(job, job.take(slots))
             if job.over or not (job.waiting() or job.paused or isinstance(job, Mapped)):
@@ -257,6 +263,9 @@ class RemoteExecutor(SubmittingExecutor):
         if (sent := self._sent.get(number)) is not None:
             if not sent.unit.job.over:
                 sent.unit.ask(self._host, question, asked, tell)
+                if sent.unit.idle and sent.unit not in self._idle:
+                    self._idle.add(sent.unit)
+                    self._pump()  # what it waits for may have a lower priority
             return
         run, stage, attempt = of
         if run in self.contexts:  # what was lost is made again, for which nobody waits here

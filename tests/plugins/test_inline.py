@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
 import threading
@@ -14,7 +15,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from flowdapt_workers.inline import AT_ONCE, InlineExecutor
+from flowdapt_workers.inline import AT_ONCE, InlineExecutor, threads
 from flowdapt_workers.targets import TYPES
 
 from flowdapt.context import WorkflowRunContext, get_run_context
@@ -430,4 +431,24 @@ async def test_targets_are_looked_up_in_the_present_code(modules: Path, tmp_path
     assert "did you mean 'laod'?" in str(wrong["inline_shed.load"])
     (modules / "inline_shed.py").write_text("def load(): ...")
     assert await executor.lookup(["inline_shed.load"], code=snapshots.take()) == {}
+    await executor.stop()
+
+
+async def test_what_waits_for_a_thread_goes_in_the_order_of_its_priority(tmp_path: Path) -> None:
+    began: asyncio.Queue[str] = asyncio.Queue()
+    executor, gate, order = threads(cpus=1), threading.Event(), list[str]()
+    told = Host(app_dir=tmp_path, on_progress=lambda progress: began.put_nowait(progress.stage))
+    await executor.start(told)
+    first = executor.submit(a_call(lambda: gate.wait(30)))
+    await began.get()
+
+    others = []
+    for name, priority in (("low", 0), ("high", 1)):
+        call = a_call(functools.partial(order.append, name), priority=priority)
+        others.append(executor.submit(call))
+        await began.get()
+    gate.set()
+    await asyncio.gather(first.outcome, *(other.outcome for other in others))
+
+    assert order == ["high", "low"]
     await executor.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -364,6 +365,29 @@ async def test_a_run_may_be_begun_anew_instead(house: House) -> None:
 
     assert (await ended(second, run)).result == b"6"
     assert house.done == ["load", "length", "load", "length", "again"]
+
+
+async def test_a_run_may_fail_instead_also_where_its_server_was_killed(
+    house: House, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    first = await house.server()
+    options = {"recovery": "fail"}
+    stages = stage("load"), stage("again", "load")
+    run = await begun(first, *stages, folder=str(house.app_dir), options=options)
+    await stages_stored(first, run, 1)
+    left = tmp_path_factory.mktemp("killed")  # what a kill leaves at this moment
+    for file in house.app_dir.glob("flowdapt.db*"):
+        shutil.copy(file, left)
+    shutil.copytree(house.app_dir / "code", left / "code")
+    await house.stop()
+
+    async with AsyncExitStack() as stack:
+        second = await House(left, stack).server()
+        end = await ended(second, run)
+
+    assert end.run.failure is not None
+    assert (end.run.failure.type, end.run.resumed) == ("ServerStopped", 0)
+    assert house.done == ["load"]
 
 
 async def test_a_run_goes_on_with_the_workflow_and_the_modules_that_it_began_with(

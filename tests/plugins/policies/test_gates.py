@@ -122,6 +122,18 @@ async def test_so_many_calls_begin_in_a_time(house: House) -> None:
     assert all(later - earlier > 0.2 for earlier, later in zip(begun, begun[2:], strict=False))
 
 
+async def test_stages_of_several_workflows_share_a_rate(house: House) -> None:
+    rate: dict[str, Any] = {"rate": {"limit": 1, "seconds": 0.4, "group": "service"}}
+    await house.apply(stage("call", **rate))
+    await house.apply(stage("ask", **rate), name="other")
+
+    for run in [await house.begin(name) for name in ("farm", "other")]:
+        await house.end(run)
+
+    first, second = (at for at, change in times(house) if change == 1)
+    assert second - first > 0.2
+
+
 async def test_other_work_goes_on_meanwhile(house: House) -> None:
     waits = stage("each", "numbers", target="ask", mapped=True, rate={"limit": 1, "seconds": 60})
     await house.apply(stage("numbers"), waits)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flowdapt_workers import payloads
+from flowdapt_workers import capacities, payloads
 from flowdapt_workers.calls import Done, Order
 from flowdapt_workers.clusters import (
     Answer,
@@ -98,6 +98,8 @@ class Here(Cluster):
         if self._taken("dies"):
             raise OrderLost("killed by the test")
         kept = Kept(order.block, blocks)
+        while capacities.shortage(await self.nodes(), order.wanted):  # noqa: ASYNC110 - files tell nobody
+            await asyncio.sleep(0.01)
         try:
             tell = partial(self._tell, asyncio.get_running_loop(), order)
             done = await asyncio.to_thread(self._work, order, context, kept, tell)

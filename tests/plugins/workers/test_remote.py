@@ -270,6 +270,18 @@ class TestElastic:
         assert stored.result == b"7"
         assert (await desk.record(stored)).waiting is None
 
+    async def test_what_fits_on_no_node_holds_up_nothing_of_a_lower_priority(
+        self, desk: Desk
+    ) -> None:
+        each = mapped_stage("a", lambda n: n, map_on="n", chunk_size=1)
+        large = each | {"priority": 1, "resources": {"cpus": 100}}
+
+        waits = await desk.begin(large, n=list(range(100)))
+        result = await asyncio.wait_for(desk.result(each, n=[1, 2]), 30)
+
+        assert result == [1, 2]
+        await desk.engine.cancel(waits.uid)
+
 
 async def test_nodes_are_listed(desk: Desk, cluster: Path) -> None:
     nodes(cluster, barn={"cpus": 2.0}, shed={"cpus": 4.0})
