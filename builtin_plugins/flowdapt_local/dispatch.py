@@ -115,20 +115,20 @@ class Dispatch:
                 pass
 
     def _take_turns(self, line: deque[Job]) -> bool:
-        """Give a unit of each job, or all of one that is alone; tell whether any was given."""
-        given = False
+        """Give a unit of each job, or all of one that is alone; tell whether any might get more."""
+        more = False
         for _ in range(len(line)):
             if not line or self._ledger.exhausted:
                 return False
             job = line.popleft()
             alone = not line
             while not job.over and job.waiting() and self._give(job):
-                given = True
                 if not alone and not job.is_async:
+                    more = more or job.waiting()
                     break
             if not job.over and (job.waiting() or job.paused or isinstance(job, Mapped)):
                 line.append(job)
-        return given
+        return more
 
     def resume(self, job: Job) -> None:
         """Go on with a job, in which there is something to compute again."""
