@@ -158,7 +158,7 @@ class Worker:
             trial = Trial(self._know(order.task.run, block), order.attempt, order.failed)
             trial.asks = asks = OrderAsks(self._post, order.number)
             if order.limited:
-                trial.enter = partial(self._post.send_of, order.number, "entered")
+                trial.entered = partial(self._post.send_of, order.number, "entered")
             with self._interrupts.raised(trial.cancel):
                 done = self._computing(order, trial)
             is_async = asyncio.iscoroutine(done)

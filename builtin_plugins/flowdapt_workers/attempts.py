@@ -12,6 +12,7 @@ from typing import Any
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import nearest
 from flowdapt_workers.asking import Asks
+from flowdapt_workers.failures import Interrupted
 from flowdapt_workers.functions import Exited, entered
 
 _LONGEST = 366 * 24 * 3600.0  #: seconds; a longer pause or limit is a mistake
@@ -153,8 +154,17 @@ class Trial:
         self.stage = ""
         self.seconds = 0.0  #: that the function took, where whoever calls it says so
         self.cpu_seconds: float | None = None  #: of its thread, likewise
-        #: called when everything is there and the function is called, from when its time counts
-        self.enter: Callable[[], None] = lambda: None
+        #: told that everything is there and the function is called, from when its time counts
+        self.entered: Callable[[], None] = lambda: None
+
+    def enter(self) -> None:
+        """Begin, unless it is to end already.
+
+        :raises Interrupted: it is
+        """
+        self.entered()
+        if self.cancelled:
+            raise Interrupted
 
     def at(self, stage: str, item: int | None = None) -> WorkflowRunContext:
         """Return what code of that stage and element is to see."""

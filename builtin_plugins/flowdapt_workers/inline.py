@@ -390,7 +390,11 @@ class InlineExecutor(Executor):
             if tell is not None:
                 tell(item)
 
-        work = functools.partial(call, take)
+        def work() -> Any:
+            if left.is_set():  # nobody waits for it any more
+                raise RunCancelled()
+            return call(take)
+
         try:
             if self._pool is not None:
                 await self._pool.take(priority)

@@ -258,11 +258,12 @@ class Worker:
         self._trials[number] = trial
         trial.asks = _Asks(self, self._questions, number)
         if Attempts.of(task.options).timeout is not None:
-            trial.enter = partial(self._send, "entered", number)
+            trial.entered = partial(self._send, "entered", number)
         self._peak.begin()
         cpu, begun = time.thread_time(), time.perf_counter()
         try:
             self._computing = True
+            self._hear()  # it may be cancelled since it was sent
             done = work(trial=trial)
             self._computing = False
         except BaseException as error:

@@ -663,6 +663,33 @@ async def test_a_cancelled_run_is_not_computed_any_more(
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("function", ["f", "g"])
+async def test_what_a_worker_has_not_begun_does_not_begin_once_it_is_cancelled(
+    desk: Desk, tmp_path: Path, function: str
+) -> None:
+    desk.write("""
+        def f(mark): open(mark, "w").close()
+        async def g(mark): open(mark, "w").close()
+        def fine(): return 1
+    """)
+    assert await desk.result(stage("a", "fine")) == 1
+    crew = crew_of(desk)
+    await until(lambda: len(crew.all) == 2 and all(worker.heard for worker in crew.all))
+    workers = [worker.pid for worker in crew.all]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    run = await desk.begin(stage("a", function), mark=str(tmp_path / "mark"))
+    await until(lambda: any(worker.units for worker in crew.all))
+
+    stored = await asyncio.wait_for(desk.engine.cancel(run.uid), 5)
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+
+    assert stored.run.state is RunState.CANCELLED
+    await until(lambda: not any(worker.units for worker in crew.all))
+    assert not (tmp_path / "mark").exists()
+
+
 class TestOneWorker:
     @pytest.fixture
     def options(self) -> dict[str, Any]:
