@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from flowdapt_workers.wire import Message
 
 logger = logging.getLogger(__name__)
 
+STOP_SECONDS = 1.0  #: how long what is cancelled may take to end
 RECONNECT_SECONDS = 1.0, 30.0  #: the first pause before another attempt, and the longest
 
 
@@ -87,6 +89,12 @@ class Connection:
     async def fetch(self, parts: list[Held]) -> list[bytes] | None:
         """Return payloads that the cluster holds; nothing if they are lost."""
         return None if self.link is None else await self.link.fetch(parts)
+
+    async def cancel(self, orders: list[int]) -> None:
+        """Have orders stopped, and wait for that as long as it may take."""
+        if self.link is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.link.cancel(orders), STOP_SECONDS)
 
     async def prepare(self, plugins: str, wheels: Path, *, look: bool) -> dict[str, str]:
         """Return what is wrong with a plugin set, by node, once it is prepared or looked at."""

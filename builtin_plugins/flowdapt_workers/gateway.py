@@ -5,7 +5,8 @@ after the head node was lost, and Dask's takes the event loop for tenths of a se
 costs the gateway; the server starts another one.
 
 From the server: ``("open", target, options, Surroundings)``, ``("context", run, bytes)``,
-``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``, ``("cancel", numbers)``,
+``("code", name, bytes)``, ``("forget", name)``, ``("submit", Order)``,
+``("cancel", id, numbers)``,
 ``("expire", number)``, which is answered like a submitted order unless its answer is on its way,
 ``("release", run)``, ``("answer", number, question, text)``, ``("fetch", id, parts)``,
 ``("prepare", id, plugins, wheels, look)``; it ends with the connection.
@@ -16,6 +17,7 @@ To the server: ``("up", facts)`` or ``("unavailable", message, final)`` once,
 ``("expired", number)``, ``("gone", number)`` where blocks are lost for good,
 ``("fetched", id, payloads or None)``,
 ``("prepared", id, problems by node, or None)``,
+``("cancelled", id, None)`` once nothing of that is computed any more,
 ``("log", run, stage, lines, count)``, ``("items", number, first, texts)``,
 ``("ask", number, question, Asked, run, stage, attempt)``, ``("down", reason)``.
 """
@@ -278,15 +280,21 @@ class Gateway:
             raise BlocksLost([number])
         self._keep(order, block, answer)
 
-    def _on_cancel(self, numbers: list[int]) -> None:
-        for number in numbers:
-            if (task := self._computing.get(number)) is not None:
-                task.cancel()
+    def _on_cancel(self, number: int, orders: list[int]) -> None:
+        computing = [self._computing[order] for order in orders if order in self._computing]
+        for task in computing:
+            task.cancel()
+        self._later(self._tell_once_ended(number, computing))
+
+    async def _tell_once_ended(self, number: int, computing: list[asyncio.Task[None]]) -> None:
+        if computing:
+            await asyncio.wait(computing)
+        self._channel.send(("cancelled", number, None))
 
     def _on_expire(self, number: int) -> None:
         if number in self._computing:
             self._expired.add(number)
-            self._on_cancel([number])
+            self._computing[number].cancel()
 
     def _on_release(self, run: str) -> None:
         self._contexts.pop(run, None)

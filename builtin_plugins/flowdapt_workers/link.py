@@ -45,7 +45,7 @@ class Link:
     def _heard(self, message: wire.Message) -> None:
         if message[0] in ("up", "unavailable"):
             self._answer.set_result(message)
-        elif message[0] in ("fetched", "prepared"):
+        elif message[0] in ("fetched", "prepared", "cancelled"):
             self._answered(*message[1:])
         else:
             self._received(message)
@@ -72,6 +72,10 @@ class Link:
         """Return what is wrong with a plugin set, by node; nothing if the gateway ended."""
         found: dict[str, str] | None = await self._ask("prepare", plugins, str(wheels), look)
         return found
+
+    async def cancel(self, orders: list[int]) -> None:
+        """Have orders stopped; return once they are, or the gateway has ended."""
+        await self._ask("cancel", orders)
 
     async def _ask(self, what: str, *about: Any) -> Any:
         number = next(self._numbers)

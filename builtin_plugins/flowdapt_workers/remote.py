@@ -81,6 +81,7 @@ class RemoteExecutor(SubmittingExecutor):
         self._nodes: list[Node] = []
         self._jobs = Queue()
         self._sent: dict[int, _Sent] = {}
+        self._ending: set[int] = set()  # orders that were cancelled, and may not have ended
         self._idle: set[Unit] = set()  # that wait for others to be computed, or did
         self._briefings = Briefings()
         self._plugins: dict[str, Path] = {}  # the sets in use, each with where its wheels are
@@ -268,7 +269,9 @@ class RemoteExecutor(SubmittingExecutor):
                     self._pump()  # what it waits for may have a lower priority
             return
         run, stage, attempt = of
-        if run in self.contexts:  # what was lost is made again, for which nobody waits here
+        if (
+            run in self.contexts and number not in self._ending
+        ):  # what was lost is made again, for which nobody waits here
             Answering(self._host, UUID(run), stage, attempt).ask(question, asked, tell)
 
     def _on_started(self, number: int, worker: str) -> None:
@@ -443,17 +446,25 @@ class RemoteExecutor(SubmittingExecutor):
         try:
             problems: dict[str, StageError] = await self.fetch((await job.outcome).ref)
         except asyncio.CancelledError:
-            self._cancel([job])
+            self._connection.send("cancel", 0, self._cancel([job]))
             raise
         return problems
 
     async def cancel(self, run: UUID, stage: str | None = None) -> None:
-        """Stop what is computed for a run, or for one stage of it."""
+        """Stop what is computed for a run, or for one stage of it; return once it has ended."""
         jobs = [*self._jobs, *(sent.unit.job for sent in self._sent.values())]
         meant = (job for job in jobs if job.call.run == run)
-        self._cancel([job for job in meant if stage in (None, job.call.stage)])
+        numbers = self._cancel([job for job in meant if stage in (None, job.call.stage)])
+        if not numbers:
+            return
+        self._ending.update(numbers)
+        try:
+            await self._connection.cancel(numbers)
+        finally:
+            self._ending.difference_update(numbers)
 
-    def _cancel(self, jobs: Sequence[Job]) -> None:
+    def _cancel(self, jobs: Sequence[Job]) -> list[int]:
+        """Forget jobs; return the numbers of their orders, which are to be stopped."""
         for job in jobs:
             job.failed(RunCancelled())
             if job in self._jobs:
@@ -461,9 +472,8 @@ class RemoteExecutor(SubmittingExecutor):
         numbers = [number for number, sent in self._sent.items() if sent.unit.job in jobs]
         for number in numbers:
             self._sent.pop(number).unit.end()
-        if numbers:
-            self._connection.send("cancel", numbers)
         self._pump()  # a gate may have opened
+        return numbers
 
     async def release(self, run: UUID) -> None:
         """Forget a run: its context, and what of it is on the cluster."""

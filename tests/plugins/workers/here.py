@@ -63,7 +63,7 @@ class Here(Cluster):
     :param folder: its files: ``closed`` keeps it from being opened, ``nodes`` has amounts of
         resources by node, and perhaps its ``problem``, ``lost`` loses the blocks of the next
         order, ``doomed`` likewise, and tells of one at a time, ``dies`` loses that order;
-        ``cancelled`` says that one was
+        ``cancelled`` says that one was, which ``slow`` puts off a little
     """
 
     def __init__(self, *args: Any, folder: str) -> None:
@@ -104,6 +104,8 @@ class Here(Cluster):
             tell = partial(self._tell, asyncio.get_running_loop(), order)
             done = await asyncio.to_thread(self._work, order, context, kept, tell)
         except asyncio.CancelledError:
+            if self._taken("slow"):
+                await asyncio.sleep(0.3)
             (self.folder / "cancelled").touch()
             raise
         return done, kept.made or None

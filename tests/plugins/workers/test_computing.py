@@ -99,7 +99,7 @@ def test_how_long_each_element_took_is_told(target: Callable[..., Any]) -> None:
 def test_no_element_of_a_chunk_begins_that_is_to_end() -> None:
     seen: list[int] = []
     trial = Trial(WorkflowRunContext())
-    trial.enter = trial.cancel
+    trial.entered = trial.cancel
 
     with pytest.raises(Interrupted):
         chunk(seen.append, 4, trial)

@@ -185,6 +185,26 @@ async def test_what_is_made_again_stops_when_its_run_is_cancelled(
     Path(go).touch()  # the thread of the gateway ends, too
 
 
+async def test_a_run_is_cancelled_once_nothing_of_it_is_computed_any_more(
+    desk: Desk, cluster: Path, tmp_path: Path
+) -> None:
+    begun, go = (str(tmp_path / name) for name in ("begun", "go"))
+    wait = once_there(go)
+
+    def waits() -> None:
+        Path(begun).touch()
+        wait()
+
+    (cluster / "slow").touch()
+    run = await desk.begin(stage("a", waits))
+    await until(Path(begun).exists)
+
+    await desk.engine.cancel(run.uid)
+
+    assert (cluster / "cancelled").exists()
+    Path(go).touch()  # the thread of the gateway ends, too
+
+
 async def test_an_order_that_is_lost_is_sent_again(desk: Desk, cluster: Path) -> None:
     (cluster / "dies").touch()
 
