@@ -52,7 +52,8 @@ def over_input(name: str, target: str = "keep") -> dict[str, Any]:
 def went(name: str, items: int | None = None, failed: Iterable[int] = ()) -> StageRecord:
     """Return how a stage went: how many elements it had, and which of them failed."""
     kept = tuple(FailedItem(item, "E", "m") for item in failed)
-    return StageRecord(stage=name, items=items, items_failed=len(kept), failed_items=kept)
+    facts = {"items": items, "items_done": items or 0}
+    return StageRecord(stage=name, **facts, items_failed=len(kept), failed_items=kept)
 
 
 def chosen(
