@@ -473,7 +473,7 @@ def limit(engine: Engine, pages: int) -> None:
 
 
 async def test_a_run_whose_result_finds_no_room_on_the_disk_has_failed_and_says_so(
-    house: House,
+    house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = await house.server()
     given = {"folder": str(house.app_dir), "size": 5000}  # more than pages that are free already
@@ -486,6 +486,10 @@ async def test_a_run_whose_result_finds_no_room_on_the_disk_has_failed_and_says_
         await engine.submit("farm", {**given, "text": "x" * 100_000})
     assert len(await engine.list_runs(RunQuery())) == 1
 
+    async def tried() -> bool:
+        return "is not stored; once more" in caplog.text
+
+    await until(tried)
     limit(engine, 1_000_000)
 
     end = await ended(engine, run)
@@ -509,7 +513,7 @@ db.execute("ROLLBACK")
 async def test_a_run_waits_for_whoever_holds_the_database(house: House) -> None:
     engine = await house.server()
     run = await begun(engine, stage("load"), stage("again", "load"), folder=str(house.app_dir))
-    await house.until("load")
+    await stages_stored(engine, run, 1)  # or what follows would not begin
     locker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", LOCK, str(house.app_dir / "flowdapt.db")),
         stdin=asyncio.subprocess.PIPE,
