@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from flowdapt_client.addresses import about, path
 from flowdapt_client.binding import Asking, Group, Iterating
-from flowdapt_client.records import Artifact, ArtifactEntry, ArtifactPage, read
+from flowdapt_client.reading import read
+from flowdapt_client.records import Artifact, ArtifactEntry, ArtifactPage
 from flowdapt_client.steps import Call, Item, Items, Request, Step
 from flowdapt_client.streams import Awaiting, Blocking
 

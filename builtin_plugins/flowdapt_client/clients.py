@@ -13,7 +13,8 @@ from flowdapt_client.exchange import ANSWER_SECONDS, Exchange
 from flowdapt_client.keeping import Audit, Secrets
 from flowdapt_client.objects import Objects
 from flowdapt_client.plugins import Plugins
-from flowdapt_client.records import Node, Status, read
+from flowdapt_client.reading import read
+from flowdapt_client.records import Node, Status
 from flowdapt_client.resources import Resources
 from flowdapt_client.runs import Runs
 from flowdapt_client.steps import Call, Request

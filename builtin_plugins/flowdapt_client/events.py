@@ -10,7 +10,8 @@ from flowdapt_client.addresses import OfRun, name_of, run_path
 from flowdapt_client.binding import Group, Iterating
 from flowdapt_client.errors import NoServer, Refused
 from flowdapt_client.hearing import AWAY_SECONDS, OPENED, Hearing
-from flowdapt_client.records import Event, EventPage, Gap, read, read_text
+from flowdapt_client.reading import read, read_text
+from flowdapt_client.records import Event, EventPage, Gap
 from flowdapt_client.steps import Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 

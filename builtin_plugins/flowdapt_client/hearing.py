@@ -9,7 +9,8 @@ from time import monotonic
 
 from flowdapt.errors import FlowdaptError
 from flowdapt_client.errors import NoServer, Refused, StreamLost
-from flowdapt_client.records import Gap, read_text
+from flowdapt_client.reading import read_text
+from flowdapt_client.records import Gap
 from flowdapt_client.sse import Message, Parser
 from flowdapt_client.steps import Call, Hear, Listen, Pause, Request
 

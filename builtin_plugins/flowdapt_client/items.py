@@ -11,7 +11,8 @@ from uuid import UUID
 from flowdapt_client import waiting
 from flowdapt_client.errors import NoServer, Refused, RunFailed, StageRestarted
 from flowdapt_client.hearing import FIRST_SECONDS
-from flowdapt_client.records import ItemsEnd, read_text
+from flowdapt_client.reading import read_text
+from flowdapt_client.run_records import ItemsEnd
 from flowdapt_client.sse import Message, Parser
 from flowdapt_client.steps import Call, Hear, Item, Items, Listen, Pause, Request, Step
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from flowdapt_client.addresses import OfRun, run_path
 from flowdapt_client.hearing import Hearing
-from flowdapt_client.records import LogBlock, LogLine, LogPage, read, read_text
+from flowdapt_client.reading import read, read_text
+from flowdapt_client.run_records import LogBlock, LogLine, LogPage
 from flowdapt_client.steps import Call, Item, Items, Request
 
 KIND = "workflow_run"

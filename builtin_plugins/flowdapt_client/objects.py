@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from flowdapt_client.addresses import about, path
 from flowdapt_client.binding import Asking, Group, Iterating
-from flowdapt_client.records import ObjectEntry, ObjectPage, ObjectStats, read, read_list
+from flowdapt_client.reading import read, read_list
+from flowdapt_client.records import ObjectEntry, ObjectPage, ObjectStats
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 

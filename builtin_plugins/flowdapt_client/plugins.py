@@ -9,7 +9,7 @@ from flowdapt_client.addresses import path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.hearing import AWAY_SECONDS, Hearing
 from flowdapt_client.plugin_records import PluginChange, PluginNode, PluginSet
-from flowdapt_client.records import read, read_list, read_text
+from flowdapt_client.reading import read, read_list, read_text
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 

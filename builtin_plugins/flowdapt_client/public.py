@@ -24,24 +24,26 @@ from flowdapt_client.records import (
     Event,
     Firing,
     Gap,
-    ItemSeconds,
-    ItemSummary,
-    LogLine,
     NamespaceSum,
     Node,
     ObjectEntry,
     ObjectStats,
     Revision,
-    Run,
-    RunHistory,
-    RunItem,
     Secret,
     Status,
-    Transition,
     Trial,
     TriedFiring,
     TriggerDetail,
     TriggerState,
+)
+from flowdapt_client.run_records import (
+    ItemSeconds,
+    ItemSummary,
+    LogLine,
+    Run,
+    RunHistory,
+    RunItem,
+    Transition,
 )
 from flowdapt_client.streams import AsyncStream, Stream
 

@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from flowdapt import runs
 from flowdapt.resources import Model, Resource, Timestamp
-from flowdapt_client.errors import RunFailed, Unreadable
 
 _M = TypeVar("_M", bound=Model)
 _R = TypeVar("_R", bound=Resource)
 
 Change = Literal["created", "changed", "deleted"]
 Verdict = Literal["created", "changed", "unchanged"]
-
-
-class Run(runs.Run):
-    """One run of a workflow, with what came out."""
-
-    result_bytes: int = Field(0, description="The size of the result, also where it is left out.")
-    result: Any = Field(None, description="Left out of lists and events where it is large.")
-
-    def value(self) -> Any:
-        """Return the result.
-
-        :raises RunFailed: there is none, because the run failed or was cancelled
-        """
-        if self.state in (runs.RunState.FAILED, runs.RunState.CANCELLED):
-            why = self.failure or runs.Failure(type="RunCancelled", message="it was cancelled")
-            raise RunFailed(self.name, self.state, why.type, why.message, why.traceback)
-        return self.result
-
-
-class ItemsFailure(Model):
-    """Why a run has no result."""
-
-    type: str
-    message: str
-    stage: str | None = None
-
-
-class ItemsEnd(Model):
-    """How a run ended whose items came as a stream."""
-
-    state: runs.RunState
-    uid: UUID
-    name: str
-    items: int
-    error: ItemsFailure | None = None
 
 
 class Event(Model):
@@ -69,80 +32,6 @@ class Event(Model):
     headers: dict[str, str] = Field(default_factory=dict)
     subject: str | None = None
     data: Any = None
-
-
-class LogLine(Model):
-    """A line that a stage wrote."""
-
-    model_config = ConfigDict(extra="allow")
-
-    stage: str
-    time: str | None = None
-    stream: str | None = Field(None, description="`stdout` or `stderr`; absent for log records.")
-    level: str | None = None
-    logger: str | None = None
-    message: str = ""
-    item: int | None = Field(None, description="Index of the element that was being computed.")
-
-
-class RunItem(Model):
-    """An element of a parameterized stage, and what it raised if it failed."""
-
-    stage: str
-    item: int = Field(description="Its index in the first list that was mapped over.")
-    state: str = Field("failed", description="`finished` or `failed`.")
-    attempts: int = 1
-    seconds: float | None = Field(
-        None, description="Of the last attempt; absent if nobody saw that, as its worker died."
-    )
-    type: str = ""
-    message: str = ""
-    traceback: str = Field("", description="Kept of the first few that failed.")
-
-
-class ItemSeconds(Model):
-    """How long the elements of a stage took, each in its last attempt."""
-
-    least: float
-    median: float
-    p95: float
-    most: float
-
-
-class ItemSummary(Model):
-    """What the elements of a parameterized stage come to."""
-
-    stage: str
-    state: runs.RunState
-    count: int = Field(description="As far as it is known yet.")
-    done: int = Field(description="Those included that failed.")
-    failed: int
-    seconds: ItemSeconds | None = Field(None, description="Absent until the stage has ended.")
-
-
-class Transition(Model):
-    """A run, or a stage of it, became something else."""
-
-    at: Timestamp
-    stage: str | None = Field(None, description="Absent of the run itself.")
-    state: str = Field(
-        description="Of a stage also `ready`: no worker has it yet; of a run also `resumed`."
-    )
-    attempt: int | None = None
-    worker: str | None = None
-    node: str | None = Field(None, description="The machine of the worker.")
-    plugin_set: str = ""
-
-
-class RunHistory(Model):
-    """What happened to a run, in the order of time."""
-
-    run: UUID
-    used: dict[str, float] = Field(
-        default_factory=dict,
-        description="What its stages used together, each named with its unit; of peaks the most.",
-    )
-    transitions: tuple[Transition, ...] = ()
 
 
 class Applied(Model, Generic[_R]):
@@ -359,39 +248,6 @@ class EventPage(Model):
     next: int
 
 
-class RunPage(Model):
-    """Some runs, and where to go on."""
-
-    runs: tuple[Run, ...]
-    next: str | None = None
-
-
-class ItemPage(Model):
-    """Some items, and where to go on."""
-
-    items: tuple[RunItem, ...]
-    next: int | None = None
-
-
-class LogBlock(Model):
-    """Lines that one process wrote for one stage."""
-
-    position: int
-    stage: str
-    lines: tuple[Mapping[str, Any], ...]
-
-    def each(self) -> list[LogLine]:
-        """Return the lines with what they have in common."""
-        return [read(LogLine, {"stage": self.stage, **line}) for line in self.lines]
-
-
-class LogPage(Model):
-    """Some of a log, and where to go on."""
-
-    blocks: tuple[LogBlock, ...]
-    next: int
-
-
 class ObjectPage(Model):
     """Some objects, and where to go on."""
 
@@ -411,44 +267,3 @@ class AuditPage(Model):
 
     entries: tuple[AuditEntry, ...]
     next: int
-
-
-def read(shape: type[_M], answer: object) -> _M:
-    """Return an answer as what it should be.
-
-    :raises Unreadable: it is something else
-    """
-    try:
-        return shape.model_validate(answer)
-    except ValidationError as error:
-        raise _unreadable(shape, error) from None
-
-
-def read_text(shape: type[_M], text: str) -> _M:
-    """Return JSON text as what it should be.
-
-    :raises Unreadable: it is something else
-    """
-    try:
-        return shape.model_validate_json(text)
-    except ValidationError as error:
-        raise _unreadable(shape, error) from None
-
-
-def read_list(shape: type[_M], answer: object) -> list[_M]:
-    """Return an answer as a list of what it should be.
-
-    :raises Unreadable: it is something else
-    """
-    if not isinstance(answer, list):
-        raise Unreadable(f"the server answers {answer!r:.80}, where this client reads a list")
-    return [read(shape, one) for one in answer]
-
-
-def _unreadable(shape: type[Model], error: ValidationError) -> Unreadable:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, fault["loc"])) or "all of it"
-    return Unreadable(
-        f"the server answers what this client cannot read as {shape.__name__}: "
-        f"{where}: {fault['msg']}; are both of the same version?"
-    )

@@ -11,7 +11,8 @@ from flowdapt_client.addresses import Named, about, path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.events import followed
 from flowdapt_client.hearing import AWAY_SECONDS
-from flowdapt_client.records import Applied, Event, Revision, read, read_list
+from flowdapt_client.reading import read, read_list
+from flowdapt_client.records import Applied, Event, Revision
 from flowdapt_client.steps import Call, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking
 

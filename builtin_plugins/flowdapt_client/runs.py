@@ -13,7 +13,8 @@ from flowdapt_client import items, logs, waiting
 from flowdapt_client.addresses import Named, OfRun, about, about_run, path, run_path
 from flowdapt_client.binding import Asking, Group, Iterating
 from flowdapt_client.hearing import AWAY_SECONDS
-from flowdapt_client.records import (
+from flowdapt_client.reading import read, read_list
+from flowdapt_client.run_records import (
     ItemPage,
     ItemSummary,
     LogLine,
@@ -21,8 +22,6 @@ from flowdapt_client.records import (
     RunHistory,
     RunItem,
     RunPage,
-    read,
-    read_list,
 )
 from flowdapt_client.steps import Call, Item, Items, Request
 from flowdapt_client.streams import Awaiting, Blocking

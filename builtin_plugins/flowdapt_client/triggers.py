@@ -10,7 +10,8 @@ from uuid import UUID
 from flowdapt.resources import timestamp
 from flowdapt_client.addresses import Named, about, path
 from flowdapt_client.binding import Asking, Group
-from flowdapt_client.records import Backfilled, Trial, TriggerDetail, TriggerState, read, read_list
+from flowdapt_client.reading import read, read_list
+from flowdapt_client.records import Backfilled, Trial, TriggerDetail, TriggerState
 from flowdapt_client.steps import Call, Request
 from flowdapt_client.streams import Awaiting, Blocking
 

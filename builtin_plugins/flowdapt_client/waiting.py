@@ -9,7 +9,9 @@ from flowdapt.runs import StageRecord
 from flowdapt_client.addresses import OfRun, about_run, name_of, run_path
 from flowdapt_client.errors import NoServer, Refused
 from flowdapt_client.hearing import OPENED, Hearing
-from flowdapt_client.records import Event, Run, read, read_list, read_text
+from flowdapt_client.reading import read, read_list, read_text
+from flowdapt_client.records import Event
+from flowdapt_client.run_records import Run
 from flowdapt_client.steps import Call, Request
 
 KIND = "workflow_run"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from flowdapt_workers.tallies import Tally, unpacked
 
 from flowdapt.runs import FailedItem, StageRecord
-from flowdapt_rest import shapes
+from flowdapt_rest import run_shapes
 
 DIGITS = 6  #: of seconds that tell something; more of them were not kept
 
@@ -55,7 +55,7 @@ class _Element(NamedTuple):
     failed: FailedItem | None
 
 
-def page(records: Sequence[StageRecord], wanted: Wanted) -> shapes.ItemPage:
+def page(records: Sequence[StageRecord], wanted: Wanted) -> run_shapes.ItemPage:
     """Return a part of the elements of stages that have ended."""
     end = wanted.after + wanted.limit
     elements = _elements(records, wanted)
@@ -70,13 +70,13 @@ def page(records: Sequence[StageRecord], wanted: Wanted) -> shapes.ItemPage:
         if failure is not None
     }
     items = [_shown(element, traces) for element in found[wanted.after : end]]
-    return shapes.ItemPage(items=items, next=end if len(found) > end else None)
+    return run_shapes.ItemPage(items=items, next=end if len(found) > end else None)
 
 
-def summaries(records: Sequence[StageRecord]) -> list[shapes.ItemSummary]:
+def summaries(records: Sequence[StageRecord]) -> list[run_shapes.ItemSummary]:
     """Return what the elements of each stage come to; how long they took, once it has ended."""
     return [
-        shapes.ItemSummary(
+        run_shapes.ItemSummary(
             stage=record.stage,
             state=record.state,
             # Of a stage that failed, it may not have been told how far it was.
@@ -119,9 +119,9 @@ def _failures(record: StageRecord) -> dict[int, FailedItem]:
     return failures
 
 
-def _shown(element: _Element, traces: dict[tuple[str, int | None], str]) -> shapes.Item:
+def _shown(element: _Element, traces: dict[tuple[str, int | None], str]) -> run_shapes.Item:
     record, item, seconds, attempts, failed = element
-    shown = shapes.Item(
+    shown = run_shapes.Item(
         stage=record.stage,
         item=item,
         state=ItemState.FINISHED if failed is None else ItemState.FAILED,
@@ -137,14 +137,14 @@ def _shown(element: _Element, traces: dict[tuple[str, int | None], str]) -> shap
     return shown
 
 
-def _spread(seconds: Sequence[float]) -> shapes.ItemSeconds | None:
+def _spread(seconds: Sequence[float]) -> run_shapes.ItemSeconds | None:
     """Return how long elements took; nothing where that is not known.
 
     :param seconds: of each, the least first
     """
     if not seconds:
         return None
-    return shapes.ItemSeconds(
+    return run_shapes.ItemSeconds(
         least=_rounded(seconds[0]),
         median=_rounded(statistics.median(seconds)),
         p95=_rounded(seconds[math.ceil(0.95 * len(seconds)) - 1]),

@@ -11,7 +11,7 @@ from flowdapt.events import RUN_RESUMED, RUN_STARTED
 from flowdapt.resources import timestamp
 from flowdapt.runs import RunState
 from flowdapt.storage import EventQuery
-from flowdapt_rest.shapes import RunHistory, Transition
+from flowdapt_rest.run_shapes import RunHistory, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ import orjson
 from flowdapt.errors import ResourceNotFound
 from flowdapt.events import LOG_APPENDED, RUN_FINISHED
 from flowdapt.storage import INLINE_BYTES
-from flowdapt_rest import query, render, shapes, sse
+from flowdapt_rest import query, render, run_shapes, shapes, sse
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.runs import KIND, ONE
 from flowdapt_rest.versions import V1
@@ -56,8 +56,8 @@ class LogRoutes:
                 name="get_run_log",
                 kind=KIND,
                 versions=[V1],
-                reply=shapes.always(shapes.Log),
-                stream=shapes.LogPart,
+                reply=shapes.always(run_shapes.Log),
+                stream=run_shapes.LogPart,
                 query=[AFTER, LIMIT],
             )
         ]

@@ -18,7 +18,8 @@ from flowdapt_rest.access import needed_role
 from flowdapt_rest.forms import LINES
 from flowdapt_rest.operations import Operation
 from flowdapt_rest.roles import Role
-from flowdapt_rest.shapes import ItemLine, Refusal
+from flowdapt_rest.run_shapes import ItemLine
+from flowdapt_rest.shapes import Refusal
 from flowdapt_rest.streams import RUN_HEADER
 
 #: What clients of the original were told. Of 3.1 it lacks little but `null` as a type.

@@ -8,7 +8,8 @@ import orjson
 
 from flowdapt.resources import Resource, timestamp
 from flowdapt.runs import Run, RunState, StageRecord
-from flowdapt_rest.shapes import SINCE_V1, Log, LogPart, RunV1alpha1
+from flowdapt_rest.run_shapes import Log, LogPart, RunV1alpha1
+from flowdapt_rest.shapes import SINCE_V1
 from flowdapt_rest.versions import V1, V1ALPHA1
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from flowdapt.errors import FlowdaptError
 from flowdapt.recovery import definition
 from flowdapt.resources import Workflow
 from flowdapt.runs import StageRecord
-from flowdapt_rest import elements, histories, query, render, shapes
+from flowdapt_rest import elements, histories, query, render, run_shapes, shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.roles import Role
 from flowdapt_rest.runs import KIND, ONE
@@ -83,7 +83,7 @@ class RunDetailRoutes:
                 f"GET {ONE}/history",
                 self.history,
                 name="get_run_history",
-                reply=shapes.always(shapes.RunHistory),
+                reply=shapes.always(run_shapes.RunHistory),
             ),
             Operation(
                 f"GET {ONE}/stages/{{stage:path}}/result",  # a stage's name may have slashes
@@ -97,14 +97,14 @@ class RunDetailRoutes:
                 f"GET {ONE}/items",
                 self.items,
                 name="list_run_items",
-                reply=shapes.always(shapes.ItemPage),
+                reply=shapes.always(run_shapes.ItemPage),
                 query=[STAGE, STATE, ORDER, AFTER, LIMIT],
             ),
             ours(
                 f"GET {ONE}/items/summary",
                 self.summaries,
                 name="summarize_run_items",
-                reply=shapes.always(list[shapes.ItemSummary]),
+                reply=shapes.always(list[run_shapes.ItemSummary]),
             ),
         ]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flowdapt.resources import Workflow
 from flowdapt.runs import RunState
 from flowdapt.storage import RunQuery
-from flowdapt_rest import query, render, shapes
+from flowdapt_rest import query, render, run_shapes
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.runs import KIND, OF_WORKFLOW
 from flowdapt_rest.versions import V1, V1ALPHA1
@@ -52,7 +52,7 @@ class RunListRoutes:
                 self.of_workflow,
                 name="list_workflow_runs",
                 kind=KIND,
-                reply=shapes.run_page,
+                reply=run_shapes.run_page,
                 query=CHOICE,
             ),
             Operation(
@@ -61,7 +61,7 @@ class RunListRoutes:
                 name="list_runs",
                 kind=KIND,
                 versions=[V1],
-                reply=shapes.run_page,
+                reply=run_shapes.run_page,
                 query=[WORKFLOW, *CHOICE],
                 refusals=[404],  # of a cursor
             ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flowdapt.storage import StoredRun
-from flowdapt_rest import bodies, idempotency, query, render, shapes
+from flowdapt_rest import bodies, idempotency, query, render, run_shapes
 from flowdapt_rest.forms import Form, form_of
 from flowdapt_rest.operations import Operation, Query, negotiated
 from flowdapt_rest.retries import retry
@@ -66,7 +66,7 @@ class RunRoutes:
 
     def routes(self) -> list[Operation]:
         """Return the routes, to stand before those over workflows."""
-        reading = partial(Operation, kind=KIND, reply=shapes.run)
+        reading = partial(Operation, kind=KIND, reply=run_shapes.run)
         operating = partial(reading, role=Role.OPERATE)
         return [
             operating(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from flowdapt_client.clients import Client
-from flowdapt_client.records import Run
+from flowdapt_client.run_records import Run
 
 from .conftest import Done
 from .processes import Served, serving

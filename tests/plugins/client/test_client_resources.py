@@ -195,7 +195,7 @@ def test_a_token_is_sent_and_never_told(plugins: Plugins, tmp_path: Any) -> None
 
 
 def test_an_answer_of_another_shape_says_where_it_differs() -> None:
-    from flowdapt_client.records import read
+    from flowdapt_client.reading import read
 
     with pytest.raises(Unreadable, match="cannot read as Run: uid"):
         read(Run, {"name": "x", "uid": "y", "workflow": "z"})
