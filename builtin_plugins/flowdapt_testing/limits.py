@@ -18,7 +18,8 @@ from flowdapt_workers.tallies import unpacked
 
 from flowdapt.context import get_run_context
 from flowdapt.errors import RunCancelled
-from flowdapt_testing.attempts import HOUR, SOON, AttemptSuite, heeds, noted, over_input, times
+from flowdapt_testing.attempt_stages import HOUR, SOON, heeds, noted, times
+from flowdapt_testing.attempts import AttemptSuite, over_input
 from flowdapt_testing.benches import Bench, stage
 from flowdapt_testing.desks import until
 
