@@ -15,8 +15,6 @@ from weakref import WeakSet
 
 import dask
 from dask.base import annotate
-from flowdapt_sets.errors import SetUnusable
-from flowdapt_sets.paths import WHEELS
 from flowdapt_workers.asking import Asked
 from flowdapt_workers.calls import Done, Failed, Order
 from flowdapt_workers.clusters import (
@@ -35,6 +33,7 @@ from flowdapt_dask import connecting, entry, objects, preparing, starting, trace
 from flowdapt_dask.agent import name_of
 from flowdapt_dask.amounts import restrictions
 from flowdapt_dask.blocks import Block, pick
+from flowdapt_dask.giving import Giving
 from flowdapt_dask.orders import Kept, Sent, held_by, lost_of
 from flowdapt_dask.placing import Place, chosen
 from flowdapt_dask.sharing import GatewayMemory
@@ -62,7 +61,7 @@ class DaskCluster(Cluster):
         self._sent: dict[int, Sent] = {}
         self._keys = itertools.count(1)
         self._kept: WeakSet[Kept] = WeakSet()
-        self._giving: set[tuple[str, str, str]] = set()
+        self._giving: Giving
         self._later: set[asyncio.Task[None]] = set()
 
     # Opening and closing ---------------------------------------------------------------------
@@ -87,6 +86,8 @@ class DaskCluster(Cluster):
             address = own[0].address
         self._client = await connecting.connected(address, security)
         self._stack.push_async_callback(connecting.leave, self._client, self._about.server)
+        server, app_dir = self._about.server, self.surroundings.app_dir
+        self._giving = Giving(self._client, server, app_dir, self._sent.values())
         await connecting.check_versions(self._client, self._about.version, self._topic)
         if self._about.socket is not None:
             await self._client.run_on_scheduler(objects.arrive, self._topic, self._client.id)
@@ -359,38 +360,7 @@ class DaskCluster(Cluster):
             sent.fail(BlocksLost(blocks))
 
     def _on_needs(self, kind: str, name: str, address: str) -> None:
-        if (kind, name, address) in self._giving:
-            return
-        if kind == "wheel":
-            self._giving.add((kind, name, address))
-            self._do(self._give_wheel(name, address))
-            return
-        for sent in self._sent.values():
-            if name == {"context": sent.order.task.run, "code": sent.order.code}[kind]:
-                self._giving.add((kind, name, address))
-                self._do(self._give(kind, name, sent.things[kind], address))
-                return
-
-    async def _give_wheel(self, name: str, address: str) -> None:
-        wheels = self.surroundings.app_dir / WHEELS
-        try:
-            content = await asyncio.to_thread(preparing.content_of, name, wheels)
-        except SetUnusable as error:
-            logger.error("%s", error)
-            content = b""  # which has another hash, and is refused with that
-        await self._give("wheel", name, content, address)
-
-    async def _give(self, kind: str, name: str, thing: bytes, address: str) -> None:
-        given = self._about.server, kind, name, thing
-        try:
-            await self._client.run(entry.give, *given, workers=[address])
-        except Exception as error:  # it may be larger than a message can be
-            said = f"its {kind} cannot be sent to {address}: {type(error).__name__}: {error}"
-            for sent in self._sent.values():
-                if sent.things.get(kind) is thing and not sent.begun:
-                    sent.fail(OrderLost(said))
-        finally:
-            self._giving.remove((kind, name, address))
+        self._do(self._giving.give(kind, name, address))
 
     # Results ---------------------------------------------------------------------------------
 
