@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -24,21 +23,19 @@ from flowdapt_workers.raw_output import drain, lines_of
 from flowdapt_workers.spool import Spool
 from flowdapt_workers.wire import Message
 
-from flowdapt.errors import RunCancelled, StageError, WorkerLost
-from flowdapt.executors import Host, Progress
+from flowdapt.errors import RunCancelled, WorkerLost
+from flowdapt.executors import Host
 from flowdapt.storage import LogBlock
+from flowdapt_local.insisting import insist
 from flowdapt_local.ledger import Ledger, Taken
+from flowdapt_local.looking import Lookups
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 0.25  #: how long a function that is told to stop may take before it is interrupted
-INTERRUPT_SECONDS = 0.35  #: how long an interrupted one may take before its worker is killed
 IDLE_MOST = 16  #: units of one job that wait for others to be computed, each in a worker of its own
 #: such units of all jobs; from there on each job has one, so that calls of calls still end
 IDLE_IN_ALL = 64
 SPARE_MOST = 16  #: workers of a kind that are kept though they are more than processors
-
-Problems = dict[str, StageError]  #: what is wrong with targets, by target
 
 
 class Dispatch:
@@ -73,7 +70,7 @@ class Dispatch:
         self._spooled: set[str] = set()
         self._taken: dict[int, Taken] = {}
         self._idle: set[Unit] = set()  # that wait for others to be computed
-        self._lookups: dict[int, asyncio.Future[Problems]] = {}
+        self.lookups = Lookups(self.crew, self._became_idle)
         self._tasks: set[asyncio.Task[None]] = set()
         self._node = os.uname().nodename
         self._width = int(ledger.total["cpus"]) or 1
@@ -224,9 +221,7 @@ class Dispatch:
             if not job.over:
                 self._host.on_item(job.call.run, job.call.stage, place, text)
         elif kind == "found":
-            future = self._lookups.get(rest[0])
-            if future is not None and not future.done():
-                future.set_result(rest[1])
+            self.lookups.found(*rest)
         elif kind == "ask":
             self._asked(process, *rest)
         elif kind == "entered":
@@ -333,27 +328,6 @@ class Dispatch:
                 self._jobs.add(job)
         self.pump()
 
-    async def lookup(self, kind: Kind, targets: Sequence[str]) -> Problems:
-        """Import targets in a worker, which computes nothing meanwhile."""
-        process = self.crew.take(kind) or await self.crew.fork(kind)
-        number = next(self.numbers)
-        future: asyncio.Future[Problems] = asyncio.get_running_loop().create_future()
-        self._lookups[number] = future
-        process.send("lookup", number, list(targets))
-        process.exited.add_done_callback(lambda _: future.cancel())
-        try:
-            problems = await future
-        except asyncio.CancelledError:
-            process.signal(signal.SIGKILL)  # it hangs in a user's module, or is dead already
-            if process.exited.done():
-                raise StageError("the worker that imported the targets died over them") from None
-            raise
-        finally:
-            del self._lookups[number]
-        if not process.exited.done():
-            self._became_idle(process)
-        return problems
-
     # Cancelling and releasing ----------------------------------------------------------------
 
     def cancel(self, run: UUID, stage: str | None = None) -> None:
@@ -377,21 +351,7 @@ class Dispatch:
         """Have units of a worker end: tell it, interrupt it, and kill it where that is no use."""
         for number in numbers:
             process.stop(number)
-        self.later(self._insist(process, numbers))
-
-    async def _insist(self, process: Process, numbers: Sequence[int]) -> None:
-        await asyncio.sleep(GRACE_SECONDS)
-        if any(not unit.deferred for unit in _left(process, numbers)):
-            process.interrupt()
-        await asyncio.sleep(INTERRUPT_SECONDS)
-        while left := _left(process, numbers):
-            others = [unit for unit in process.units.values() if unit not in left]
-            if all(u.deferred for u in others) or any(u.late or not u.deferred for u in left):
-                process.kill()
-                return
-            # Its main thread, which is to hear of the cancelling, computes for another run.
-            process.stopping = True
-            await asyncio.sleep(INTERRUPT_SECONDS)
+        self.later(insist(process, numbers))
 
     def _wrote(self, run: str) -> None:
         """Note that a run has files; those of one that was released meanwhile go at once."""
@@ -417,21 +377,7 @@ class Dispatch:
 
     def moved(self, job: Job) -> None:
         """Tell how far a job is."""
-        begun, job.began = job.began, None
-        progress = Progress(
-            job.call.run, job.call.stage, job.worker, attempts=job.attempts, began=begun
-        )
-        if isinstance(job, Mapped):
-            counts = job.counts
-            chunks, job.fresh = tuple(job.fresh), []
-            progress = replace(
-                progress,
-                items=counts.known,
-                items_done=counts.done,
-                items_failed=counts.failed,
-                chunks=chunks,
-            )
-        self._host.on_progress(progress)
+        self._host.on_progress(job.progress())
 
     def _printed(self, process: Process, data: bytes) -> None:
         """Add what a library or a child process wrote to the log of the stage that is computed."""
@@ -439,11 +385,6 @@ class Dispatch:
         block = lines_of(process, data, unit and unit.job.call.stage)
         if block is not None and unit is not None:
             self._host.on_log(unit.job.call.run, block)
-
-
-def _left(process: Process, numbers: Sequence[int]) -> list[Unit]:
-    """Return those of some units that a worker has not answered."""
-    return [process.units[number] for number in numbers if number in process.units]
 
 
 def _unmap(process: Process, number: int) -> None:

@@ -185,7 +185,7 @@ class LocalExecutor(SubmittingExecutor):
 
     async def lookup(self, targets: Sequence[str], *, code: str) -> Mapping[str, StageError]:
         """Import targets in a worker."""
-        return await self._at_work.lookup(Kind(code), targets)
+        return await self._at_work.lookups.look(Kind(code), targets)
 
     async def cancel(self, run: UUID, stage: str | None = None) -> None:
         """Interrupt what is computed for a run, and kill the workers where that does not help."""

@@ -10,14 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from flowdapt.errors import WorkerLost
-from flowdapt.executors import (
-    LOST_ATTEMPTS,
-    Call,
-    Handle,
-    Host,
-    Outcome,
-    StageFailed,
-)
+from flowdapt.executors import LOST_ATTEMPTS, Call, Handle, Host, Outcome, Progress, StageFailed
 from flowdapt.resources import now, timestamp
 from flowdapt.runs import Failure
 from flowdapt_workers import stored
@@ -153,6 +146,15 @@ class Job(ABC):
     @abstractmethod
     def waiting(self) -> bool:
         """Tell whether there is a unit to be given to a worker now."""
+
+    def progress(self, waiting: str | None = None) -> Progress:
+        """Return how far it is, for whoever wants to know, once.
+
+        :param waiting: for what it waits, if that is not there
+        """
+        begun, self.began = self.began, None
+        at = self.call.run, self.call.stage, self.worker
+        return Progress(*at, attempts=self.attempts, waiting=waiting, began=begun)
 
     @abstractmethod
     def next(self, workers: int) -> Unit:

@@ -7,17 +7,11 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowdapt.errors import WorkerLost
-from flowdapt.executors import (
-    FAILURES_KEPT,
-    LOST_ATTEMPTS,
-    MapCall,
-    Outcome,
-    StageFailed,
-)
+from flowdapt.executors import FAILURES_KEPT, LOST_ATTEMPTS, MapCall, Outcome, Progress, StageFailed
 from flowdapt.runs import FailedItem, Failure
 from flowdapt_workers import stored
 from flowdapt_workers.calls import Done, Failed, Piece, Value
@@ -116,6 +110,17 @@ class Mapped(Job):
         """Learn that no more elements come."""
         self.closed = True
         self._end_if_done()
+
+    def progress(self, waiting: str | None = None) -> Progress:
+        """Return how far it is, with the chunks that are told of for the first time."""
+        counts, chunks, self.fresh = self.counts, tuple(self.fresh), []
+        return replace(
+            super().progress(waiting),
+            items=counts.known,
+            items_done=counts.done,
+            items_failed=counts.failed,
+            chunks=chunks,
+        )
 
     def waiting(self) -> bool:
         """Tell whether there are elements to be given out."""

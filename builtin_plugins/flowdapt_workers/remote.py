@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
 from flowdapt.context import WorkflowRunContext
 from flowdapt.errors import NeverFits, ResultsLost, RunCancelled, StageError
-from flowdapt.executors import Call, Host, Node, Progress, Ref
+from flowdapt.executors import Call, Host, Node, Ref
 from flowdapt.storage import LogBlock
 from flowdapt_workers import capacities, payloads
 from flowdapt_workers.asking import Answering, Asked
@@ -361,26 +361,7 @@ class RemoteExecutor(SubmittingExecutor):
         """Tell how far a job is, and what it waits for if that is not there."""
         if job.call.run.hex not in self.contexts:
             return
-        begun, job.began = job.began, None
-        progress = Progress(
-            job.call.run,
-            job.call.stage,
-            job.worker,
-            attempts=job.attempts,
-            waiting=None if job.over else self._waits_for(job),
-            began=begun,
-        )
-        if isinstance(job, Mapped):
-            counts = job.counts
-            chunks, job.fresh = tuple(job.fresh), []
-            progress = replace(
-                progress,
-                items=counts.known,
-                items_done=counts.done,
-                items_failed=counts.failed,
-                chunks=chunks,
-            )
-        self._host.on_progress(progress)
+        self._host.on_progress(job.progress(None if job.over else self._waits_for(job)))
 
     def _waits_for(self, job: Job) -> str | None:
         if (down := self._connection.down) and job.waiting():

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from flowdapt_embedded.memory import MemoryStorage
-from flowdapt_local import dispatch
+from flowdapt_local import dispatch, insisting
 from flowdapt_local.executor import LocalExecutor, local
 from flowdapt_local.ledger import Ledger
 from flowdapt_memory.owners import OwnMemory
@@ -787,7 +787,7 @@ class TestOneWorker:
         busy = await desk.begin(stage("b", "works"), begun=str(begun), lock=lock.name)
         await until(begun.exists)
         (worker,) = [w for w in crew_of(desk).all if len(w.units) == 2]
-        monkeypatch.setattr(dispatch, "INTERRUPT_SECONDS", 0.01)
+        monkeypatch.setattr(insisting, "INTERRUPT_SECONDS", 0.01)
 
         await desk.engine.cancel(idle.uid)
 
